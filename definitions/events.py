@@ -1,0 +1,115 @@
+"""An event: a typed message from anywhere, with CloudEvents 1.0 attribute names."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.definitions.errors import InvalidEvent
+from greenroom.definitions.values import Json
+
+NAME_MAX: Final = 256
+HOPS_MAX: Final = 32
+
+Scalar = str | int | float | bool | None
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """`type` is required; `id` and `time` are given by the engine when absent.
+
+    `data` is any JSON value. `extra` holds CloudEvents extension attributes: lower-case names
+    with scalar values. `time` is RFC 3339 text.
+    """
+
+    type: str
+    id: str = ""
+    source: str = ""
+    subject: str | None = None
+    time: str | None = None
+    data: Json = None
+    datacontenttype: str | None = None
+    extra: dict[str, Scalar] = {}
+
+    @property
+    def name(self) -> str:
+        """Another name for `type`, as in `on_event(self, event)`."""
+        return self.type
+
+    def as_data(self) -> dict[str, Any]:
+        """The event as expressions see it: CloudEvents attributes, absent ones left out."""
+        out: dict[str, Any] = {"type": self.type, "id": self.id, "source": self.source}
+        if self.subject is not None:
+            out["subject"] = self.subject
+        if self.time is not None:
+            out["time"] = self.time
+        if self.datacontenttype is not None:
+            out["datacontenttype"] = self.datacontenttype
+        out["data"] = self.data
+        if self.extra:
+            out.update(self.extra)
+        return out
+
+
+ATTRIBUTES: Final = frozenset({"type", "id", "source", "subject", "time", "data"})
+_STANDARD: Final = ATTRIBUTES | {"specversion", "datacontenttype", "dataschema"}
+_MEANT: Final = {
+    "payload": "data", "body": "data", "value": "data", "name": "type", "event": "type",
+    "event_type": "type", "timestamp": "time", "at": "time", "key": "subject",
+}  # fmt: skip
+
+
+def event_from(data: Any) -> Event:
+    """An event from a decoded JSON object. Raises `InvalidEvent` with the path and the mend."""
+    if not isinstance(data, dict):
+        raise InvalidEvent("an event must be a JSON object", path="$")
+    kind = data.get("type")
+    if not isinstance(kind, str) or not kind:
+        raise InvalidEvent("type must be a non-empty string", path="$.type")
+    extra: dict[str, Scalar] = {}
+    for key, value in data.items():
+        if key in _STANDARD:
+            continue
+        if key in _MEANT:
+            raise InvalidEvent(f'unknown key "{key}"; did you mean "{_MEANT[key]}"?', path=f"$.{key}")
+        if not (key.isascii() and key.isalnum() and key == key.lower()):
+            raise InvalidEvent(
+                f'unknown key "{key}"; other attributes must be lower-case letters and digits',
+                path=f"$.{key}",
+            )
+        if not isinstance(value, str | int | float | bool | None):
+            raise InvalidEvent(
+                f'the attribute "{key}" must be a scalar; put structures into data',
+                path=f"$.{key}",
+            )
+        extra[key] = value
+    for key in ("id", "source", "subject", "time", "datacontenttype"):
+        value = data.get(key)
+        if value is not None and not isinstance(value, str):
+            raise InvalidEvent(f"{key} must be a string", path=f"$.{key}")
+    for key in ("type", "id", "source", "subject"):
+        if len(data.get(key) or "") > NAME_MAX:
+            raise InvalidEvent(f"{key} is longer than {NAME_MAX} characters", path=f"$.{key}")
+    return Event(
+        type=kind,
+        id=data.get("id") or "",
+        source=data.get("source") or "",
+        subject=data.get("subject"),
+        time=data.get("time"),
+        data=data.get("data"),
+        datacontenttype=data.get("datacontenttype"),
+        extra=extra,
+    )
+
+
+def check_event(event: Event) -> Event:
+    """The same rules for an event made in Python."""
+    if not isinstance(event.type, str) or not event.type:
+        raise InvalidEvent("type must be a non-empty string", path="$.type")
+    for key in ("type", "id", "source", "subject"):
+        value = getattr(event, key)
+        if value is not None and not isinstance(value, str):
+            raise InvalidEvent(f"{key} must be a string", path=f"$.{key}")
+        if value and len(value) > NAME_MAX:
+            raise InvalidEvent(f"{key} is longer than {NAME_MAX} characters", path=f"$.{key}")
+    return event
