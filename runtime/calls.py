@@ -1,0 +1,324 @@
+"""The table of methods: what each takes, and the verb of the engine that carries it out.
+
+Every face that hands over named JSON values (socket, HTTP) goes through this one table, so a
+method, a default and a message are the same everywhere. Defaults live in the engine: only what
+the caller gave is passed on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from greenroom.definitions.errors import GreenroomError, InvalidRequest
+from greenroom.definitions.values import Json
+from greenroom.runtime import shapes
+
+_log = logging.getLogger(__name__)
+
+Duration = str | int | float | None
+Text = str | None | UnsetType
+
+
+class Params(msgspec.Struct, forbid_unknown_fields=True):
+    """What a method takes. A field that is UNSET was not given."""
+
+    def given(self) -> dict[str, Any]:
+        """Everything that was given, by name."""
+        values = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return {name: value for name, value in values if value is not UNSET}
+
+
+class Nothing(Params):
+    pass
+
+
+class Start(Params):
+    workflow: str
+    input: Json | UnsetType = UNSET
+    key: Text = UNSET
+    version: int | str | UnsetType | None = UNSET
+    namespace: Text = UNSET
+    delay: Duration | UnsetType = UNSET
+    form: list[Json] | UnsetType = UNSET
+    stage: Text = UNSET
+    test: bool | UnsetType = UNSET
+    request_id: Text = UNSET
+
+
+class Post(Params):
+    event: dict[str, Json]
+    namespace: Text = UNSET
+
+
+class Send(Params):
+    instance: str
+    event: dict[str, Json]
+
+
+class Answer(Params):
+    ask: str
+    data: Json
+    by: str | UnsetType = UNSET
+
+
+class Change(Params):
+    instance: str
+    reason: Text = UNSET
+    request_id: Text = UNSET
+
+
+class Resume(Change):
+    run_again: bool | UnsetType = UNSET
+
+
+class Cancel(Change):
+    force: bool | UnsetType = UNSET
+
+
+class Skip(Params):
+    instance: str
+    op: str
+    output: Json | UnsetType = UNSET
+    reason: Text = UNSET
+    request_id: Text = UNSET
+
+
+class Restart(Change):
+    from_op: Text = UNSET
+    key: Text = UNSET
+
+
+class Fork(Restart):
+    state: Json | UnsetType = UNSET
+    input: Json | UnsetType = UNSET
+    version: int | str | UnsetType | None = UNSET
+
+
+class Result(Params):
+    instance: str
+    timeout: Duration | UnsetType = UNSET
+
+
+class OneInstance(Params):
+    instance: str
+
+
+class Listing(Params):
+    q: str | UnsetType = UNSET
+    limit: int | UnsetType = UNSET
+    cursor: Text = UNSET
+
+
+class History(Params):
+    instance: str
+    after: int | UnsetType = UNSET
+    limit: int | UnsetType = UNSET
+    path: Text = UNSET
+
+
+class State(Params):
+    instance: str
+    seq: int
+
+
+class Watch(Params):
+    instance: Text = UNSET
+    q: str | UnsetType = UNSET
+    after: int | UnsetType = UNSET
+
+
+class Tail(Params):
+    type: Text = UNSET
+    after: int | UnsetType | None = UNSET
+
+
+class OneDefinition(Params):
+    name: str
+    version: int | str | UnsetType | None = UNSET
+
+
+class Document(Params):
+    document: Json
+
+
+class OneSchedule(Params):
+    name: str
+
+
+class NextTimes(OneSchedule):
+    count: int | UnsetType = UNSET
+
+
+class ById(Params):
+    id: str
+
+
+class Explain(ById):
+    workflow: Text = UNSET
+
+
+class Doctor(Params):
+    deep: bool | UnsetType = UNSET
+
+
+class Backup(Params):
+    path: str
+
+
+class Call(msgspec.Struct, frozen=True):
+    """One method. `verb` is where the engine keeps it, `subject` the parameters it takes by
+    place, `records_by` whether it notes who asked."""
+
+    name: str
+    params: type[Params]
+    verb: str
+    subject: tuple[str, ...] = ()
+    records_by: bool = False
+
+    def open(self, engine: Any, params: Params, by: str | None) -> Any:
+        """What the engine's verb gives: an awaitable, or the iterator of a stream."""
+        given = params.given()
+        if self.records_by:
+            given.setdefault("by", by)
+        target = engine
+        for part in self.verb.split("."):
+            target = getattr(target, part)
+        places = [given.pop(name) for name in self.subject if name in given]
+        return target(*places, **given)
+
+    async def run(self, engine: Any, params: Params, by: str | None) -> Any:
+        """Carries the method out and gives its shape."""
+        reply = await self.open(engine, params, by)
+        if self.name == "start":
+            return shapes.Started(reply.id, reply.key, reply.status, reply.created)
+        return reply
+
+
+def _change(name: str, params: type[Params], *subject: str) -> Call:
+    return Call(name, params, name, subject, records_by=True)
+
+
+def _look(name: str, params: type[Params], *subject: str, verb: str | None = None) -> Call:
+    return Call(name, params, verb or name, subject)
+
+
+CALLS: Final[dict[str, Call]] = {
+    call.name: call
+    for call in (
+        _change("start", Start, "workflow", "input"),
+        _change("post", Post, "event"),
+        _change("send", Send, "instance", "event"),
+        _change("answer", Answer, "ask", "data"),
+        _change("pause", Change, "instance"),
+        _change("resume", Resume, "instance"),
+        _change("cancel", Cancel, "instance"),
+        _change("skip", Skip, "instance", "op"),
+        _change("restart", Restart, "instance"),
+        _change("fork", Fork, "instance"),
+        _look("result", Result, "instance", verb="outcome"),
+        _look("get", OneInstance, "instance"),
+        _look("why", OneInstance, "instance"),
+        _look("list", Listing),
+        _look("history", History, "instance"),
+        _look("state", State, "instance", verb="state_at"),
+        _look("definitions.list", Nothing),
+        _look("definitions.get", OneDefinition, "name"),
+        _look("definitions.validate", Document, "document"),
+        _look("schedules.list", Nothing),
+        _look("schedules.next", NextTimes, "name"),
+        _look("schedules.pause", OneSchedule, "name"),
+        _look("schedules.resume", OneSchedule, "name"),
+        _look("schedules.trigger", OneSchedule, "name"),
+        _look("events.list", Listing),
+        _look("events.get", ById, "id"),
+        _look("events.explain", Explain, "id"),
+        _look("events.resend", ById, "id"),
+        _look("asks.list", Listing),
+        _look("asks.get", ById, "id"),
+        _look("info", Nothing),
+        _look("doctor", Doctor),
+        _look("backup", Backup, "path"),
+    )
+}
+"""Methods with one answer. `ping` needs no engine and is answered by `run`."""
+
+STREAMS: Final[dict[str, Call]] = {
+    "watch": _look("watch", Watch, "instance"),
+    "tail": _look("tail", Tail),
+}
+"""Methods answered at once, then by notifications."""
+
+NOTIFICATION: Final = {"watch": "entry", "tail": "event"}
+"""What the notifications of a stream are called, and the key of their payload."""
+
+METHODS: Final = frozenset(CALLS) | frozenset(STREAMS) | {"ping"}
+
+
+async def run(engine: Any, method: str, params: dict[str, Json], by: str | None) -> Any:
+    """Carries out one method. Raises only `GreenroomError`."""
+    if method == "ping":
+        read("ping", Nothing, params)
+        return {"pong": True}
+    call = CALLS.get(method)
+    if call is None:
+        raise unknown(method)
+    values = read(method, call.params, params)
+    try:
+        return await call.run(engine, values, by)
+    except GreenroomError:
+        raise
+    except Exception as error:
+        raise unexpected(method, error) from error
+
+
+def stream(
+    engine: Any, method: str, params: dict[str, Json]
+) -> AsyncIterator[shapes.Entry | shapes.StoredEvent]:
+    """Opens a stream. Raises `GreenroomError` for parameters that are wrong."""
+    call = STREAMS[method]
+    iterator: AsyncIterator[Any] = call.open(engine, read(method, call.params, params), None)
+    return iterator
+
+
+def read(method: str, kind: type[Params], params: dict[str, Json]) -> Params:
+    """The parameters as a struct. Raises `InvalidRequest` naming what is wrong and the mend."""
+    try:
+        return msgspec.convert(params, kind)
+    except msgspec.ValidationError as error:
+        names = kind.__struct_fields__
+        for key in params:
+            if key not in names:
+                message = f'{method} takes no "{key}"{meant(key, names)}'
+                raise InvalidRequest(message, path=f"$.params.{key}", takes=names) from None
+        for field in msgspec.structs.fields(kind):
+            if field.required and field.name not in params:
+                message = f'{method} needs "{field.name}"'
+                raise InvalidRequest(message, path=f"$.params.{field.name}", takes=names) from None
+        reason, _, place = str(error).partition(" - at ")
+        path = place.strip("`").replace("$", "$.params", 1) or "$.params"
+        raise InvalidRequest(
+            f"{method}: {reason[0].lower()}{reason[1:]} at {path}", path=path
+        ) from None
+
+
+def unknown(method: str) -> InvalidRequest:
+    return InvalidRequest(
+        f'unknown method "{method[:80]}"{meant(method, METHODS)}', path="$.method"
+    )
+
+
+def meant(word: str, words: Any) -> str:
+    close = difflib.get_close_matches(word[:80], words, n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def unexpected(method: str, error: Exception) -> GreenroomError:
+    """A fault of ours as an error for the wire; its trace goes to the log, here and only here."""
+    _log.error("%s failed unexpectedly", method, exc_info=error)
+    return GreenroomError(f"internal error in {method}: {type(error).__name__}: {error}")
