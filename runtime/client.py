@@ -1,0 +1,473 @@
+"""The blocking client of the socket, with the verbs of the engine.
+
+It imports neither asyncio nor anything of the engine, so a command that posts one event costs
+little more than Python itself. The async `Client` is in `async_client` and can be had from here.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+import select
+import socket
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from msgspec import UNSET
+
+from greenroom.definitions.errors import GreenroomError
+from greenroom.definitions.events import Event
+from greenroom.definitions.values import Json
+from greenroom.runtime import shapes
+from greenroom.runtime.places import check_socket_path, socket_path
+from greenroom.runtime.replies import (
+    WINDOW,
+    Reply,
+    Watching,
+    absolute,
+    closed,
+    event_data,
+    event_line,
+    given,
+    read_accepted,
+    read_notice,
+    read_reply,
+    request_line,
+    unreachable,
+    value_of,
+)
+
+if TYPE_CHECKING:
+    from greenroom.runtime.async_client import Client
+
+__all__ = ["Client", "SyncClient"]
+
+T = TypeVar("T")
+Duration = str | int | float | None
+Findings = list[shapes.Finding]
+
+_READ_BYTES: Final = 1 << 16
+_SEND_BYTES: Final = 1 << 16
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Client":
+        # asyncio alone takes three times as long to import as all of this
+        from greenroom.runtime.async_client import Client  # noqa: PLC0415
+
+        return Client
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class _Line:
+    """One connection: whole lines out, whole lines in."""
+
+    def __init__(self, path: Path) -> None:
+        check_socket_path(path)
+        self.path = path
+        self._buffer = bytearray()
+        self._searched = 0
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.connect(os.fspath(path))
+        except OSError as error:
+            self._socket.close()
+            raise unreachable(path, error) from None
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            if not self._fill():  # it may have said why
+                raise closed(self.path) from None
+
+    def read(self) -> bytes:
+        """The next line, however long it takes."""
+        while (line := self.next()) is None:
+            if not self._fill():
+                raise closed(self.path)
+        return line
+
+    def next(self) -> bytes | None:
+        """The next line if it is here."""
+        end = self._buffer.find(b"\n", self._searched)
+        if end < 0:
+            self._searched = len(self._buffer)
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        return line
+
+    def exchange(self, data: bytearray) -> None:
+        """Sends some of `data` or receives, whichever is possible first. A peer that does not
+        read while it writes would stop a daemon that does not write while it reads."""
+        readable, writable, _ = select.select([self._socket], [self._socket] if data else [], [])
+        if readable and not self._fill():
+            raise closed(self.path)
+        if writable:
+            try:
+                sent = self._socket.send(data[:_SEND_BYTES], socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                raise closed(self.path) from None
+            del data[:sent]
+
+    def _fill(self) -> bool:
+        try:
+            data = self._socket.recv(_READ_BYTES)
+        except ConnectionResetError:
+            return False
+        self._buffer += data
+        return bool(data)
+
+
+class SyncClient:
+    """Talks to a daemon; not for several threads at once. Connects at the first call, and again
+    after a lost connection.
+
+    `server` is `unix:///path` or a path, else `GREENROOM_SERVER`, else the socket in the data
+    directory. Raises `Unreachable` when no daemon answers there.
+    """
+
+    def __init__(self, server: str | None = None, *, data: str | Path | None = None) -> None:
+        self.path = socket_path(server, data)
+        self.definitions = Definitions(self)
+        self.schedules = Schedules(self)
+        self.events = Events(self)
+        self.asks = Asks(self)
+        self._line: _Line | None = None
+        self._request_id = 0
+
+    def __enter__(self) -> Self:
+        self._connected()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+
+    def call(
+        self,
+        method: str,
+        params: Mapping[str, Any] | None = None,
+        shape: type[T] = Any,  # type: ignore[assignment]
+    ) -> T:
+        """Any method of the daemon's table, by name."""
+        self._request_id += 1
+        data = request_line(self._request_id, method, params or {})
+        line = self._connected()
+        try:
+            line.send(data)
+            reply = _reply_to(self._request_id, line)
+        except BaseException:  # half an exchange: nothing after it would fit
+            self.close()
+            raise
+        return reply.value(shape)
+
+    def post(self, event: Event | Mapping[str, Any]) -> shapes.Accepted:
+        """Posts one event; it is durable and routed when this returns."""
+        data = event_line(event)
+        line = self._connected()
+        try:
+            line.send(data)
+            reply = read_accepted(line.read())
+        except BaseException:
+            self.close()
+            raise
+        if isinstance(reply, GreenroomError):
+            raise reply
+        return reply
+
+    def post_many(
+        self, events: Iterable[Event | Mapping[str, Any]], *, window: int = WINDOW
+    ) -> Iterator[shapes.Accepted | GreenroomError]:
+        """Posts without waiting for each reply, `window` at a time; gives the replies in order.
+        A refused event gives its error as a value, so that the others are not lost."""
+        line = self._connected()
+        source = iter(events)
+        in_flight = 0
+        out = bytearray()
+        done = False
+        ready: deque[shapes.Accepted | GreenroomError] = deque()
+        try:
+            while True:
+                while not done and in_flight < window and len(out) < _SEND_BYTES:
+                    try:
+                        out += event_line(next(source))
+                        in_flight += 1
+                    except StopIteration:
+                        done = True
+                while (raw := line.next()) is not None:
+                    ready.append(read_accepted(raw))
+                    in_flight -= 1
+                while ready:
+                    yield ready.popleft()
+                if done and not in_flight:
+                    return
+                if out or in_flight >= window or done:
+                    line.exchange(out)
+        finally:
+            if in_flight:
+                self.close()
+
+    def start(
+        self,
+        workflow: str,
+        input: Json = None,
+        *,
+        key: str | None = None,
+        version: int | str | None = None,
+        namespace: str | None = None,
+        delay: Duration = None,
+        form: list[Json] | None = None,
+        stage: str | None = None,
+        test: bool | None = None,
+        request_id: str | None = None,
+    ) -> shapes.Started:
+        params = given(
+            workflow=workflow, input=input, key=key, version=version, namespace=namespace,
+            delay=delay, form=form, stage=stage, test=test, request_id=request_id,
+        )  # fmt: skip
+        return self.call("start", params, shapes.Started)
+
+    def send(self, instance: str, event: Event | Mapping[str, Any]) -> shapes.Sent:
+        params = {"instance": instance, "event": event_data(event)}
+        return self.call("send", params, shapes.Sent)
+
+    def answer(self, ask: str, data: Json, *, by: str | None = None) -> shapes.Answered:
+        params = {"ask": ask, "data": data, **given(by=by)}
+        return self.call("answer", params, shapes.Answered)
+
+    def pause(
+        self, instance: str, *, reason: str | None = None, request_id: str | None = None
+    ) -> shapes.Verb:
+        params = given(instance=instance, reason=reason, request_id=request_id)
+        return self.call("pause", params, shapes.Verb)
+
+    def resume(
+        self,
+        instance: str,
+        *,
+        reason: str | None = None,
+        run_again: bool | None = None,
+        request_id: str | None = None,
+    ) -> shapes.Verb:
+        params = given(instance=instance, reason=reason, run_again=run_again, request_id=request_id)
+        return self.call("resume", params, shapes.Verb)
+
+    def cancel(
+        self,
+        instance: str,
+        *,
+        reason: str | None = None,
+        force: bool | None = None,
+        request_id: str | None = None,
+    ) -> shapes.Verb:
+        params = given(instance=instance, reason=reason, force=force, request_id=request_id)
+        return self.call("cancel", params, shapes.Verb)
+
+    def skip(
+        self,
+        instance: str,
+        op: str,
+        output: Json = None,
+        *,
+        reason: str | None = None,
+        request_id: str | None = None,
+    ) -> shapes.Verb:
+        params = given(
+            instance=instance, op=op, output=output, reason=reason, request_id=request_id
+        )
+        return self.call("skip", params, shapes.Verb)
+
+    def restart(
+        self,
+        instance: str,
+        *,
+        from_op: str | None = None,
+        key: str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+    ) -> shapes.Forked:
+        params = given(
+            instance=instance, from_op=from_op, key=key, reason=reason, request_id=request_id
+        )
+        return self.call("restart", params, shapes.Forked)
+
+    def fork(
+        self,
+        instance: str,
+        *,
+        from_op: str | None = None,
+        key: str | None = None,
+        state: Json = UNSET,
+        input: Json = UNSET,
+        version: int | str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+    ) -> shapes.Forked:
+        params = given(
+            instance=instance, from_op=from_op, key=key, state=state, input=input,
+            version=version, reason=reason, request_id=request_id,
+        )  # fmt: skip
+        return self.call("fork", params, shapes.Forked)
+
+    def result(self, instance: str, *, timeout: Duration = None) -> Json:
+        """Waits for the end. Raises `InstanceFailed`, `InstanceCancelled` or `Timeout`."""
+        return value_of(self.outcome(instance, timeout=timeout))
+
+    def outcome(self, instance: str, *, timeout: Duration = None) -> shapes.Outcome:
+        params = given(instance=instance, timeout=timeout)
+        return self.call("result", params, shapes.Outcome)
+
+    def get(self, instance: str) -> shapes.Instance:
+        return self.call("get", {"instance": instance}, shapes.Instance)
+
+    def why(self, instance: str) -> shapes.Why:
+        return self.call("why", {"instance": instance}, shapes.Why)
+
+    def list(
+        self, q: str = "", *, limit: int = 50, cursor: str | None = None
+    ) -> shapes.Page[shapes.Instance]:
+        params = given(q=q, limit=limit, cursor=cursor)
+        return self.call("list", params, shapes.Page[shapes.Instance])
+
+    def history(
+        self, instance: str, *, after: int = 0, limit: int = 200, path: str | None = None
+    ) -> shapes.Page[shapes.Entry]:
+        params = given(instance=instance, after=after, limit=limit, path=path)
+        return self.call("history", params, shapes.Page[shapes.Entry])
+
+    def state_at(self, instance: str, *, seq: int) -> shapes.StateAt:
+        return self.call("state", {"instance": instance, "seq": seq}, shapes.StateAt)
+
+    def watch(
+        self, instance: str | None = None, *, q: str = "", after: int = 0
+    ) -> Iterator[shapes.Entry]:
+        """Entries as they become durable, on a connection of its own."""
+        params = given(instance=instance, q=q or None, after=after)
+        return self._stream("watch", params, shapes.Entry)
+
+    def tail(
+        self, *, type: str | None = None, after: int | None = None
+    ) -> Iterator[shapes.StoredEvent]:
+        """Events as they are accepted, on a connection of its own."""
+        return self._stream("tail", given(type=type, after=after), shapes.StoredEvent)
+
+    def ping(self) -> bool:
+        answer: dict[str, bool] = self.call("ping")
+        return answer["pong"]
+
+    def info(self) -> shapes.Info:
+        return self.call("info", {}, shapes.Info)
+
+    def doctor(self, deep: bool = False) -> Findings:
+        return self.call("doctor", {"deep": deep}, Findings)
+
+    def backup(self, path: str | Path) -> dict[str, Any]:
+        answer: dict[str, Any] = self.call("backup", {"path": absolute(path)})
+        return answer
+
+    def _connected(self) -> _Line:
+        if self._line is None:
+            self._line = _Line(self.path)
+        return self._line
+
+    def _stream(self, method: str, params: Mapping[str, Any], shape: type[T]) -> Iterator[T]:
+        line = _Line(self.path)
+        try:
+            line.send(request_line(1, method, params))
+            _reply_to(1, line).value(Watching)
+            while True:
+                reply = read_reply(line.read())
+                if reply.method is not None:
+                    item = read_notice(reply).item(shape)
+                    if item is None:
+                        return
+                    yield item
+        finally:
+            line.close()
+
+
+def _reply_to(request_id: int, line: _Line) -> Reply:
+    while True:
+        reply = read_reply(line.read())
+        if reply.method is None and (reply.id == request_id or reply.id is None):
+            return reply
+
+
+class _Group:
+    """Verbs of one noun."""
+
+    def __init__(self, client: SyncClient) -> None:
+        self._client = client
+
+
+class Definitions(_Group):
+    def list(self) -> builtins.list[shapes.DefinitionInfo]:
+        return self._client.call("definitions.list", {}, builtins.list[shapes.DefinitionInfo])
+
+    def get(self, name: str, version: int | str | None = None) -> shapes.DefinitionInfo:
+        params = given(name=name, version=version)
+        return self._client.call("definitions.get", params, shapes.DefinitionInfo)
+
+    def validate(self, document: Json) -> Json:
+        return self._client.call("definitions.validate", {"document": document})
+
+
+class Schedules(_Group):
+    def list(self) -> builtins.list[shapes.ScheduleInfo]:
+        return self._client.call("schedules.list", {}, builtins.list[shapes.ScheduleInfo])
+
+    def next(self, name: str, count: int = 10) -> builtins.list[str]:
+        params = {"name": name, "count": count}
+        return self._client.call("schedules.next", params, builtins.list[str])
+
+    def pause(self, name: str) -> Json:
+        return self._client.call("schedules.pause", {"name": name})
+
+    def resume(self, name: str) -> Json:
+        return self._client.call("schedules.resume", {"name": name})
+
+    def trigger(self, name: str) -> Json:
+        return self._client.call("schedules.trigger", {"name": name})
+
+
+class Events(_Group):
+    def list(
+        self, q: str = "", *, limit: int = 50, cursor: str | None = None
+    ) -> shapes.Page[shapes.StoredEvent]:
+        params = given(q=q, limit=limit, cursor=cursor)
+        return self._client.call("events.list", params, shapes.Page[shapes.StoredEvent])
+
+    def get(self, id: str) -> shapes.StoredEvent:
+        return self._client.call("events.get", {"id": id}, shapes.StoredEvent)
+
+    def explain(self, id: str, workflow: str | None = None) -> Json:
+        return self._client.call("events.explain", given(id=id, workflow=workflow))
+
+    def resend(self, id: str) -> Json:
+        return self._client.call("events.resend", {"id": id})
+
+
+class Asks(_Group):
+    def list(
+        self, q: str = "", *, limit: int = 50, cursor: str | None = None
+    ) -> shapes.Page[shapes.Ask]:
+        params = given(q=q, limit=limit, cursor=cursor)
+        return self._client.call("asks.list", params, shapes.Page[shapes.Ask])
+
+    def get(self, id: str) -> shapes.Ask:
+        return self._client.call("asks.get", {"id": id}, shapes.Ask)
