@@ -178,7 +178,9 @@ class Client:
     directory. Raises `Unreachable` when no daemon answers there.
     """
 
-    def __init__(self, server: str | None = None, *, data: str | Path | None = None) -> None:
+    def __init__(
+        self, server: str | Path | None = None, *, data: str | Path | None = None
+    ) -> None:
         self.path = socket_path(server, data)
         self.definitions = Definitions(self)
         self.schedules = Schedules(self)
@@ -202,13 +204,17 @@ class Client:
             self._link = None
             await asyncio.sleep(0)
 
-    async def call(
+    async def call(self, method: str, /, **params: Any) -> Any:
+        """Any method of the daemon's table by name; gives plain JSON."""
+        return await self.ask(method, params)
+
+    async def ask(
         self,
         method: str,
         params: Mapping[str, Any] | None = None,
         shape: type[T] = Any,  # type: ignore[assignment]
     ) -> T:
-        """Any method of the daemon's table, by name."""
+        """Any method; gives the named shape."""
         link = await self._connected()
         self._request_id += 1
         number = self._request_id
@@ -269,21 +275,21 @@ class Client:
             workflow=workflow, input=input, key=key, version=version, namespace=namespace,
             delay=delay, form=form, stage=stage, test=test, request_id=request_id,
         )  # fmt: skip
-        return await self.call("start", params, shapes.Started)
+        return await self.ask("start", params, shapes.Started)
 
     async def send(self, instance: str, event: Event | Mapping[str, Any]) -> shapes.Sent:
         params = {"instance": instance, "event": event_data(event)}
-        return await self.call("send", params, shapes.Sent)
+        return await self.ask("send", params, shapes.Sent)
 
     async def answer(self, ask: str, data: Json, *, by: str | None = None) -> shapes.Answered:
         params = {"ask": ask, "data": data, **given(by=by)}
-        return await self.call("answer", params, shapes.Answered)
+        return await self.ask("answer", params, shapes.Answered)
 
     async def pause(
         self, instance: str, *, reason: str | None = None, request_id: str | None = None
     ) -> shapes.Verb:
         params = given(instance=instance, reason=reason, request_id=request_id)
-        return await self.call("pause", params, shapes.Verb)
+        return await self.ask("pause", params, shapes.Verb)
 
     async def resume(
         self,
@@ -294,7 +300,7 @@ class Client:
         request_id: str | None = None,
     ) -> shapes.Verb:
         params = given(instance=instance, reason=reason, run_again=run_again, request_id=request_id)
-        return await self.call("resume", params, shapes.Verb)
+        return await self.ask("resume", params, shapes.Verb)
 
     async def cancel(
         self,
@@ -305,7 +311,7 @@ class Client:
         request_id: str | None = None,
     ) -> shapes.Verb:
         params = given(instance=instance, reason=reason, force=force, request_id=request_id)
-        return await self.call("cancel", params, shapes.Verb)
+        return await self.ask("cancel", params, shapes.Verb)
 
     async def skip(
         self,
@@ -319,7 +325,7 @@ class Client:
         params = given(
             instance=instance, op=op, output=output, reason=reason, request_id=request_id
         )
-        return await self.call("skip", params, shapes.Verb)
+        return await self.ask("skip", params, shapes.Verb)
 
     async def restart(
         self,
@@ -333,7 +339,7 @@ class Client:
         params = given(
             instance=instance, from_op=from_op, key=key, reason=reason, request_id=request_id
         )
-        return await self.call("restart", params, shapes.Forked)
+        return await self.ask("restart", params, shapes.Forked)
 
     async def fork(
         self,
@@ -351,7 +357,7 @@ class Client:
             instance=instance, from_op=from_op, key=key, state=state, input=input,
             version=version, reason=reason, request_id=request_id,
         )  # fmt: skip
-        return await self.call("fork", params, shapes.Forked)
+        return await self.ask("fork", params, shapes.Forked)
 
     async def result(
         self,
@@ -369,28 +375,28 @@ class Client:
         timeout: Duration = None,  # noqa: ASYNC109 - the daemon keeps the time
     ) -> shapes.Outcome:
         params = given(instance=instance, timeout=timeout)
-        return await self.call("result", params, shapes.Outcome)
+        return await self.ask("result", params, shapes.Outcome)
 
     async def get(self, instance: str) -> shapes.Instance:
-        return await self.call("get", {"instance": instance}, shapes.Instance)
+        return await self.ask("get", {"instance": instance}, shapes.Instance)
 
     async def why(self, instance: str) -> shapes.Why:
-        return await self.call("why", {"instance": instance}, shapes.Why)
+        return await self.ask("why", {"instance": instance}, shapes.Why)
 
     async def list(
         self, q: str = "", *, limit: int = 50, cursor: str | None = None
     ) -> shapes.Page[shapes.Instance]:
         params = given(q=q, limit=limit, cursor=cursor)
-        return await self.call("list", params, shapes.Page[shapes.Instance])
+        return await self.ask("list", params, shapes.Page[shapes.Instance])
 
     async def history(
         self, instance: str, *, after: int = 0, limit: int = 200, path: str | None = None
     ) -> shapes.Page[shapes.Entry]:
         params = given(instance=instance, after=after, limit=limit, path=path)
-        return await self.call("history", params, shapes.Page[shapes.Entry])
+        return await self.ask("history", params, shapes.Page[shapes.Entry])
 
     async def state_at(self, instance: str, *, seq: int) -> shapes.StateAt:
-        return await self.call("state", {"instance": instance, "seq": seq}, shapes.StateAt)
+        return await self.ask("state", {"instance": instance, "seq": seq}, shapes.StateAt)
 
     def watch(
         self, instance: str | None = None, *, q: str = "", after: int = 0
@@ -406,17 +412,17 @@ class Client:
         return self._stream("tail", given(type=type, after=after), shapes.StoredEvent)
 
     async def ping(self) -> bool:
-        answer: dict[str, bool] = await self.call("ping")
+        answer: dict[str, bool] = await self.ask("ping")
         return answer["pong"]
 
     async def info(self) -> shapes.Info:
-        return await self.call("info", {}, shapes.Info)
+        return await self.ask("info", {}, shapes.Info)
 
     async def doctor(self, deep: bool = False) -> Findings:
-        return await self.call("doctor", {"deep": deep}, Findings)
+        return await self.ask("doctor", {"deep": deep}, Findings)
 
     async def backup(self, path: str | Path) -> dict[str, Any]:
-        answer: dict[str, Any] = await self.call("backup", {"path": absolute(path)})
+        answer: dict[str, Any] = await self.ask("backup", {"path": absolute(path)})
         return answer
 
     async def _connected(self) -> _Link:
@@ -466,32 +472,32 @@ class _Group:
 
 class Definitions(_Group):
     async def list(self) -> builtins.list[shapes.DefinitionInfo]:
-        return await self._client.call("definitions.list", {}, builtins.list[shapes.DefinitionInfo])
+        return await self._client.ask("definitions.list", {}, builtins.list[shapes.DefinitionInfo])
 
     async def get(self, name: str, version: int | str | None = None) -> shapes.DefinitionInfo:
         params = given(name=name, version=version)
-        return await self._client.call("definitions.get", params, shapes.DefinitionInfo)
+        return await self._client.ask("definitions.get", params, shapes.DefinitionInfo)
 
     async def validate(self, document: Json) -> Json:
-        return await self._client.call("definitions.validate", {"document": document})
+        return await self._client.ask("definitions.validate", {"document": document})
 
 
 class Schedules(_Group):
     async def list(self) -> builtins.list[shapes.ScheduleInfo]:
-        return await self._client.call("schedules.list", {}, builtins.list[shapes.ScheduleInfo])
+        return await self._client.ask("schedules.list", {}, builtins.list[shapes.ScheduleInfo])
 
     async def next(self, name: str, count: int = 10) -> builtins.list[str]:
         params = {"name": name, "count": count}
-        return await self._client.call("schedules.next", params, builtins.list[str])
+        return await self._client.ask("schedules.next", params, builtins.list[str])
 
     async def pause(self, name: str) -> Json:
-        return await self._client.call("schedules.pause", {"name": name})
+        return await self._client.ask("schedules.pause", {"name": name})
 
     async def resume(self, name: str) -> Json:
-        return await self._client.call("schedules.resume", {"name": name})
+        return await self._client.ask("schedules.resume", {"name": name})
 
     async def trigger(self, name: str) -> Json:
-        return await self._client.call("schedules.trigger", {"name": name})
+        return await self._client.ask("schedules.trigger", {"name": name})
 
 
 class Events(_Group):
@@ -499,16 +505,16 @@ class Events(_Group):
         self, q: str = "", *, limit: int = 50, cursor: str | None = None
     ) -> shapes.Page[shapes.StoredEvent]:
         params = given(q=q, limit=limit, cursor=cursor)
-        return await self._client.call("events.list", params, shapes.Page[shapes.StoredEvent])
+        return await self._client.ask("events.list", params, shapes.Page[shapes.StoredEvent])
 
     async def get(self, id: str) -> shapes.StoredEvent:
-        return await self._client.call("events.get", {"id": id}, shapes.StoredEvent)
+        return await self._client.ask("events.get", {"id": id}, shapes.StoredEvent)
 
     async def explain(self, id: str, workflow: str | None = None) -> Json:
-        return await self._client.call("events.explain", given(id=id, workflow=workflow))
+        return await self._client.ask("events.explain", given(id=id, workflow=workflow))
 
     async def resend(self, id: str) -> Json:
-        return await self._client.call("events.resend", {"id": id})
+        return await self._client.ask("events.resend", {"id": id})
 
 
 class Asks(_Group):
@@ -516,7 +522,7 @@ class Asks(_Group):
         self, q: str = "", *, limit: int = 50, cursor: str | None = None
     ) -> shapes.Page[shapes.Ask]:
         params = given(q=q, limit=limit, cursor=cursor)
-        return await self._client.call("asks.list", params, shapes.Page[shapes.Ask])
+        return await self._client.ask("asks.list", params, shapes.Page[shapes.Ask])
 
     async def get(self, id: str) -> shapes.Ask:
-        return await self._client.call("asks.get", {"id": id}, shapes.Ask)
+        return await self._client.ask("asks.get", {"id": id}, shapes.Ask)

@@ -136,7 +136,9 @@ class SyncClient:
     directory. Raises `Unreachable` when no daemon answers there.
     """
 
-    def __init__(self, server: str | None = None, *, data: str | Path | None = None) -> None:
+    def __init__(
+        self, server: str | Path | None = None, *, data: str | Path | None = None
+    ) -> None:
         self.path = socket_path(server, data)
         self.definitions = Definitions(self)
         self.schedules = Schedules(self)
@@ -158,13 +160,17 @@ class SyncClient:
             self._line.close()
             self._line = None
 
-    def call(
+    def call(self, method: str, /, **params: Any) -> Any:
+        """Any method of the daemon's table by name; gives plain JSON."""
+        return self.ask(method, params)
+
+    def ask(
         self,
         method: str,
         params: Mapping[str, Any] | None = None,
         shape: type[T] = Any,  # type: ignore[assignment]
     ) -> T:
-        """Any method of the daemon's table, by name."""
+        """Any method; gives the named shape."""
         self._request_id += 1
         data = request_line(self._request_id, method, params or {})
         line = self._connected()
@@ -240,21 +246,21 @@ class SyncClient:
             workflow=workflow, input=input, key=key, version=version, namespace=namespace,
             delay=delay, form=form, stage=stage, test=test, request_id=request_id,
         )  # fmt: skip
-        return self.call("start", params, shapes.Started)
+        return self.ask("start", params, shapes.Started)
 
     def send(self, instance: str, event: Event | Mapping[str, Any]) -> shapes.Sent:
         params = {"instance": instance, "event": event_data(event)}
-        return self.call("send", params, shapes.Sent)
+        return self.ask("send", params, shapes.Sent)
 
     def answer(self, ask: str, data: Json, *, by: str | None = None) -> shapes.Answered:
         params = {"ask": ask, "data": data, **given(by=by)}
-        return self.call("answer", params, shapes.Answered)
+        return self.ask("answer", params, shapes.Answered)
 
     def pause(
         self, instance: str, *, reason: str | None = None, request_id: str | None = None
     ) -> shapes.Verb:
         params = given(instance=instance, reason=reason, request_id=request_id)
-        return self.call("pause", params, shapes.Verb)
+        return self.ask("pause", params, shapes.Verb)
 
     def resume(
         self,
@@ -265,7 +271,7 @@ class SyncClient:
         request_id: str | None = None,
     ) -> shapes.Verb:
         params = given(instance=instance, reason=reason, run_again=run_again, request_id=request_id)
-        return self.call("resume", params, shapes.Verb)
+        return self.ask("resume", params, shapes.Verb)
 
     def cancel(
         self,
@@ -276,7 +282,7 @@ class SyncClient:
         request_id: str | None = None,
     ) -> shapes.Verb:
         params = given(instance=instance, reason=reason, force=force, request_id=request_id)
-        return self.call("cancel", params, shapes.Verb)
+        return self.ask("cancel", params, shapes.Verb)
 
     def skip(
         self,
@@ -290,7 +296,7 @@ class SyncClient:
         params = given(
             instance=instance, op=op, output=output, reason=reason, request_id=request_id
         )
-        return self.call("skip", params, shapes.Verb)
+        return self.ask("skip", params, shapes.Verb)
 
     def restart(
         self,
@@ -304,7 +310,7 @@ class SyncClient:
         params = given(
             instance=instance, from_op=from_op, key=key, reason=reason, request_id=request_id
         )
-        return self.call("restart", params, shapes.Forked)
+        return self.ask("restart", params, shapes.Forked)
 
     def fork(
         self,
@@ -322,7 +328,7 @@ class SyncClient:
             instance=instance, from_op=from_op, key=key, state=state, input=input,
             version=version, reason=reason, request_id=request_id,
         )  # fmt: skip
-        return self.call("fork", params, shapes.Forked)
+        return self.ask("fork", params, shapes.Forked)
 
     def result(self, instance: str, *, timeout: Duration = None) -> Json:
         """Waits for the end. Raises `InstanceFailed`, `InstanceCancelled` or `Timeout`."""
@@ -330,28 +336,28 @@ class SyncClient:
 
     def outcome(self, instance: str, *, timeout: Duration = None) -> shapes.Outcome:
         params = given(instance=instance, timeout=timeout)
-        return self.call("result", params, shapes.Outcome)
+        return self.ask("result", params, shapes.Outcome)
 
     def get(self, instance: str) -> shapes.Instance:
-        return self.call("get", {"instance": instance}, shapes.Instance)
+        return self.ask("get", {"instance": instance}, shapes.Instance)
 
     def why(self, instance: str) -> shapes.Why:
-        return self.call("why", {"instance": instance}, shapes.Why)
+        return self.ask("why", {"instance": instance}, shapes.Why)
 
     def list(
         self, q: str = "", *, limit: int = 50, cursor: str | None = None
     ) -> shapes.Page[shapes.Instance]:
         params = given(q=q, limit=limit, cursor=cursor)
-        return self.call("list", params, shapes.Page[shapes.Instance])
+        return self.ask("list", params, shapes.Page[shapes.Instance])
 
     def history(
         self, instance: str, *, after: int = 0, limit: int = 200, path: str | None = None
     ) -> shapes.Page[shapes.Entry]:
         params = given(instance=instance, after=after, limit=limit, path=path)
-        return self.call("history", params, shapes.Page[shapes.Entry])
+        return self.ask("history", params, shapes.Page[shapes.Entry])
 
     def state_at(self, instance: str, *, seq: int) -> shapes.StateAt:
-        return self.call("state", {"instance": instance, "seq": seq}, shapes.StateAt)
+        return self.ask("state", {"instance": instance, "seq": seq}, shapes.StateAt)
 
     def watch(
         self, instance: str | None = None, *, q: str = "", after: int = 0
@@ -367,17 +373,17 @@ class SyncClient:
         return self._stream("tail", given(type=type, after=after), shapes.StoredEvent)
 
     def ping(self) -> bool:
-        answer: dict[str, bool] = self.call("ping")
+        answer: dict[str, bool] = self.ask("ping")
         return answer["pong"]
 
     def info(self) -> shapes.Info:
-        return self.call("info", {}, shapes.Info)
+        return self.ask("info", {}, shapes.Info)
 
     def doctor(self, deep: bool = False) -> Findings:
-        return self.call("doctor", {"deep": deep}, Findings)
+        return self.ask("doctor", {"deep": deep}, Findings)
 
     def backup(self, path: str | Path) -> dict[str, Any]:
-        answer: dict[str, Any] = self.call("backup", {"path": absolute(path)})
+        answer: dict[str, Any] = self.ask("backup", {"path": absolute(path)})
         return answer
 
     def _connected(self) -> _Line:
@@ -417,32 +423,32 @@ class _Group:
 
 class Definitions(_Group):
     def list(self) -> builtins.list[shapes.DefinitionInfo]:
-        return self._client.call("definitions.list", {}, builtins.list[shapes.DefinitionInfo])
+        return self._client.ask("definitions.list", {}, builtins.list[shapes.DefinitionInfo])
 
     def get(self, name: str, version: int | str | None = None) -> shapes.DefinitionInfo:
         params = given(name=name, version=version)
-        return self._client.call("definitions.get", params, shapes.DefinitionInfo)
+        return self._client.ask("definitions.get", params, shapes.DefinitionInfo)
 
     def validate(self, document: Json) -> Json:
-        return self._client.call("definitions.validate", {"document": document})
+        return self._client.ask("definitions.validate", {"document": document})
 
 
 class Schedules(_Group):
     def list(self) -> builtins.list[shapes.ScheduleInfo]:
-        return self._client.call("schedules.list", {}, builtins.list[shapes.ScheduleInfo])
+        return self._client.ask("schedules.list", {}, builtins.list[shapes.ScheduleInfo])
 
     def next(self, name: str, count: int = 10) -> builtins.list[str]:
         params = {"name": name, "count": count}
-        return self._client.call("schedules.next", params, builtins.list[str])
+        return self._client.ask("schedules.next", params, builtins.list[str])
 
     def pause(self, name: str) -> Json:
-        return self._client.call("schedules.pause", {"name": name})
+        return self._client.ask("schedules.pause", {"name": name})
 
     def resume(self, name: str) -> Json:
-        return self._client.call("schedules.resume", {"name": name})
+        return self._client.ask("schedules.resume", {"name": name})
 
     def trigger(self, name: str) -> Json:
-        return self._client.call("schedules.trigger", {"name": name})
+        return self._client.ask("schedules.trigger", {"name": name})
 
 
 class Events(_Group):
@@ -450,16 +456,16 @@ class Events(_Group):
         self, q: str = "", *, limit: int = 50, cursor: str | None = None
     ) -> shapes.Page[shapes.StoredEvent]:
         params = given(q=q, limit=limit, cursor=cursor)
-        return self._client.call("events.list", params, shapes.Page[shapes.StoredEvent])
+        return self._client.ask("events.list", params, shapes.Page[shapes.StoredEvent])
 
     def get(self, id: str) -> shapes.StoredEvent:
-        return self._client.call("events.get", {"id": id}, shapes.StoredEvent)
+        return self._client.ask("events.get", {"id": id}, shapes.StoredEvent)
 
     def explain(self, id: str, workflow: str | None = None) -> Json:
-        return self._client.call("events.explain", given(id=id, workflow=workflow))
+        return self._client.ask("events.explain", given(id=id, workflow=workflow))
 
     def resend(self, id: str) -> Json:
-        return self._client.call("events.resend", {"id": id})
+        return self._client.ask("events.resend", {"id": id})
 
 
 class Asks(_Group):
@@ -467,7 +473,7 @@ class Asks(_Group):
         self, q: str = "", *, limit: int = 50, cursor: str | None = None
     ) -> shapes.Page[shapes.Ask]:
         params = given(q=q, limit=limit, cursor=cursor)
-        return self._client.call("asks.list", params, shapes.Page[shapes.Ask])
+        return self._client.ask("asks.list", params, shapes.Page[shapes.Ask])
 
     def get(self, id: str) -> shapes.Ask:
-        return self._client.call("asks.get", {"id": id}, shapes.Ask)
+        return self._client.ask("asks.get", {"id": id}, shapes.Ask)

@@ -25,7 +25,7 @@ def data_directory(data: str | Path | None = None) -> Path:
     return Path(data or os.environ.get("GREENROOM_DATA") or DEFAULT_DIRECTORY)
 
 
-def socket_path(server: str | None = None, data: str | Path | None = None) -> Path:
+def socket_path(server: str | Path | None = None, data: str | Path | None = None) -> Path:
     """The socket a client talks to: `--server`, `GREENROOM_SERVER`, the data directory's.
 
     A given directory is nearer than the environment's server.
@@ -34,6 +34,8 @@ def socket_path(server: str | None = None, data: str | Path | None = None) -> Pa
         server = os.environ.get("GREENROOM_SERVER") or None
     if server is None:
         return data_directory(data) / SOCKET_NAME
+    if isinstance(server, Path):
+        return server
     scheme, mark, rest = server.partition("://")
     if not mark:
         return Path(server)
