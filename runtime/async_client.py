@@ -204,7 +204,7 @@ class Client:
             self._link = None
             await asyncio.sleep(0)
 
-    async def call(self, method: str, /, **params: Any) -> Any:
+    async def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
         """Any method of the daemon's table by name; gives plain JSON."""
         return await self.ask(method, params)
 

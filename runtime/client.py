@@ -160,7 +160,7 @@ class SyncClient:
             self._line.close()
             self._line = None
 
-    def call(self, method: str, /, **params: Any) -> Any:
+    def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
         """Any method of the daemon's table by name; gives plain JSON."""
         return self.ask(method, params)
 
