@@ -1,0 +1,272 @@
+"""`pause resume retry cancel` on one instance, several, or all a filter finds; `skip restart fork`.
+
+A filter is turned into the list of what it finds before the first is touched, the number is said,
+and more than one needs a yes. A refusal of one does not stop the others.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import click
+
+from greenroom.definitions.errors import GreenroomError, InvalidRequest
+from greenroom.runtime.cli import errors, items, options, output, words
+from greenroom.runtime.cli.group import FILTER_HELP, Command, command
+from greenroom.runtime.cli.session import Session
+from greenroom.runtime.cli.start import would
+from greenroom.runtime.filters import parse_filter
+
+Data = dict[str, Any]
+
+_LIVE: Final = "-status:completed -status:cancelled"
+
+
+class Verb(NamedTuple):
+    """`implied` narrows a filter that names no status to those the verb is meant for."""
+
+    name: str
+    method: str
+    implied: str
+    done: str
+
+
+PAUSE: Final = Verb("pause", "pause", f"{_LIVE} -status:failed -status:paused", "paused")
+RESUME: Final = Verb("resume", "resume", "status:paused", "resumed")
+RETRY: Final = Verb("retry", "resume", "status:failed", "retried")
+CANCEL: Final = Verb("cancel", "cancel", _LIVE, "cancelled")
+
+
+class Target(NamedTuple):
+    """An instance and how the person called it."""
+
+    instance: str
+    called: str
+
+
+def apply(
+    session: Session, verb: Verb, given: Sequence[str], yes: bool, dry_run: bool, params: Data
+) -> None:
+    """Carries the verb out on every target."""
+    text = options.instances_or_filter(given)
+    targets = [Target(one, one) for one in given] if text is None else _found(session, verb, text)
+    if text is not None and session.format == "table":
+        output.note(f"{words.count(len(targets), 'instance')} {_matching(verb, text, targets)}")
+    if dry_run:
+        _would(session, verb, targets, params)
+        return
+    if len(targets) > 1 and not yes:
+        _ask(verb, len(targets))
+    if text is None and len(targets) == 1:
+        reply = _one(session, verb, targets[0], params)
+        session.show(reply, lambda: _said(verb, targets[0], reply))
+        return
+    _all(session, verb, targets, params)
+
+
+def _matching(verb: Verb, text: str, targets: list[Target]) -> str:
+    return f"{'matches' if len(targets) == 1 else 'match'} {_narrowed(verb, text)}"
+
+
+def _narrowed(verb: Verb, text: str) -> str:
+    return text if parse_filter(text).of("status") else f"{verb.implied} {text}"
+
+
+def _found(session: Session, verb: Verb, text: str) -> list[Target]:
+    return [
+        Target(one["id"], words.name(one["workflow"], one["key"], one["id"]))
+        for one in session.pages("list", q=_narrowed(verb, text))
+    ]
+
+
+def _would(session: Session, verb: Verb, targets: list[Target], params: Data) -> None:
+    if session.format == "table":
+        for target in targets:
+            output.line(f"would {verb.name} {target.called}")
+        return
+    given = {name: value for name, value in params.items() if value is not None}
+    plans = [
+        {"dry_run": True, "method": verb.method, "params": {"instance": one.instance, **given}}
+        for one in targets
+    ]
+    session.page(plans, [], lambda _: [], "instance")
+
+
+def _ask(verb: Verb, number: int) -> None:
+    question = f"{verb.name} {words.count(number, 'instance')}?"
+    if not sys.stdin.isatty():
+        raise InvalidRequest(f"{question[:-1]} needs a yes", hint="add --yes, or look: --dry-run")
+    click.confirm(question, abort=True, err=True)
+
+
+def _one(session: Session, verb: Verb, target: Target, params: Data) -> Data:
+    reply: Data = session.call(verb.method, instance=target.instance, **params)
+    return reply
+
+
+def _all(session: Session, verb: Verb, targets: list[Target], params: Data) -> None:
+    replies: list[Data] = []
+    refused = 0
+    for number, target in enumerate(targets):
+        own = dict(params)
+        if own.get("request_id") is not None:
+            own["request_id"] = f"{own['request_id']}/{number}"
+        try:
+            reply = _one(session, verb, target, own)
+        except GreenroomError as error:
+            refused += 1
+            session.exit_code = session.exit_code or errors.code(error)
+            reply = {"instance": target.instance, "error": error.as_data()}
+            if session.format == "table":
+                errors.to_stderr(errors.render(error))
+        else:
+            if session.format == "table":
+                output.line(_said(verb, target, reply))
+        if session.format == "jsonl":
+            output.record(reply)
+        replies.append(reply)
+    if session.format == "json":
+        output.document(replies)
+    elif session.format == "table":
+        refusals = f", {refused:,} refused" if refused else ""
+        output.line(f"{words.count(len(targets) - refused, 'instance')} {verb.done}{refusals}")
+
+
+def _said(verb: Verb, target: Target, reply: Data) -> str:
+    if reply.get("pending") == "pause":
+        return f"{target.called} is {reply['status']} and pauses after its running steps"
+    return f"{target.called} is {output.status(reply['status'])}"
+
+
+def _declare(verb: Verb, help: str, example: str, *extra: Any) -> Command:
+    def run(
+        session: Session, targets: tuple[str, ...], yes: bool, dry_run: bool, **params: Any
+    ) -> None:
+        flags = {name: value or None for name, value in params.items()}
+        apply(session, verb, targets, yes, dry_run, flags)
+
+    run.__doc__ = f"{help}\n\n{FILTER_HELP}"
+    declared: Any = run
+    for option in (options.dry_run, options.yes, options.request_id, options.reason, *extra):
+        declared = option(declared)
+    return command(verb.name, example)(options.targets(declared))
+
+
+pause = _declare(
+    PAUSE,
+    "Pause instances; running steps end first.",
+    "greenroom pause order/7 --reason audit\ngreenroom pause workflow:order 'age<1h' --dry-run",
+)
+resume = _declare(
+    RESUME,
+    "Resume instances that are paused or failed.",
+    "greenroom resume order/7\ngreenroom resume workflow:order --yes",
+    click.option("--run-again", is_flag=True, help="Run a step again whose end nobody knows."),
+)
+retry = _declare(
+    RETRY,
+    "Retry failed instances, or one that waits for its next attempt.",
+    "greenroom retry order/7\ngreenroom retry 'workflow:order step:send_invoice' --dry-run",
+    click.option("--run-again", is_flag=True, help="Run a step again whose end nobody knows."),
+)
+cancel = _declare(
+    CANCEL,
+    "Cancel instances for good.",
+    "greenroom cancel order/7 --reason 'ordered twice'",
+    click.option("--force", is_flag=True, help="Do not wait for clean-up."),
+)
+
+
+@command("skip", example="greenroom skip order/7 reserve reservation=r-77 --reason 'by phone'")
+@options.instance
+@click.argument("op")
+@options.values
+@options.data
+@options.reason
+@options.request_id
+@options.dry_run
+def skip(
+    session: Session,
+    instance: str,
+    op: str,
+    values: tuple[str, ...],
+    source: str | None,
+    dry_run: bool,
+    **params: str | None,
+) -> None:
+    """Skip a failed or retrying step, giving its result by hand."""
+    given = source is not None or values
+    params = {"output": items.merged(source, values) if given else None, **params}
+    if dry_run:
+        would(
+            session, "skip", {"instance": instance, "op": op, **params},
+            f"would skip {op} of {instance} with {words.compact(params['output'])}",
+        )  # fmt: skip
+        return
+    reply = session.call("skip", instance=instance, op=op, **params)
+    session.show(reply, lambda: f"{op} skipped, {instance} is {output.status(reply['status'])}")
+
+
+_from = click.option(
+    "--from", "from_op", metavar="OP", help="The step to begin again from, the start by default."
+)
+_key = click.option("--key", metavar="TEXT", help="A key for the new instance.")
+
+
+@command("restart", example="greenroom restart order/7 --from charge")
+@options.instance
+@_from
+@_key
+@options.reason
+@options.request_id
+@options.dry_run
+def restart(session: Session, instance: str, dry_run: bool, **params: Any) -> None:
+    """Run an instance again as a new one, from a step or from the start."""
+    _copy(session, "restart", instance, dry_run, params)
+
+
+@command("fork", example="greenroom fork order/7 --from charge --state '{\"total\": 12}'")
+@options.instance
+@_from
+@_key
+@options.json_option("state", "State to put in place of what it was.")
+@options.json_option("input", "Input to put in place of what it was.")
+@click.option("--version", type=int, metavar="N", help="A version of the workflow.")
+@options.reason
+@options.request_id
+@options.dry_run
+def fork(
+    session: Session,
+    instance: str,
+    state: str | None,
+    input: str | None,
+    dry_run: bool,
+    **params: Any,
+) -> None:
+    """Run an instance again as a new one with another past."""
+    params["state"] = options.json_value(state)
+    params["input"] = options.json_value(input)
+    _copy(session, "fork", instance, dry_run, params)
+
+
+def _copy(session: Session, method: str, instance: str, dry_run: bool, params: Data) -> None:
+    place = f" from {params['from_op']}" if params["from_op"] else " from the start"
+    if dry_run:
+        text = f"would {method} {instance}{place}"
+        would(session, method, {"instance": instance, **params}, text)
+        return
+    reply = session.call(method, instance=instance, **params)
+    session.show(
+        reply,
+        lambda: (
+            f"{instance} runs again{place} as {reply['instance']}  {output.status(reply['status'])}"
+        ),
+    )
+
+
+COMMANDS: Final = {
+    "pause": pause, "resume": resume, "retry": retry, "cancel": cancel,
+    "skip": skip, "restart": restart, "fork": fork,
+}  # fmt: skip
