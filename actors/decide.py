@@ -1,0 +1,768 @@
+"""Decide: from a message to what happened.
+
+`Kernel.decide(message, now)` gives the entries a message leads to; none means it is a duplicate or
+too late, `Rejected` that the caller may not. It folds what it gives at once, so the next message
+is decided on top of it; nothing outside may see that before it is durable. It knows no clock and
+no store. For programs it needs the machine, which is a cache: after a refusal or a dying turn it
+is dropped, and replayed from the entries when it is needed again.
+
+The rules carry the numbers they have in the tests: K17 held outcomes, K20 a dying turn did not
+happen, K22 resume is a trial, K23 what may be voided, K26 skip, K33 cancel is a cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, assert_never
+
+import msgspec
+
+from greenroom.actors.entries import (
+    Answered,
+    AttemptFailed,
+    AttemptsLost,
+    AttemptStarted,
+    Begun,
+    Cancelled,
+    CancelRequested,
+    Continued,
+    Died,
+    Entry,
+    EventReceived,
+    Failure,
+    OpCompleted,
+    OpFailed,
+    OpInDoubt,
+    OpSkipped,
+    Parked,
+    Paused,
+    Reopened,
+    Request,
+    Resumed,
+    Started,
+    TimerFired,
+    decode_payload,
+)
+from greenroom.actors.machine import Death, Machine, Turn
+from greenroom.actors.messages import (
+    Answer,
+    Begin,
+    Cancel,
+    Due,
+    Message,
+    Offer,
+    Outcome,
+    Park,
+    Pause,
+    Recover,
+    Resume,
+    Skip,
+)
+from greenroom.actors.progress import CALLS, OpState, Progress, evolve, status_of
+from greenroom.actors.replay import Changed, replay
+from greenroom.actors.walk import apply_to_plan, plan_request, result_problem
+from greenroom.definitions.errors import (
+    CodeChanged,
+    InDoubt,
+    InvalidTransition,
+    NeedsAnswer,
+    NoSuchAsk,
+    NotFound,
+    StillFails,
+)
+from greenroom.definitions.matching import compile_where
+from greenroom.definitions.values import Json
+from greenroom.definitions.workflow import Definition, Plan
+
+LOST_MAX: Final = 3
+"""Crashes an attempt may be part of; at this one the instance is parked as poison."""
+HISTORY_MAX: Final = 50_000
+HISTORY_WARN: Final = 10_000
+
+
+class Kernel:
+    """One instance's rules, progress and (for programs) machine."""
+
+    def __init__(
+        self,
+        definition: Definition,
+        progress: Progress,
+        epoch: int,
+        log: list[bytes] | None = None,
+        note: Callable[[str, dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.definition = definition
+        self.progress = progress
+        self.epoch = epoch
+        self.is_plan = isinstance(definition.body, Plan)
+        self.log: list[bytes] = log if log is not None else []
+        """Payloads of this generation's entries; programs are replayed from them."""
+        self.machine: Machine | None = None
+        self.note = note
+        self.tried: Machine | None = None
+
+    # -- deciding ------------------------------------------------------------------------------
+
+    def decide(self, message: Message, now: int) -> list[Entry]:
+        """The entries `message` leads to at `now` (milliseconds), already folded."""
+        now = max(now, self.progress.at)
+        entries = self._decide(message, now)
+        for entry in entries:
+            evolve(self.progress, entry, self.epoch)
+        return entries
+
+    def _decide(self, message: Message, now: int) -> list[Entry]:
+        match message:
+            case Outcome():
+                return self._outcome(message, now)
+            case Due():
+                return self._due(message, now)
+            case Offer():
+                return self._offer(message, now)
+            case Answer():
+                return self._answer(message, now)
+            case Begin():
+                return self._begin(message, now)
+            case Pause():
+                return self._pause(message, now)
+            case Resume():
+                return self._resume(message, now)
+            case Cancel():
+                return self._cancel(message, now)
+            case Skip():
+                return self._skip(message, now)
+            case Recover():
+                return self._recover(now)
+            case Park():
+                if self.progress.ended:
+                    return []
+                return [Parked(at=now, end=Died(message.error))]
+            case _:
+                assert_never(message)
+
+    def start(self, started: Started) -> list[Entry]:
+        """The first entries of a new instance."""
+        entries = [started] if started.pending else self._turn(started)
+        for entry in entries:
+            evolve(self.progress, entry, self.epoch)
+        return entries
+
+    def _outcome(self, m: Outcome, now: int) -> list[Entry]:
+        p = self.progress
+        op = p.ops.get(m.key)
+        if op is None or op.attempt != m.attempt or op.status in ("retry", "doubt"):
+            return []
+        error = m.error
+        if error is None and self.is_plan and m.value is not None:
+            problem = result_problem(m.value)
+            if problem is not None:
+                error = Failure("StepResult", f"{op.request.name}: {problem}", op=m.key)
+                return self._settled(OpFailed(at=now, key=m.key, error=error, attempt=m.attempt))
+        if error is None:
+            return self._settled(
+                OpCompleted(at=now, key=m.key, attempt=m.attempt, value=m.value)
+            )
+        delay_s = _retry_delay(p, op, m)
+        if delay_s is not None:
+            due = now + round(delay_s * 1000)
+            return [AttemptFailed(at=now, key=m.key, error=error, attempt=m.attempt, due=due)]
+        return self._settled(OpFailed(at=now, key=m.key, error=error, attempt=m.attempt))
+
+    def _settled(self, cause: OpCompleted | OpFailed) -> list[Entry]:
+        p = self.progress
+        if p.ended:
+            return [cause]
+        if p.parked:
+            return [msgspec.structs.replace(cause, held=True)]
+        return self._turn(cause)
+
+    def _due(self, m: Due, now: int) -> list[Entry]:
+        p = self.progress
+        op = p.ops.get(m.key)
+        if op is None or op.due != m.due or p.parked or p.ended or now < m.due:
+            return []
+        if op.status == "retry":
+            return [AttemptStarted(at=now, key=m.key, attempt=op.attempt + 1)]
+        if op.status == "open":
+            return self._turn(TimerFired(at=now, key=m.key))
+        return []
+
+    def _offer(self, m: Offer, now: int) -> list[Entry]:
+        p = self.progress
+        if p.ended or p.parked or not p.begun or m.iq in p.taken:
+            return []
+        takes = self.taker(m)
+        branch = None
+        if (
+            not self.is_plan
+            and self.definition.program.handles_events
+            and m.iq > p.seen
+            and not p.over
+            and not p.cancelling
+        ):
+            branch = f"e{p.handlers + 1}"
+        if takes is None and branch is None:
+            return []
+        return self._turn(
+            EventReceived(at=now, iq=m.iq, event=m.event, takes=takes, branch=branch, pos=m.pos)
+        )
+
+    def taker(self, m: Offer) -> str | None:
+        """The oldest open wait that takes this event."""
+        for key, op in self.progress.ops.items():
+            match = op.request.match
+            if match is None or op.status != "open" or op.request.name != m.event.get("type"):
+                continue
+            if match.since is None:
+                if m.at < op.since:
+                    continue
+            elif m.pos is not None and m.pos <= match.since:
+                continue
+            if op.due is not None and m.at > op.due:
+                continue
+            if match.where is None or compile_where(match.where).matches(m.event):
+                return key
+        return None
+
+    def _answer(self, m: Answer, now: int) -> list[Entry]:
+        p = self.progress
+        op = p.ops.get(m.key)
+        if p.ended or op is None or op.request.kind != "ask":
+            raise NoSuchAsk(f"{self._who()} has no open question at {m.key}", op=m.key)
+        cause = Answered(at=now, key=m.key, value=m.value, by=m.by)
+        if p.parked:
+            return [msgspec.structs.replace(cause, held=True)]
+        return self._turn(cause)
+
+    # -- verbs ---------------------------------------------------------------------------------
+
+    def _begin(self, m: Begin, now: int) -> list[Entry]:
+        p = self.progress
+        if p.begun or p.parked or p.ended:
+            return []
+        return self._turn(Begun(at=now, by=m.by))
+
+    def _pause(self, m: Pause, now: int) -> list[Entry]:
+        p = self.progress
+        if p.ended or p.failure is not None:
+            raise self._refuse("paused")
+        if p.cancelling:
+            raise InvalidTransition(
+                f"{self._who()} is being cancelled and cannot be paused", status=status_of(p)
+            )
+        if p.paused:
+            return []
+        return [Paused(at=now, by=m.by, reason=m.reason)]
+
+    def _resume(self, m: Resume, now: int) -> list[Entry]:
+        p = self.progress
+        if p.ended:
+            raise self._refuse("resumed")
+        if p.failure is not None:
+            return self._reopen(m, now)
+        if p.paused:
+            return self._turn(Resumed(at=now, by=m.by, reason=m.reason), p.held)
+        if not p.begun:
+            return self._turn(Begun(at=now, by=m.by))
+        if status_of(p) == "running":
+            raise self._refuse("resumed")
+        others = [key for key, op in p.ops.items() if op.status != "retry"]
+        if others:
+            op = p.ops[others[0]]
+            raise NeedsAnswer(
+                f"{self._who()} waits for {_wait_text(op)}; resume carries no data",
+                hint=_needs_hint(p, op),
+                op=others[0],
+                wait=op.request.kind,
+            )
+        return [
+            AttemptStarted(at=now, key=key, attempt=op.attempt + 1, by=m.by)
+            for key, op in p.ops.items()
+        ]
+
+    def _reopen(self, m: Resume, now: int) -> list[Entry]:
+        p = self.progress
+        doubts = [key for key, op in p.ops.items() if op.status == "doubt"]
+        if doubts and not m.run_again:
+            op = p.ops[doubts[0]]
+            raise InDoubt(
+                f"{self._who()}: nobody knows whether {op.request.name} ({doubts[0]}) has run",
+                hint="if it did:  greenroom skip ID OP output:=...    if it did not:  "
+                "greenroom resume ID --run-again",
+                op=doubts[0],
+            )
+        again = [self._asked_again(p.ops[key].request) for key in doubts]
+
+        def cause(void: tuple[str, ...]) -> Reopened:
+            return Reopened(at=now, void=void, by=m.by, reason=m.reason)
+
+        return self._trial(cause, list(p.causes), again)
+
+    def _trial(
+        self,
+        cause: Callable[[tuple[str, ...]], Reopened | OpSkipped],
+        causes: Iterable[str],
+        again: list[Request],
+        fixed: tuple[str, ...] = (),
+    ) -> list[Entry]:
+        """K22: takes failures back until the held causes can be applied, or refuses."""
+        p = self.progress
+        void = {key for key in causes if _is_failed(p, key)} | set(fixed)
+        fallback = False
+        while True:
+            taken = tuple(sorted(void))
+            entry = cause(taken)
+            held = [e for e in p.held if not (isinstance(e, OpFailed) and e.key in void)]
+            try:
+                requests = [*again, *self._requests_again(taken, fixed, entry.at)]
+                turn = self._apply(entry, held, self._fresh(taken))
+            except Changed as changed:
+                self.tried = None
+                if void - set(fixed) and not fallback:
+                    void, fallback = set(fixed), True
+                    continue
+                raise self._code_changed(changed) from None
+            except Death as death:
+                self.tried = None
+                new = {k for k in death.causes if _is_failed(p, k)} - void
+                if new and not fallback:
+                    void |= new
+                    continue
+                raise StillFails(
+                    f"{self._who()} fails again in the same way: "
+                    f"{death.failure.type}: {death.failure.message}",
+                    hint="fix the code, or skip the step",
+                    error=msgspec.to_builtins(death.failure),
+                ) from None
+            self.machine, self.tried = self.tried or self.machine, None
+            turn.requests[:0] = requests
+            return self._concluded(entry, turn)
+
+    def _fresh(self, void: tuple[str, ...]) -> Machine | None:
+        """The machine of a trial; made by `_requests_again`."""
+        return self.tried
+
+    def _requests_again(
+        self, void: tuple[str, ...], fixed: tuple[str, ...], at: int
+    ) -> list[Request]:
+        """K24: the ops of voided failures, with name and arguments of the code as it is now."""
+        p = self.progress
+        if self.is_plan:
+            found = []
+            for key in void:
+                if key in fixed:
+                    continue
+                place = self.definition.plan.index.get(key)
+                if place is None:
+                    raise Changed(p.iseq, [key], self.definition.steps(), "the step is gone")
+                found.append(plan_request(self.definition, self.definition.plan.nodes[place], at))
+            return found
+        self.tried = self._replayed(void)
+        self.tried.now = max(self.tried.now, at)
+        made = []
+        for key in void:
+            if key in fixed:
+                continue
+            request = self.tried.request_again(key)
+            if request is not None:
+                made.append(request)
+            elif key in self.tried.dispatched:
+                made.append(self._dispatch_again(key))
+        return made
+
+    def _dispatch_again(self, key: str) -> Request:
+        for payload in self.log:
+            for request in decode_payload(payload).requests:
+                if request.key == key:
+                    return request
+        raise Changed(self.progress.iseq, [key], [], "the op is gone")
+
+    def _asked_again(self, request: Request) -> Request:
+        op = self.progress.ops[request.key]
+        return msgspec.structs.replace(request, attempt=op.attempt + 1)
+
+    def _cancel(self, m: Cancel, now: int) -> list[Entry]:
+        p = self.progress
+        if p.end == "cancelled":
+            return []
+        if p.end is not None:
+            raise self._refuse("cancelled")
+        at_once = m.force or (p.cancelling and p.failure is not None) or not p.begun
+        if at_once:
+            return [self._ended_at_once(m, now, "clean-up skipped" if p.begun else None)]
+        if p.cancelling:
+            return []
+        drained = p.paused
+        cause = CancelRequested(at=now, by=m.by, reason=m.reason, drained=drained)
+        try:
+            return self._turn(cause, p.held if drained else ())
+        except CodeChanged:
+            return [self._ended_at_once(m, now, "clean-up skipped: the code has changed")]
+
+    def _ended_at_once(self, m: Cancel, now: int, note: str | None) -> CancelRequested:
+        return CancelRequested(
+            at=now,
+            by=m.by,
+            reason=m.reason,
+            force=True,
+            closes=tuple(self.progress.ops),
+            end=Cancelled(note),
+            over=True,
+        )
+
+    def _skip(self, m: Skip, now: int) -> list[Entry]:
+        p = self.progress
+        if p.ended:
+            raise self._refuse("changed")
+        op = p.ops.get(m.key)
+        doubtful = op is not None and op.status == "doubt"
+        failed = p.failure is not None and (doubtful or _is_failed(p, m.key))
+        if not failed:
+            if op is None:
+                raise NotFound(f"{self._who()} has no open op {m.key}", op=m.key)
+            if op.status != "retry":
+                raise InvalidTransition(
+                    f"{self._who()}: {op.request.name} ({m.key}) is {op.status}; only an op that "
+                    "failed, is in doubt or waits for a retry can be skipped",
+                    op=m.key,
+                    status=status_of(p),
+                )
+            cause = OpSkipped(at=now, key=m.key, value=m.value, by=m.by, reason=m.reason)
+            if p.paused:
+                return [msgspec.structs.replace(cause, held=True)]
+            return self._turn(cause)
+        void = () if doubtful else (m.key,)
+        left = [key for key in p.causes if key != m.key]
+        if left:
+            return [
+                OpSkipped(
+                    at=now, key=m.key, value=m.value, by=m.by, reason=m.reason, held=True, void=void
+                )
+            ]
+
+        def cause_of(taken: tuple[str, ...]) -> OpSkipped:
+            return OpSkipped(
+                at=now,
+                key=m.key,
+                value=m.value,
+                by=m.by,
+                reason=m.reason,
+                void=taken,
+                resumes=True,
+            )
+
+        return self._trial(cause_of, (), [], void)
+
+    def _recover(self, now: int) -> list[Entry]:
+        p = self.progress
+        lost: list[str] = []
+        doubts: list[str] = []
+        for key, op in p.ops.items():
+            if op.status == "started" and op.request.kind in CALLS and op.epoch < self.epoch:
+                once = op.request.policy is not None and op.request.policy.once
+                (doubts if once else lost).append(key)
+        entries: list[Entry] = []
+        if lost:
+            poison = next((k for k in lost if p.ops[k].lost + 1 >= LOST_MAX), None)
+            end = None
+            if poison is not None and p.failure is None:
+                name = p.ops[poison].request.name
+                end = Died(
+                    Failure(
+                        "Poison",
+                        f"the process died {LOST_MAX} times while {name} ({poison}) ran",
+                        "poison",
+                        op=poison,
+                    )
+                )
+            entries.append(AttemptsLost(at=now, keys=tuple(lost), end=end))
+        for place, key in enumerate(doubts):
+            name = p.ops[key].request.name
+            failure = Failure(
+                "InDoubt",
+                f"the process died while {name} ({key}) ran, which may run once only: "
+                "nobody knows whether it did",
+                "in_doubt",
+                op=key,
+            )
+            entries.append(
+                OpInDoubt(at=now, key=key, end=Died(failure, tuple(doubts[: place + 1])))
+            )
+        return entries
+
+    # -- turns ---------------------------------------------------------------------------------
+
+    def _turn(self, cause: Entry, held: Iterable[Entry] = ()) -> list[Entry]:
+        """Applies a cause. A turn that dies leaves the cause, held, and how it died."""
+        try:
+            turn = self._apply(cause, list(held), None)
+        except Death as death:
+            self.drop_machine()
+            end = Died(death.failure, death.causes, death.view)
+            return [msgspec.structs.replace(cause, end=end)]
+        except Changed as changed:
+            self.drop_machine()
+            if isinstance(cause, CancelRequested):
+                raise self._code_changed(changed) from None
+            end = Died(self._changed_failure(changed))
+            return [msgspec.structs.replace(cause, end=end)]
+        return self._concluded(cause, turn)
+
+    def _apply(self, cause: Entry, held: list[Entry], machine: Machine | None) -> Turn:
+        p = self.progress
+        if self.is_plan:
+            return apply_to_plan(self.definition, p, cause, held)
+        if isinstance(cause, Started) or (isinstance(cause, Begun) and self.machine is None):
+            self.machine = Machine(self.definition, p.id or getattr(cause, "id", ""), p.gen)
+        elif machine is None:
+            self.ensure_machine()
+        active = machine or self.machine
+        assert active is not None
+        if active.main is None and not p.begun:
+            return active.apply(cause, held, p.input)
+        if isinstance(cause, Reopened | OpSkipped) and held is not None:
+            active.rebase(p.state)
+        return active.apply(cause, held, p.input)
+
+    def _concluded(self, cause: Entry, turn: Turn) -> list[Entry]:
+        attempts = self.progress.attempts
+        requests = turn.requests
+        if attempts and requests:
+            requests = [
+                msgspec.structs.replace(r, attempt=attempts[r.key] + 1)
+                if r.key in attempts and r.attempt <= attempts[r.key]
+                else r
+                for r in requests
+            ]
+        if type(cause) is OpCompleted and self.is_plan:  # the value is the delta
+            return [
+                OpCompleted(
+                    at=cause.at,
+                    key=cause.key,
+                    attempt=cause.attempt,
+                    requests=tuple(requests),
+                    skips=turn.skips,
+                    delta=turn.delta,
+                    end=turn.end,
+                    over=turn.over,
+                )
+            ]
+        entry = msgspec.structs.replace(
+            cause,
+            requests=tuple(requests),
+            closes=tuple(turn.closes),
+            skips=turn.skips,
+            delta=turn.delta,
+            end=turn.end,
+            over=turn.over,
+        )
+        if isinstance(turn.end, Continued):
+            return [entry, *self._next_generation(entry, turn.end)]
+        return [entry]
+
+    def _next_generation(self, entry: Entry, end: Continued) -> list[Entry]:
+        """K40: the next generation's first turn joins the append that ends this one."""
+        p = self.progress
+        started = Started(
+            at=entry.at,
+            id=p.id,
+            workflow=p.workflow,
+            version=p.version,
+            code=self.definition.hash,
+            input=end.input,
+            gen=p.gen + 1,
+            namespace=p.namespace,
+            key=p.key,
+            state=end.input if isinstance(end.input, dict) else {},
+        )
+        self.machine = Machine(self.definition, p.id, p.gen + 1)
+        try:
+            turn = self.machine.apply(started, (), end.input)
+        except Death as death:
+            self.drop_machine()
+            died = Died(death.failure, death.causes, death.view)
+            return [msgspec.structs.replace(started, end=died)]
+        return [
+            msgspec.structs.replace(
+                started,
+                requests=tuple(turn.requests),
+                delta=turn.delta,
+                end=turn.end,
+                over=turn.over,
+            )
+        ]
+
+    # -- the machine ---------------------------------------------------------------------------
+
+    def remember(self, entry: Entry, payload: bytes) -> None:
+        """Keeps an entry for replay; a new generation forgets the ones before it."""
+        if self.is_plan:
+            return
+        if isinstance(entry, Started):
+            self.log.clear()
+        self.log.append(payload)
+
+    def ensure_machine(self) -> Machine:
+        """The live machine, replayed when there is none. Raises `Changed`."""
+        if self.machine is None or self.machine.broken:
+            self.machine = self._replayed(())
+        return self.machine
+
+    def _replayed(self, void: tuple[str, ...]) -> Machine:
+        p = self.progress
+        entries = [decode_payload(payload) for payload in self.log]
+        machine = replay(
+            self.definition,
+            p.id,
+            entries,
+            void=void,
+            first=p.iseq - len(entries) + 1,
+            strict=self.definition.strict,
+        )
+        attributes = machine.attributes()
+        if attributes is not None and not void:
+            journal = {name: msgspec.json.encode(value) for name, value in p.state.items()}
+            if attributes != journal and machine.main is not None:
+                self._state_differs(machine, attributes, journal)
+        return machine
+
+    def _state_differs(
+        self, machine: Machine, code: dict[str, bytes], journal: dict[str, bytes]
+    ) -> None:
+        """K37: hidden nondeterminism. The journal is right; strict definitions park."""
+        names = sorted(
+            n for n in code.keys() | journal.keys() if _json(code.get(n)) != _json(journal.get(n))
+        )
+        if not names:
+            return
+        if self.definition.strict:
+            raise Changed(
+                self.progress.iseq,
+                [f"self.{n} = {_text(journal.get(n))}" for n in names],
+                [f"self.{n} = {_text(code.get(n))}" for n in names],
+                "the state is not what replay gives",
+            )
+        if self.note is not None:
+            self.note("replay gave another state", {"attributes": names})
+        machine.rebase(self.progress.state)
+
+    def drop_machine(self) -> None:
+        """Unwinds and forgets the machine."""
+        machine, self.machine = self.machine, None
+        if machine is not None:
+            machine.close()
+
+    def target_of(self, key: str) -> Any:
+        """The target of an open call: from the plan, from what has been learned, else by replay.
+
+        Raises `Changed`, or `KeyError` where the code asks for no such op."""
+        request = self.progress.ops[key].request
+        if self.is_plan:
+            return self.definition.plan.nodes[self.definition.plan.index[key]].target
+        if self.machine is not None and key in self.machine.targets:
+            target = self.machine.targets[key]
+            _learn(self.definition, request.name, target)
+            return target
+        known = self.definition.learned.get(request.name)
+        if known is not None and self.progress.code == self.definition.hash:
+            return known
+        return self.ensure_machine().targets[key]
+
+    # -- words ---------------------------------------------------------------------------------
+
+    def _who(self) -> str:
+        p = self.progress
+        return f"{p.workflow}/{p.key}" if p.key else f"{p.workflow} {p.id}"
+
+    def _refuse(self, done: str) -> InvalidTransition:
+        status = status_of(self.progress)
+        return InvalidTransition(
+            f"{self._who()} is {status} and cannot be {done}",
+            status=status,
+            instance=self.progress.id,
+        )
+
+    def _changed_failure(self, changed: Changed) -> Failure:
+        return Failure(
+            "CodeChanged",
+            f"{self._who()} cannot continue: the code no longer follows its journal "
+            f"(entry {changed.at}: {changed.why})",
+            "code_changed",
+            {
+                "at": changed.at,
+                "journal": changed.journal,
+                "code": changed.code,
+                "where": self.definition.source,
+                "recorded_by": self.progress.code,
+                "code_is": self.definition.hash,
+            },
+        )
+
+    def _code_changed(self, changed: Changed) -> CodeChanged:
+        failure = self._changed_failure(changed)
+        return CodeChanged(
+            failure.message,
+            hint="bring the old code back, or fork the instance from a step before",
+            **failure.details,
+        )
+
+
+def _learn(definition: Definition, name: str, target: Any) -> None:
+    """A target may be found by name alone only if no other has that name, and it is no closure."""
+    if "<locals>" in getattr(target.func, "__qualname__", "") and target.injector is not None:
+        return
+    known = definition.learned.setdefault(name, target)
+    if known is not target:
+        definition.learned[name] = None  # type: ignore[assignment]
+
+
+def _is_failed(p: Progress, key: str) -> bool:
+    """Whether an op's failure can be taken back: it is closed, and its attempt remembered."""
+    return key in p.attempts and key not in p.ops
+
+
+def _retry_delay(p: Progress, op: OpState, m: Outcome) -> float | None:
+    policy = op.request.policy
+    if m.final or policy is None or policy.once:
+        return None
+    if m.after_s is not None:
+        retry = policy.retry
+        if retry is not None and retry.max_attempts is not None and op.failed + 1 >= retry.max_attempts:
+            return None
+        return m.after_s
+    if policy.own or policy.retry is None:
+        return None
+    return policy.retry.delay(op.failed + 1, f"{p.id}/{op.request.key}", m.kinds or None)
+
+
+def _wait_text(op: OpState) -> str:
+    request = op.request
+    match request.kind:
+        case "ask":
+            return f"an answer to {request.name!r}"
+        case "wait":
+            return f"the event {request.name}"
+        case "sleep":
+            return "a timer"
+        case "child":
+            return f"its child {request.name}"
+        case _:
+            return f"{request.name}"
+
+
+def _needs_hint(p: Progress, op: OpState) -> str | None:
+    match op.request.kind:
+        case "ask":
+            return f"answer the question {p.id}.{op.request.key}"
+        case "wait":
+            return f"send it the event, or post one of type {op.request.name}"
+        case _:
+            return None
+
+
+def _json(raw: bytes | None) -> Json:
+    return None if raw is None else msgspec.json.decode(raw)
+
+
+def _text(raw: bytes | None) -> str:
+    return "absent" if raw is None else raw.decode()

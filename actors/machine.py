@@ -1,0 +1,794 @@
+"""The machine: the live coroutines of one program instance and their scheduler.
+
+One cause is applied at a time; it resumes one branch, and that branch and all it makes ready run
+in a first-in-first-out queue until every one is suspended. What they asked for meanwhile is the
+turn. The machine knows no clock and no journal: dropped and replayed from the entries it gives
+the same requests under the same keys, because journal order is scheduling order.
+
+Keys are positions: `1 2 3` on the main branch, `3.0` or `3.0.1` inside the gather that took
+ordinal 3, `e1.2` in the first event handler, and from the second generation on `2/1`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import traceback
+from collections import deque
+from collections.abc import Iterable
+from contextvars import Context, copy_context
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from msgspec import Struct
+
+from greenroom.actors.cell import run_in_cell
+from greenroom.actors.entries import (
+    Answered,
+    Begun,
+    Cancelled,
+    CancelRequested,
+    Completed,
+    Continued,
+    Delta,
+    End,
+    Entry,
+    EventReceived,
+    Failure,
+    Match,
+    OpCompleted,
+    OpFailed,
+    OpSkipped,
+    Policy,
+    Question,
+    Reopened,
+    Request,
+    Resumed,
+    Started,
+    TimerFired,
+)
+from greenroom.definitions.errors import CodeChanged, InvalidInput, StepFailed, TooLarge
+from greenroom.definitions.events import Event
+from greenroom.definitions.matching import key_hash
+from greenroom.definitions.ops import CURRENT, ContinueAsNew, Gather, Op, Suspended
+from greenroom.definitions.programs import properties
+from greenroom.definitions.values import Json, copy, encode, encode_decode
+from greenroom.definitions.workflow import Definition, Target
+
+REQUESTS_PER_TURN_MAX: Final = 10_000
+UNWIND_OPS_MAX: Final = 50
+
+
+class Turn(Struct):
+    """What one cause made the program ask for, give up and change."""
+
+    requests: list[Request] = []
+    closes: list[str] = []
+    delta: Delta | None = None
+    end: End | None = None
+    over: bool = False
+    skips: tuple[str, ...] = ()
+
+
+class Death(Exception):
+    """The turn died: it did not happen. `causes` are the failed ops to blame."""
+
+    def __init__(
+        self, failure: Failure, causes: Iterable[str] = (), view: dict[str, Json] | None = None
+    ) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.causes = tuple(sorted(set(causes)))
+        self.view = view
+
+
+class Branch:
+    """One coroutine: main, a handler, or an argument of a gather. `on` is the key or frame it is
+    suspended on; `blame` the failed ops thrown into it since it last suspended."""
+
+    __slots__ = (
+        "blame", "count", "done", "draws", "frame", "handler", "on", "prefix", "routine", "since",
+        "slot",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        prefix: str,
+        routine: Any,
+        frame: Frame | None = None,
+        slot: int = 0,
+        since: int | None = None,
+        handler: bool = False,
+    ) -> None:
+        self.prefix = prefix
+        self.routine = routine
+        self.frame = frame
+        self.slot = slot
+        self.since = since
+        self.handler = handler
+        self.count = 0
+        self.draws = 0
+        self.on: str | Frame | None = None
+        self.blame: set[str] = set()
+        self.done = False
+
+
+class Frame:
+    """A gather that waits for its arguments. `members` are op keys or branches by index."""
+
+    __slots__ = ("blames", "branch", "cancelled", "errors", "left", "members", "mode", "pending", "quiet", "results")  # fmt: skip
+
+    def __init__(self, branch: Branch, gather: Gather) -> None:
+        self.branch = branch
+        self.mode = gather.mode
+        self.quiet = gather.return_exceptions
+        size = len(gather.items)
+        self.results: list[Any] = [None] * size
+        self.errors: dict[int, BaseException] = {}
+        self.blames: dict[int, set[str]] = {}
+        self.members: list[str | Branch | None] = [None] * size
+        self.pending = size
+        self.left: int | None = None
+        """Index that decided a race or a fail-fast; the others are being given up."""
+        self.cancelled = False
+
+
+class Machine:
+    def __init__(self, definition: Definition, instance: str, gen: int = 1) -> None:
+        self.definition = definition
+        self.instance = instance
+        self.gen = gen
+        self.base = f"{gen}/" if gen > 1 else ""
+        self.subject: Any = None
+        self.main: Branch | None = None
+        self.handlers: list[Branch] = []
+        self.handlers_begun = 0
+        self.open: dict[str, Branch | tuple[Frame, int]] = {}
+        self.asked: dict[str, Op] = {}
+        self.targets: dict[str, Target] = {}
+        self.dispatched: set[str] = set()
+        self.queue: deque[tuple[Branch, Any, BaseException | None]] = deque()
+        self.now = 0
+        self.over = False
+        self.result: Json = None
+        self.continued: tuple[Json] | None = None
+        self.cancelling = False
+        self.waited = False
+        self.encoded: dict[str, bytes] = {}
+        self.turn = Turn()
+        self.broken = False
+        self.context: Context = copy_context()
+        self.context.run(CURRENT.set, self)
+        self.unwinding = 0
+
+    # -- applying causes -----------------------------------------------------------------------
+
+    def apply(self, entry: Entry, held: Iterable[Entry] = (), input: Json = None) -> Turn:
+        """Applies one cause (with the held ones a resume brings) and runs to rest.
+
+        `input` is that of the instance, needed by the first turn of a pending one. Raises `Death`;
+        the machine is then of no use any more.
+        """
+        self.turn = Turn([], [])
+        self.now = max(self.now, entry.at)
+        try:
+            run_in_cell(self.context, lambda: self._apply(entry, held, input))
+        except Death:
+            self.broken = True
+            raise
+        return self.turn
+
+    def _apply(self, entry: Entry, held: Iterable[Entry], input: Json) -> None:
+        match entry:
+            case Resumed() | Reopened():
+                self._apply_all(held, input)
+            case OpSkipped(resumes=True):
+                self._apply_all(held, input)
+                self._cause(entry, input)
+            case CancelRequested():
+                self._apply_all(held, input)
+                self._cancel()
+            case _:
+                self._cause(entry, input)
+        self._conclude()
+
+    def _apply_all(self, held: Iterable[Entry], input: Json) -> None:
+        for cause in held:
+            if isinstance(cause, CancelRequested):
+                self._cancel()
+            else:
+                self._cause(cause, input)
+
+    def _cause(self, cause: Entry, input: Json) -> None:
+        match cause:
+            case Started():
+                self._begin(cause.input)
+            case Begun():
+                self._begin(input)
+            case OpCompleted():
+                self._feed(cause.key, cause.value, None)
+            case OpFailed():
+                self._break(cause)
+            case OpSkipped() | Answered():
+                self._feed(cause.key, copy(cause.value), None)
+            case TimerFired():
+                self._feed(cause.key, None, None)
+            case EventReceived():
+                self._event(cause)
+            case _:
+                raise AssertionError(f"{type(cause).__name__} is not a cause")
+        self._drain()
+
+    def _begin(self, input: Json) -> None:
+        program = self.definition.program
+        values = copy(input) if isinstance(input, dict) else {}
+        if program.cls is not None:
+            self.subject = program.cls.__new__(program.cls)
+            vars(self.subject).update(values)
+            self.encoded = {name: encode(value) for name, value in values.items()}
+            routine = self._made(lambda: program.func(self.subject))
+        else:
+            injector = program.injector
+            assert injector is not None
+            routine = self._made(
+                lambda: injector.call(program.func, injector.arguments(values, self._facts()))
+            )
+        self.main = Branch(self.base, routine)
+        self.queue.append((self.main, None, None))
+
+    def _facts(self) -> dict[str, Json]:
+        return {
+            "run": self.instance,
+            "process_id": self.instance,
+            "workflow_name": self.definition.name,
+            "workflow_target": self.definition.kind,
+        }
+
+    def _made(self, make: Any) -> Any:
+        try:
+            return make()
+        except Exception as error:
+            raise Death(failure_of(error)) from None
+
+    def _feed(self, key: str, value: Any, error: BaseException | None) -> None:
+        waiter = self.open.pop(key, None)
+        self.asked.pop(key, None)
+        if waiter is None:
+            self.dispatched.discard(key)
+            return
+        if isinstance(waiter, Branch):
+            waiter.on = None
+            if error is not None:
+                waiter.blame.add(key)
+            self.queue.append((waiter, value, error))
+        else:
+            frame, index = waiter
+            self._settle(frame, index, value, error, {key})
+
+    def _break(self, cause: OpFailed) -> None:
+        if cause.key in self.dispatched:
+            self.dispatched.discard(cause.key)
+            raise Death(cause.error, {cause.key})
+        error = StepFailed(
+            cause.error.message, type=cause.error.type, **{**cause.error.details, "op": cause.key}
+        )
+        self._feed(cause.key, None, error)
+
+    def _event(self, cause: EventReceived) -> None:
+        event = event_of(cause.event)
+        if cause.branch is not None:
+            self.handlers_begun += 1
+            routine = self._made(lambda: self.subject.on_event(event))
+            branch = Branch(
+                f"{self.base}{cause.branch}.", routine, since=cause.pos, handler=True
+            )
+            self.handlers.append(branch)
+            self.queue.append((branch, None, None))
+            self._drain()
+        if cause.takes is not None:
+            self._feed(cause.takes, event, None)
+
+    # -- running -------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        queue = self.queue
+        while queue:
+            branch, value, error = queue.popleft()
+            self._resume(branch, value, error)
+
+    def _resume(self, branch: Branch, value: Any, error: BaseException | None) -> None:
+        """Runs one branch until it suspends on something that is not answered at once."""
+        send, throw = branch.routine.send, branch.routine.throw
+        while True:
+            try:
+                wanted = send(value) if error is None else throw(error)
+            except StopIteration as stop:
+                self._finished(branch, stop.value)
+                return
+            except ContinueAsNew as again:
+                self._continue(branch, again)
+                return
+            except BaseException as raised:
+                self._raised(branch, raised)
+                return
+            value = error = None
+            if type(wanted) is Op:
+                try:
+                    answered, value = self._ask(branch, wanted)
+                except (InvalidInput, TooLarge) as refused:
+                    error = refused
+                    continue
+                if answered:
+                    continue
+                branch.blame.clear()
+                return
+            if type(wanted) is Gather:
+                try:
+                    suspended = self._gather(branch, wanted)
+                except (InvalidInput, TooLarge) as refused:
+                    error = refused
+                    continue
+                if suspended:
+                    branch.blame.clear()
+                    return
+                value = []
+                continue
+            self._foreign(wanted)
+
+    def _foreign(self, wanted: Any) -> None:
+        name = f"{type(wanted).__module__}.{type(wanted).__qualname__}"
+        what = "a bare `yield` (asyncio.sleep(0)?)" if wanted is None else name
+        raise Death(
+            Failure(
+                "ForeignAwait",
+                f"{self.definition.name} awaited {what}, which is not an op of this package; "
+                "use greenroom's sleep, wait, gather and steps   " + self.definition.source,
+                "foreign",
+                {"awaited": what},
+            )
+        )
+
+    def _finished(self, branch: Branch, value: Any) -> None:
+        branch.done = True
+        if branch.frame is not None:
+            self._settle(branch.frame, branch.slot, value, None, set())
+        elif branch.handler:
+            self.handlers.remove(branch)
+        else:
+            self._main_over(value)
+
+    def _main_over(self, value: Any) -> None:
+        try:
+            self.result = encode_decode(value, f"the result of {self.definition.name}")[1]
+        except (InvalidInput, TooLarge) as error:
+            raise Death(
+                Failure(type(error).__name__, error.message, "not_json", _details(error))
+            ) from None
+        self.over = True
+
+    def _continue(self, branch: Branch, again: ContinueAsNew) -> None:
+        branch.done = True
+        if branch is not self.main:
+            raise Death(
+                Failure("ContinueAsNew", "continue_as_new works on the main branch only")
+            )
+        if not self.waited:
+            raise Death(
+                Failure(
+                    "ContinueAsNew",
+                    "this generation waited for nothing: continue_as_new would go on for ever",
+                    "runaway",
+                )
+            )
+        try:
+            self.continued = (encode_decode(again.input, "the input of continue_as_new")[1],)
+        except (InvalidInput, TooLarge) as error:
+            raise Death(Failure(type(error).__name__, error.message, "not_json")) from None
+        self.over = True
+
+    def _raised(self, branch: Branch, error: BaseException) -> None:
+        branch.done = True
+        blame = set(branch.blame)
+        if branch.frame is not None:
+            if not blame and isinstance(error, StepFailed) and "op" in error.details:
+                blame = {error.details["op"]}
+            self._settle(branch.frame, branch.slot, None, error, blame)
+            return
+        if isinstance(error, asyncio.CancelledError) and self.cancelling:
+            if branch.handler:
+                self.handlers.remove(branch)
+            else:
+                self.over = True
+            return
+        if not blame and isinstance(error, StepFailed) and "op" in error.details:
+            blame = {error.details["op"]}
+        raise Death(failure_of(error), blame, self._view())
+
+    # -- requests ------------------------------------------------------------------------------
+
+    def _ask(self, branch: Branch, op: Op) -> tuple[bool, Any]:
+        """(answered at once?, the answer). Raises InvalidInput for arguments that cannot be kept."""
+        if self.unwinding:
+            self.unwinding += 1
+            if self.unwinding <= UNWIND_OPS_MAX:
+                raise Suspended
+            return False, None
+        if op.kind == "value":
+            return True, self._value(branch, op.name)
+        request = self._request(op, f"{branch.prefix}{branch.count + 1}", branch.since)
+        branch.count += 1
+        self._add(request, op)
+        if op.kind == "emit":
+            return True, None
+        if op.kind == "dispatch":
+            self.dispatched.add(request.key)
+            return True, None
+        if op.kind == "child" and op.args["detach"]:
+            return True, None
+        self.open[request.key] = branch
+        branch.on = request.key
+        return False, None
+
+    def _request(self, op: Op, key: str, since: int | None) -> Request:
+        args = op.args
+        if args is not None:
+            args = encode_decode(args, f"the arguments of {op.name}")[1]
+        due = op.until
+        if op.due_s is not None:
+            due = self.now + round(op.due_s * 1000)
+        target, where, question = op.target, op.where, op.ask
+        return Request(
+            key,
+            op.kind,  # type: ignore[arg-type]
+            op.name,
+            args,
+            due,
+            _policy(target) if target is not None else None,
+            None
+            if where is None
+            else Match(
+                where.source,
+                tuple(path for path, _ in where.equalities),
+                key_hash(tuple(value for _, value in where.equalities)),
+                None if op.since == "now" else since or 0,
+            ),
+            None
+            if question is None
+            else Question(
+                question.kind,
+                question.title,
+                question.schema,
+                question.assignee,
+                question.result_key,
+            ),
+        )
+
+    def _add(self, request: Request, op: Op) -> None:
+        requests = self.turn.requests
+        if len(requests) >= REQUESTS_PER_TURN_MAX:
+            raise Death(
+                Failure(
+                    "Runaway",
+                    f"{self.definition.name} asked for {REQUESTS_PER_TURN_MAX:,} ops in one turn",
+                    "runaway",
+                )
+            )
+        requests.append(request)
+        self.waited = self.waited or op.kind not in ("emit", "dispatch")
+        self.asked[request.key] = op
+        if op.target is not None:
+            self.targets[request.key] = op.target
+
+    def _value(self, branch: Branch, name: str) -> Any:
+        if name == "now":
+            return datetime.fromtimestamp(self.now / 1000, UTC)
+        branch.draws += 1
+        seed = f"{self.instance}/{branch.prefix}/{branch.draws}".encode()
+        digest = hashlib.blake2b(seed, digest_size=16).digest()
+        if name == "random":
+            return int.from_bytes(digest[:7], "big") / (1 << 56)
+        number = int.from_bytes(digest, "big")
+        number = (number & ~(0xF << 76)) | (0x4 << 76)
+        number = (number & ~(0x3 << 62)) | (0x2 << 62)
+        text = f"{number:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def _gather(self, branch: Branch, gather: Gather) -> bool:
+        """Starts a gather; False when it is empty. All arguments are checked and encoded before
+        any is asked for."""
+        base = f"{branch.prefix}{branch.count + 1}"
+        frame = Frame(branch, gather)
+        ready: list[tuple[int, Request, Op]] = []
+        routines: list[tuple[int, Any]] = []
+        try:
+            for index, item in enumerate(gather.items):
+                made = item.execute() if hasattr(item, "execute") else item
+                if type(made) is Op and made.kind not in ("value", "emit", "dispatch"):
+                    ready.append((index, self._request(made, f"{base}.{index}", branch.since), made))
+                elif isinstance(made, Op | Gather):
+                    routines.append((index, _awaiting(made)))
+                elif asyncio.iscoroutine(made):
+                    routines.append((index, made))
+                else:
+                    raise InvalidInput(
+                        f"gather takes ops and coroutines, got {type(made).__name__} at {index}"
+                    )
+        except BaseException:
+            for item in (*gather.items, *(routine for _, routine in routines)):
+                if asyncio.iscoroutine(item):
+                    item.close()
+            raise
+        branch.count += 1
+        if not gather.items:
+            return False
+        branch.on = frame
+        for index, request, op in ready:
+            self._add(request, op)
+            frame.members[index] = request.key
+            self.open[request.key] = (frame, index)
+        for index, routine in routines:
+            member = Branch(f"{base}.{index}.", routine, frame, index, branch.since)
+            frame.members[index] = member
+            self.queue.append((member, None, None))
+        return True
+
+    # -- gathers -------------------------------------------------------------------------------
+
+    def _settle(
+        self,
+        frame: Frame,
+        index: int,
+        value: Any,
+        error: BaseException | None,
+        blame: set[str],
+    ) -> None:
+        frame.members[index] = None
+        frame.pending -= 1
+        frame.results[index] = value
+        if error is not None:
+            frame.errors[index] = error
+            frame.blames[index] = blame
+        decided = frame.mode == "race" or (
+            frame.mode == "cancel" and error is not None and not frame.quiet
+        )
+        if decided and frame.left is None and not frame.cancelled:
+            frame.left = index
+            self._give_up(frame)
+        if frame.pending == 0:
+            self._gathered(frame)
+
+    def _gathered(self, frame: Frame) -> None:
+        branch = frame.branch
+        branch.on = None
+        if frame.cancelled:
+            self.queue.append((branch, None, asyncio.CancelledError()))
+            return
+        if frame.left is not None:
+            error = frame.errors.get(frame.left)
+            blame = frame.blames.get(frame.left, set())
+            result: Any = frame.results[frame.left] if frame.mode == "race" else frame.results
+        else:
+            first = min(frame.errors, default=None)
+            error = None if first is None else frame.errors[first]
+            blame = set().union(*frame.blames.values()) if frame.blames else set()
+            result = frame.results
+        if error is not None and frame.quiet:
+            for index, found in frame.errors.items():
+                result[index] = found
+            error = None
+        if error is not None:
+            branch.blame |= blame
+        self.queue.append((branch, None if error is not None else result, error))
+
+    def _give_up(self, frame: Frame) -> None:
+        """Cancels the members that are still on their way; the frame goes on when all settled."""
+        for member in list(frame.members):
+            if member is not None:
+                self._cancel_member(frame, member)
+
+    def _cancel_member(self, frame: Frame, member: str | Branch) -> None:
+        if isinstance(member, str):
+            self._close(member)
+            index = frame.members.index(member)
+            self._settle(frame, index, None, asyncio.CancelledError(), set())
+        else:
+            self._cancel_branch(member)
+
+    def _cancel_branch(self, branch: Branch) -> None:
+        """Throws CancelledError into the leaves below, depth first, each to rest."""
+        if branch.done:
+            return
+        if isinstance(branch.on, Frame):
+            frame = branch.on
+            frame.cancelled = True
+            self._give_up(frame)
+            self._drain()
+            return
+        if isinstance(branch.on, str):
+            self._close(branch.on)
+            branch.on = None
+        else:  # not yet begun, or ready: it is in the queue
+            self.queue = deque(item for item in self.queue if item[0] is not branch)
+        self._resume(branch, None, asyncio.CancelledError())
+        self._drain()
+
+    def _close(self, key: str) -> None:
+        """Gives an op up; one that was asked for in this very turn stays there, marked."""
+        self.open.pop(key, None)
+        self.asked.pop(key, None)
+        for place, request in enumerate(self.turn.requests):
+            if request.key == key:
+                self.turn.requests[place] = _gone(request)
+                return
+        self.turn.closes.append(key)
+
+    def _cancel(self) -> None:
+        self.cancelling = True
+        branches = [self.main] if self.main is not None and not self.main.done else []
+        for branch in [*branches, *self.handlers]:
+            self._cancel_branch(branch)
+        for key in sorted(self.dispatched):
+            self._close(key)
+        self.dispatched.clear()
+        if self.main is None:
+            self.over = True
+
+    # -- the end of a turn ---------------------------------------------------------------------
+
+    def _conclude(self) -> None:
+        turn = self.turn
+        turn.delta = self._delta()
+        turn.over = self.over
+        if not self.over or self.handlers:
+            return
+        if self.cancelling:
+            turn.end = Cancelled()
+        elif self.continued is not None:
+            turn.end = Continued(self.continued[0])
+        else:
+            turn.end = Completed(self.result)
+
+    def _delta(self) -> Delta | None:
+        if self.subject is None:
+            return None
+        changed: dict[str, Json] = {}
+        attributes = properties(self.subject)
+        for name, value in attributes.items():
+            try:
+                raw, back = encode_decode(value, f"self.{name}")
+            except (InvalidInput, TooLarge) as error:
+                raise Death(
+                    Failure(type(error).__name__, error.message, "not_json", _details(error))
+                ) from None
+            if self.encoded.get(name) != raw:
+                self.encoded[name] = raw
+                changed[name] = back
+        dropped = tuple(sorted(name for name in self.encoded if name not in attributes))
+        for name in dropped:
+            del self.encoded[name]
+        return Delta(changed, dropped) if changed or dropped else None
+
+    def rebase(self, state: dict[str, Json]) -> None:
+        """Takes the journal's state as what the next delta is compared with."""
+        if self.subject is not None:
+            self.encoded = {name: encode(value) for name, value in state.items()}
+
+    def attributes(self) -> dict[str, bytes] | None:
+        """The public attributes as they are now, encoded; None for plain functions."""
+        if self.subject is None:
+            return None
+        return {name: encode(value) for name, value in properties(self.subject).items()}
+
+    def _view(self) -> dict[str, Json] | None:
+        if self.subject is None:
+            return None
+        view: dict[str, Json] = {}
+        for name, value in properties(self.subject).items():
+            try:
+                view[name] = encode_decode(value)[1]
+            except (InvalidInput, TooLarge):
+                view[name] = f"<{type(value).__name__}>"
+        return view
+
+    def request_again(self, key: str) -> Request | None:
+        """The request of an op that is open here though the journal closed it: name and arguments
+        from the code as replayed now."""
+        op = self.asked.get(key)
+        if op is None or key not in self.open:
+            return None
+        waiter = self.open[key]
+        branch = waiter if isinstance(waiter, Branch) else waiter[0].branch
+        return self._request(op, key, branch.since)
+
+    def close(self) -> None:
+        """Ends the coroutines. Their `finally` blocks run up to the first op they ask for."""
+        self.unwinding = 1
+        for branch in self._leaves_first():
+            if not branch.done:
+                branch.done = True
+                run_in_cell(self.context, lambda b=branch: _unwind(b.routine))  # type: ignore[misc]
+        self.open.clear()
+        self.queue.clear()
+
+    def _leaves_first(self) -> list[Branch]:
+        found: dict[Branch, None] = {}
+        for waiter in self.open.values():
+            branch: Branch | None = waiter if isinstance(waiter, Branch) else waiter[0].branch
+            while branch is not None:
+                found.pop(branch, None)
+                found[branch] = None
+                branch = branch.frame.branch if branch.frame is not None else None
+        for root in (*self.handlers, self.main):
+            if root is not None:
+                found.setdefault(root, None)
+        for item in self.queue:
+            found.setdefault(item[0], None)
+        return list(found)
+
+
+def _unwind(routine: Any) -> None:
+    """Throws `Suspended` until the coroutine has ended; an op it asks for meanwhile is answered
+    with `Suspended` again. One that swallows it for ever is left alone."""
+    for _ in range(UNWIND_OPS_MAX):
+        try:
+            routine.throw(Suspended())
+        except StopIteration:
+            return
+        except BaseException:
+            return
+    try:
+        routine.close()
+    except BaseException:
+        return
+
+
+async def _awaiting(item: Any) -> Any:
+    return await item
+
+
+def _policy(target: Target) -> Policy | None:
+    if target.retry is None and target.mode != "at_most_once" and target.delay_of is None:
+        return None
+    return Policy(target.retry, target.mode == "at_most_once", target.delay_of is not None)
+
+
+def _gone(request: Request) -> Request:
+    return Request(
+        request.key, request.kind, request.name, request.args, request.due, request.policy,
+        request.match, request.question, request.attempt, True,
+    )  # fmt: skip
+
+
+def _details(error: InvalidInput | TooLarge) -> dict[str, Json]:
+    return {key: value for key, value in error.details.items() if isinstance(value, str | int)}
+
+
+def failure_of(error: BaseException, kind: Any = "raised") -> Failure:
+    """An exception as the journal keeps it: names and texts, no live objects."""
+    if isinstance(error, StepFailed):
+        op = error.details.get("op")
+        return Failure(error.type, error.message, op=op if isinstance(op, str) else None)
+    if isinstance(error, CodeChanged):
+        return Failure("CodeChanged", error.message, "code_changed", error.details)
+    try:
+        text = str(error)
+    except Exception:  # an author's __str__ may do anything
+        text = "(its text cannot be made)"
+    return Failure(type(error).__name__, text, kind, where=_place(error))
+
+
+def _place(error: BaseException) -> str | None:
+    frames = traceback.extract_tb(error.__traceback__)
+    for frame in reversed(frames):
+        if "greenroom" not in frame.filename.replace("\\", "/").split("/")[-3:-1]:
+            return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
+    return None
+
+
+def event_of(data: Any) -> Event:
+    """An `Event` from the form the journal keeps it in."""
+    known = {"type", "id", "source", "subject", "time", "data", "datacontenttype"}
+    return Event(
+        **{name: copy(value) for name, value in data.items() if name in known},
+        extra={name: value for name, value in data.items() if name not in known},
+    )

@@ -1,0 +1,727 @@
+"""What the actors need of the world, named as types; `runtime` implements them.
+
+The store is one idea: a *group* of works goes in, a result a work comes out, and everything the
+group wrote is one durable transaction. Whatever must be decided against other rows (has this
+event id been seen? is this key taken? which waits does this event meet?) is decided inside that
+transaction, so no answer can be stale. Times are integers: milliseconds since 1970, UTC.
+
+Order inside a group: creates and appends first, in the order given; then routed and posted events
+in the order given; then reads. Works of one group come from callers that do not know of each
+other yet, so any order is a true one, and this one lets an event of the group meet the waits
+opened in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, Protocol
+
+from msgspec import Struct
+
+from greenroom.definitions.events import Event
+from greenroom.definitions.values import Json
+
+FAN_OUT_PER_COMMIT: Final = 1_000
+"""Deliveries and starts of one event that share its commit; the rest follows under its cursor."""
+INBOX_MAX: Final = 10_000
+"""Undelivered items an instance may hold; beyond it routed events become dead letters."""
+MATCHES_LISTED: Final = 100
+LOOK_BACK_MAX: Final = 1_000
+"""Events from before that one opening of a `many` wait may bring."""
+
+# -- rows --------------------------------------------------------------------------------------
+
+
+class Row(Struct, frozen=True):
+    """One encoded entry. `crc` is zlib.crc32 of the payload; the store continues it over the
+    header once it has given out the place in the journal."""
+
+    kind: str
+    at: int
+    payload: bytes
+    crc: int
+
+
+class StoredRow(Struct, frozen=True):
+    """One entry as read back; its checksum was verified."""
+
+    seq: int
+    iseq: int
+    epoch: int
+    kind: str
+    at: int
+    payload: bytes
+
+
+class InstanceRow(Struct):
+    """What lists and filters see of an instance. `n` is its number inside the store, given out by
+    the engine (rising, gaps allowed); `id` its uuid7. JSON columns are encoded bytes."""
+
+    n: int
+    id: str
+    namespace: str
+    workflow: str
+    version: int
+    kind: str
+    key: str | None
+    status: str
+    created: int
+    updated: int
+    outcome: str | None = None
+    waits: bytes = b"[]"
+    steps: str = ""
+    """Names of the open ops, separated by newlines: the filter `step:`."""
+    error: bytes | None = None
+    error_code: str | None = None
+    attributes: dict[str, Any] = {}
+    """Search attributes: name -> str, int, float or bool."""
+    parent: str | None = None
+    forked_from: str | None = None
+    test: bool = False
+    busy: bool = True
+    """Work is owed (a step runs, an item is undelivered): activated first thing after a start."""
+
+
+class StatusChange(Struct, frozen=True):
+    """The columns a turn may change; written with the entry that changed them."""
+
+    status: str
+    outcome: str | None
+    waits: bytes
+    steps: str
+    error: bytes | None
+    error_code: str | None
+    busy: bool
+    attributes: dict[str, Any] | None = None
+
+
+class WaitRow(Struct, frozen=True):
+    """An open wait for an event. `where` is the JSON it was written as (bytes), `paths` its
+    equality paths in order and `hash` the key of their values; `since` is the place in the
+    journal after which events count (look-back), None = from now. Looking back brings the oldest
+    event that this instance was not given before; with `many` (a handler) all of them."""
+
+    op: str
+    type: str
+    paths: tuple[str, ...]
+    hash: int
+    where: bytes
+    since: int | None = 0
+    many: bool = False
+
+
+class AskRow(Struct, frozen=True):
+    id: str
+    op: str
+    kind: str
+    title: str
+    schema: bytes
+    assignee: str | None
+    due: int | None
+
+
+class InboxRow(Struct, frozen=True):
+    """Something an instance must be told, kept until it has been. `kind` is `event`, `outcome`
+    (of a child), `cancel` or `start`; `payload` an encoded message; `pos` the event's place.
+    Items the store makes of events have the kind `event` and the `Event` as JSON for payload."""
+
+    kind: str
+    payload: bytes
+    at: int
+    pos: int | None = None
+
+
+class InboxItem(Struct, frozen=True):
+    """An inbox row as read back; `iq` rises over the whole store and never comes again."""
+
+    iq: int
+    kind: str
+    payload: bytes
+    at: int
+    pos: int | None
+    state: Literal["new", "kept"] = "new"
+
+
+class EventRow(Struct, frozen=True):
+    """An event to be stored. `scope` is the namespace for posted events and `to:<id>` for events
+    sent to one instance; (scope, source, id) is unique. `hash` tells a repeat from a conflict."""
+
+    scope: str
+    event: Event
+    accepted: int
+    by: str | None
+    hash: int
+    hops: int = 0
+    checked: bool = True
+    """False: the id was made here a moment ago and cannot be a duplicate."""
+
+
+class Request(Struct, frozen=True):
+    """The idempotency key of a verb; `hash` sums verb and parameters."""
+
+    id: str
+    hash: int
+    reply: bytes
+    at: int
+
+
+# -- works that write --------------------------------------------------------------------------
+
+
+class Append(Struct, kw_only=True):
+    """Turns of one instance. `iseq` is the number of the first row; the store refuses (a
+    programming error, fatal) anything but its own next one."""
+
+    n: int
+    iseq: int
+    rows: list[Row]
+    change: StatusChange | None = None
+    opened: Sequence[WaitRow] = ()
+    closed: Sequence[str] = ()
+    """Ops whose waits, timers and asks are gone."""
+    timers: Sequence[tuple[str, int]] = ()
+    """(op, due): set or replaced."""
+    untimed: Sequence[str] = ()
+    """Ops whose timer alone is gone."""
+    asks: Sequence[AskRow] = ()
+    answered: Sequence[tuple[str, str | None, int]] = ()
+    """(op, by, at) of asks that were answered."""
+    taken: Sequence[int] = ()
+    """Inbox items used up."""
+    tell: Sequence[tuple[str, InboxRow]] = ()
+    """(instance id, item): messages to other instances, in the same transaction."""
+    emits: Sequence[EventRow] = ()
+    """Events to be stored now and routed after the commit, under the cursor."""
+    creates: Sequence[Create] = ()
+    request: Request | None = None
+    ended: bool = False
+    """All waits, timers, inbox items and snapshots of the instance are dropped."""
+    generation_start: int | None = None
+    """iseq of the first row of the current generation, when it changes."""
+    urgent: bool = False
+    """A control verb (pause, cancel): still stored when the disk is full, out of the reserve."""
+
+
+class Create(Struct, kw_only=True):
+    """A new instance and its first turn; refused as a whole when a live instance of
+    (namespace, workflow, key) exists, or when `id` is known."""
+
+    row: InstanceRow
+    first: Append
+    request: Request | None = None
+
+
+class Post(Struct, kw_only=True):
+    """An event and everything it does. `starts` are the creates of its triggers, decided ahead;
+    `to` delivers to one instance (by id) instead of routing; `tick` moves a schedule on."""
+
+    row: EventRow
+    starts: Sequence[Create] = ()
+    to: str | None = None
+    tick: tuple[str, int, int | None] | None = None
+    """(schedule id, nominal time fired, next due)."""
+
+
+class Route(Struct, kw_only=True):
+    """Goes on with a stored event that is not yet routed to its end."""
+
+    pos: int
+    starts: Sequence[Create] = ()
+
+
+class Keep(Struct, frozen=True):
+    """The instance has seen these inbox items and does not want them yet."""
+
+    n: int
+    items: Sequence[int]
+
+
+class SaveSnapshot(Struct, frozen=True):
+    """`iseq` is the last row it contains; the two newest are kept."""
+
+    n: int
+    iseq: int
+    payload: bytes
+    crc: int
+
+
+class SaveDefinition(Struct, frozen=True):
+    """A definition as loaded; the version counter of the store moves only when `hash` is new,
+    unless the author gives a `version`."""
+
+    name: str
+    kind: str
+    hash: str
+    body: bytes
+    at: int
+    source: str | None = None
+    version: int | None = None
+    release: bool = True
+
+
+class ChangeDefinition(Struct, frozen=True):
+    """Releases a version (promote, rollback) or switches one on or off; without `version` all
+    versions are switched. None leaves as it is."""
+
+    name: str
+    version: int | None = None
+    release: bool | None = None
+    enabled: bool | None = None
+
+
+class DropDefinition(Struct, frozen=True):
+    """Removes a version, or all of them."""
+
+    name: str
+    version: int | None = None
+
+
+class SaveSchedule(Struct, frozen=True):
+    """Registers a schedule, or re-plans it when `spec` differs; an equal one is left as it is."""
+
+    id: str
+    workflow: str
+    spec: bytes
+    anchor: int
+    due: int | None
+
+
+class ChangeSchedule(Struct, frozen=True):
+    id: str
+    paused: bool
+    due: int | None
+
+
+class DropSchedules(Struct, frozen=True):
+    """Removes the schedules of a workflow that are not in `keep`."""
+
+    workflow: str
+    keep: Sequence[str]
+
+
+class Prune(Struct, frozen=True):
+    """Deletes ended instances and routed events older than `before`, at most `limit` of each."""
+
+    before: int
+    limit: int = 500
+
+
+class SetMeta(Struct, frozen=True):
+    key: str
+    value: str
+
+
+# -- works that read ---------------------------------------------------------------------------
+
+
+class Load(Struct, frozen=True):
+    """Everything needed to bring instances back: row, newest valid snapshot, rows after it (of
+    the current generation), open inbox items."""
+
+    ns: Sequence[int]
+    snapshots: bool = True
+
+
+class Find(Struct, frozen=True):
+    """An instance by id, by unique prefix of it (8 or more characters) or as `workflow/key` (the
+    live one, else the newest)."""
+
+    ref: str
+    namespace: str = ""
+
+
+class ReadRows(Struct, frozen=True):
+    n: int
+    after: int
+    limit: int
+
+
+class ReadJournal(Struct, frozen=True):
+    """Rows of all instances after a place in the journal (for `watch` with a filter)."""
+
+    after: int
+    limit: int
+
+
+class ListInstances(Struct, frozen=True):
+    """`terms` are those of the filter grammar: (field, op, value, negated) with op one of
+    `: > < >= <=`; `age` takes a duration in ms, `updated` and `due` a moment in ms. `cursor` is
+    that of the page before. Newest (last status change) first. Gives `Listed`."""
+
+    terms: Sequence[tuple[str, str, Any, bool]] = ()
+    limit: int = 50
+    cursor: tuple[int, int] | None = None
+    now: int = 0
+    total: bool = True
+
+
+class ListEvents(Struct, frozen=True):
+    type: str | None = None
+    after: int | None = None
+    """Ascending after this place; None: the newest first."""
+    before: int | None = None
+    limit: int = 50
+    namespace: str = ""
+
+
+class GetEvent(Struct, frozen=True):
+    id: str
+    """An event id, or `pos:<n>`."""
+    namespace: str = ""
+
+
+class EventMatches(Struct, frozen=True):
+    """What became of an event: the stored starts and deliveries, by place."""
+
+    pos: int
+
+
+class WaitsAt(Struct, frozen=True):
+    """The waits for a type that were open at a place in the journal, those that have ended since
+    included as far as they are kept; for `explain`."""
+
+    type: str
+    pos: int
+    workflow: str | None = None
+    limit: int = 100
+    namespace: str | None = None
+    """None: of all namespaces."""
+
+
+class DueTimers(Struct, frozen=True):
+    """Timers and schedules due up to `until`, in due order."""
+
+    until: int
+    limit: int = 10_000
+    after: tuple[int, int, str] | None = None
+    """(due, n, op) of the last one seen."""
+
+
+class BusyInstances(Struct, frozen=True):
+    """Numbers of instances that must be activated after a start: busy, or with new items."""
+
+    after: int = 0
+    limit: int = 10_000
+
+
+class UnroutedEvents(Struct, frozen=True):
+    limit: int = 1_000
+
+
+class FindRequest(Struct, frozen=True):
+    id: str
+
+
+class ListAsks(Struct, frozen=True):
+    open_only: bool = True
+    assignee: str | None = None
+    instance: str | None = None
+    id: str | None = None
+    limit: int = 50
+    after: str | None = None
+
+
+class ListDefinitions(Struct, frozen=True):
+    name: str | None = None
+
+
+class ListSchedules(Struct, frozen=True):
+    workflow: str | None = None
+
+
+class Counts(Struct, frozen=True):
+    """Instances by status, rows in the journal, open timers and asks; from kept counters."""
+
+
+class DeadLetters(Struct, frozen=True):
+    n: int | None = None
+    limit: int = 100
+
+
+class Audit(Struct, frozen=True):
+    """Checks of `doctor`; deep ones read everything in bounded slices (`after` goes on)."""
+
+    deep: bool = False
+    after: int = 0
+    limit: int = 20_000
+
+
+class Orphans(Struct, frozen=True):
+    """Live instances from whose state nothing leads on (P3): waiting with no timer, wait, ask,
+    child or item; the answer should be empty. Looks at `limit` instances a call."""
+
+    after: int = 0
+    limit: int = 10_000
+
+
+class GetMeta(Struct, frozen=True):
+    key: str
+
+
+Work = Any
+"""One of the structs above. What each gives:
+
+Append Appended · Create Created · Post, Route Posted (unknown `to`: NotFound, full: InboxFull) ·
+SaveDefinition DefinitionRow · ChangeDefinition DefinitionRow | None · SaveSchedule, ChangeSchedule
+ScheduleRow | None · Prune Pruned · Load list[Loaded] (unknown ones left out) · Find InstanceRow |
+None (several: InvalidRequest) · ReadRows list[StoredRow] · ReadJournal list[JournalRow] ·
+ListInstances Listed · ListEvents, UnroutedEvents list[StoredEventRow] · GetEvent StoredEventRow |
+None · EventMatches list[Matched] · WaitsAt list[WaitSeen] · DueTimers list[Due] · BusyInstances
+list[int] · FindRequest Request | None · ListAsks list[AskView] · ListDefinitions
+list[DefinitionRow] · ListSchedules list[ScheduleRow] · Counts CountsRow · DeadLetters
+list[DeadRow] · Audit Audited · Orphans Orphaned · GetMeta str | None · everything else None
+"""
+
+
+# -- results -----------------------------------------------------------------------------------
+
+
+class Appended(Struct, frozen=True):
+    """`pos` is the place of the first row. `found` are events from before that meet the waits
+    opened, already in the inbox; `created` the numbers of the children that are new; `told` the
+    items given to other instances, as (n, id, item)."""
+
+    pos: int
+    found: list[InboxItem] = []
+    created: list[bool] = []
+    told: list[tuple[int, str, InboxItem]] = []
+    emitted: list[int] = []
+    """Places of the emitted events that are new and await routing."""
+
+
+class Created(Struct, frozen=True):
+    """`created` false: `id` is the instance that has the key (`conflict` = "key"), was made by the
+    same request (`conflict` = "request"), has the same id ("id"); or the request id was used
+    with other parameters ("request_differs")."""
+
+    created: bool
+    id: str
+    conflict: str | None = None
+    pos: int = 0
+    found: list[InboxItem] = []
+    reply: bytes | None = None
+
+
+class Matched(Struct, frozen=True):
+    n: int
+    id: str
+    workflow: str
+    key: str | None
+    action: Literal["started", "delivered", "refused"]
+    code: str | None = None
+
+
+class Posted(Struct, frozen=True):
+    """`duplicate`: the event was known, `matched` is what it did the first time; `conflict`: known
+    with another body, nothing was done. `items` are the new inbox rows as (n, id, item), for
+    delivery now. `more`: the fan-out goes on, a `Route` is owed."""
+
+    pos: int
+    duplicate: bool = False
+    conflict: bool = False
+    matched_total: int = 0
+    matched: list[Matched] = []
+    items: list[tuple[int, str, InboxItem]] = []
+    started: list[Created] = []
+    more: bool = False
+
+
+class Loaded(Struct, frozen=True):
+    """`damaged` names the first row that failed its checksum or broke the count; such an
+    instance must be parked."""
+
+    row: InstanceRow
+    head: int
+    rows: list[StoredRow]
+    items: list[InboxItem]
+    snapshot: bytes | None = None
+    snapshot_iseq: int = 0
+    generation_start: int = 1
+    start_pos: int = 0
+    damaged: str | None = None
+
+
+class Due(Struct, frozen=True):
+    """A timer of an instance, or (n = 0) a schedule whose id is `op`."""
+
+    due: int
+    n: int
+    op: str
+
+
+class StoredEventRow(Struct, frozen=True):
+    pos: int
+    scope: str
+    event: Event
+    accepted: int
+    by: str | None
+    hops: int
+    matched_total: int = 0
+    routed: bool = True
+
+
+class DefinitionRow(Struct, frozen=True):
+    name: str
+    version: int
+    kind: str
+    hash: str
+    body: bytes
+    at: int
+    source: str | None
+    release: bool
+    enabled: bool
+
+
+class ScheduleRow(Struct, frozen=True):
+    id: str
+    workflow: str
+    spec: bytes
+    anchor: int
+    due: int | None
+    last: int | None
+    paused: bool
+
+
+class AskView(Struct, frozen=True):
+    id: str
+    n: int
+    instance: str
+    op: str
+    kind: str
+    title: str
+    schema: bytes
+    assignee: str | None
+    due: int | None
+    by: str | None
+    answered_at: int | None
+
+
+class CountsRow(Struct, frozen=True):
+    instances: dict[str, int]
+    workflows: dict[str, dict[str, int]]
+    entries: int
+    events: int
+    timers: int
+    asks: int
+    head: int
+    pruned: int
+
+
+class WaitSeen(Struct, frozen=True):
+    n: int
+    id: str
+    workflow: str
+    key: str | None
+    op: str
+    where: bytes
+    opened: int
+    closed: int | None
+
+
+class AuditFinding(Struct, frozen=True):
+    level: Literal["ok", "note", "warning", "error"]
+    check: str
+    text: str
+    details: dict[str, Any] = {}
+
+
+class Audited(Struct, frozen=True):
+    """`next` goes on from here with `Audit(after=next)`; None: everything was looked at."""
+
+    findings: list[AuditFinding]
+    next: int | None = None
+
+
+class Orphaned(Struct, frozen=True):
+    """`next` as in `Audited`."""
+
+    rows: list[InstanceRow]
+    next: int | None = None
+
+
+class Listed(Struct, frozen=True):
+    """A page of instances. A hop looks at a bounded number of rows, so a page may hold fewer than
+    `limit` (even none) and yet have a `cursor`: ask again. `total` is None where it would cost a
+    scan."""
+
+    rows: list[InstanceRow]
+    cursor: tuple[int, int] | None = None
+    total: int | None = None
+
+
+class JournalRow(Struct, frozen=True):
+    """A row of `ReadJournal`."""
+
+    n: int
+    id: str
+    workflow: str
+    row: StoredRow
+
+
+class DeadRow(Struct, frozen=True):
+    """A delivery that an instance's full inbox refused."""
+
+    n: int
+    pos: int
+    at: int
+    reason: str
+
+
+class Pruned(Struct, frozen=True):
+    """`more`: there is more of that age; go on."""
+
+    instances: int
+    events: int
+    rows: int
+    more: bool
+
+
+class Opened(Struct, frozen=True):
+    """What opening the store found. `clean`: the last owner said good-bye."""
+
+    epoch: int
+    clean: bool
+    head: int
+    next_n: int
+    started_clean_at: int = 0
+    sqlite: str = ""
+    durability: str = "full"
+    warnings: list[str] = []
+
+
+# -- ports -------------------------------------------------------------------------------------
+
+
+class Journal(Protocol):
+    """Where works go. `done` is called in the loop once the group is durable, with the result or
+    with the exception that says nothing of the group was stored."""
+
+    def submit(self, work: Work, done: Callable[[Any], None]) -> None: ...
+
+    async def call(self, work: Work) -> Any: ...
+
+
+class Clock(Protocol):
+    def now(self) -> int:
+        """Milliseconds since 1970, UTC, of the wall clock."""
+        ...
+
+    def monotonic(self) -> float: ...
+
+    def call_at(self, due: int, then: Callable[[], None]) -> Handle:
+        """Calls back once the wall clock has reached `due`, never before."""
+        ...
+
+
+class Handle(Protocol):
+    def cancel(self) -> None: ...
+
+
+class Ids(Protocol):
+    def __call__(self) -> str:
+        """A new uuid7 as text."""
+        ...
+
+
+JsonBytes = bytes
+Where = Json

@@ -1,0 +1,408 @@
+"""Progress: the fold of an instance's entries, and `evolve` that folds them.
+
+`evolve` is total: it never refuses what `decide` wrote. Progress keeps open ops only, so its size
+follows what is going on and not what has been. It is changed in place: the instance owns it, and
+a group that could not be stored drops it as a whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, assert_never
+
+import msgspec
+from msgspec import Struct
+
+from greenroom.actors.entries import (
+    Answered,
+    AttemptFailed,
+    AttemptsLost,
+    AttemptStarted,
+    Begun,
+    Cancelled,
+    CancelRequested,
+    Completed,
+    Continued,
+    Delta,
+    Died,
+    Entry,
+    EventReceived,
+    Failure,
+    OpCompleted,
+    OpFailed,
+    OpInDoubt,
+    OpSkipped,
+    Parked,
+    Paused,
+    Reopened,
+    Request,
+    Resumed,
+    Started,
+    TimerFired,
+)
+from greenroom.definitions.values import Json
+
+OpStatus = Literal["started", "ready", "retry", "open", "doubt"]
+
+CALLS: Final = frozenset({"call", "dispatch"})
+"""Kinds whose effect runs code."""
+
+
+class OpState(Struct, omit_defaults=True):
+    """An open op. `epoch` is that of the process that started the attempt; `failed` counts
+    attempts against the retry policy, `lost` those a dying process took along."""
+
+    request: Request
+    status: OpStatus
+    attempt: int = 1
+    failed: int = 0
+    lost: int = 0
+    due: int | None = None
+    epoch: int = 0
+    since: int = 0
+    error: Failure | None = None
+
+
+class Progress(Struct, omit_defaults=True):
+    """Everything about an instance that its entries say."""
+
+    id: str = ""
+    workflow: str = ""
+    version: int = 0
+    code: str = ""
+    namespace: str = ""
+    key: str | None = None
+    parent: tuple[str, str, int] | None = None
+    hops: int = 0
+    gen: int = 1
+    begun: bool = False
+    created: int = 0
+    at: int = 0
+    iseq: int = 0
+    input: Json = None
+    event: Json = None
+    state: dict[str, Json] = {}
+    ops: dict[str, OpState] = {}
+    attempts: dict[str, int] = {}
+    """The last attempt of each closed key that may come again: numbers only rise."""
+    paused: bool = False
+    pause_reason: str | None = None
+    failure: Failure | None = None
+    causes: tuple[str, ...] = ()
+    view: dict[str, Json] | None = None
+    held: list[Entry] = []
+    """Causes that are recorded but not applied."""
+    cancelling: bool = False
+    cancel_reason: str | None = None
+    over: bool = False
+    end: Literal["completed", "cancelled"] | None = None
+    outcome: str | None = None
+    result: Json = None
+    handlers: int = 0
+    seen: int = 0
+    taken: set[int] = set()
+    last: str | None = None
+    """Key of the plan's op that ended last."""
+    test: bool = False
+    forked: tuple[str, int] | None = None
+
+    @property
+    def parked(self) -> bool:
+        """Nothing new is asked for: outcomes are recorded and held."""
+        return self.paused or self.failure is not None
+
+    @property
+    def ended(self) -> bool:
+        return self.end is not None
+
+
+def status_of(p: Progress) -> str:
+    """The one word of features 1.2."""
+    if p.end is not None:
+        return p.end
+    if p.failure is not None:
+        return "failed"
+    if not p.begun:
+        return "paused" if p.paused else "pending"
+    running = any(
+        op.status in ("started", "ready") and op.request.kind in CALLS for op in p.ops.values()
+    )
+    if p.paused:
+        started = any(
+            op.status == "started" and op.request.kind in CALLS for op in p.ops.values()
+        )
+        return "running" if started else "paused"
+    if running or not p.ops:
+        return "running"
+    return "waiting"
+
+
+def fold(entries: list[Entry], epochs: list[int], progress: Progress | None = None) -> Progress:
+    """Evolves through stored entries; `epochs` are those of their rows."""
+    p = progress or Progress()
+    for entry, epoch in zip(entries, epochs, strict=True):
+        evolve(p, entry, epoch)
+    return p
+
+
+def evolve(p: Progress, entry: Entry, epoch: int) -> None:
+    """Folds one entry into the progress."""
+    p.iseq += 1
+    p.at = max(p.at, entry.at)
+    dead = isinstance(entry.end, Died)
+    match entry:
+        case OpCompleted():
+            _outcome(p, entry, entry.held or dead)
+        case OpFailed():
+            _outcome(p, entry, entry.held or dead)
+        case AttemptFailed():
+            op = p.ops[entry.key]
+            op.status, op.due, op.error = "retry", entry.due, entry.error
+            op.failed += 1
+            op.since = entry.at
+        case AttemptStarted():
+            op = p.ops[entry.key]
+            op.status, op.attempt, op.due = "started", entry.attempt, None
+            op.epoch, op.since = epoch, entry.at
+        case AttemptsLost():
+            for key in entry.keys:
+                op = p.ops[key]
+                op.attempt += 1
+                op.lost += 1
+                op.epoch, op.since = epoch, entry.at
+                op.status = "ready" if p.parked else "started"
+        case OpInDoubt():
+            p.ops[entry.key].status = "doubt"
+        case TimerFired():
+            if dead:
+                _hold(p, entry)
+            else:
+                _close(p, entry.key)
+        case EventReceived():
+            if dead:
+                _hold(p, entry)
+            else:
+                _received(p, entry)
+        case Answered():
+            if entry.held or dead:
+                _hold(p, entry)
+                _close(p, entry.key)
+            else:
+                _close(p, entry.key)
+        case OpSkipped():
+            _skipped(p, entry, dead)
+        case Paused():
+            p.paused, p.pause_reason = True, entry.reason
+        case Resumed():
+            p.paused, p.pause_reason = False, None
+            _unpark(p, entry, epoch, dead)
+        case Reopened():
+            _reopened(p, entry, epoch, dead)
+        case CancelRequested():
+            _cancelled(p, entry, dead)
+        case Started():
+            _started(p, entry, dead)
+        case Begun():
+            p.begun = True
+            if dead:
+                _hold(p, entry)
+        case Parked():
+            pass
+        case _:
+            assert_never(entry)
+    if not dead:
+        _effects(p, entry, epoch)
+    if entry.end is not None:
+        _ended(p, entry.end)
+
+
+def _outcome(p: Progress, entry: OpCompleted | OpFailed, held: bool) -> None:
+    if held:
+        _hold(p, entry)
+    else:
+        p.last = entry.key
+    _close(p, entry.key, keep_attempt=type(entry) is OpFailed)
+
+
+def _hold(p: Progress, entry: Entry) -> None:
+    p.held.append(entry)
+
+
+def _close(p: Progress, key: str, keep_attempt: bool = False) -> None:
+    op = p.ops.pop(key, None)
+    if op is not None and keep_attempt:
+        p.attempts[key] = op.attempt
+
+
+def _received(p: Progress, entry: EventReceived) -> None:
+    if entry.branch is not None:
+        p.handlers += 1
+        p.seen = max(p.seen, entry.iq)
+    if entry.takes is not None:
+        p.taken.add(entry.iq)
+        _close(p, entry.takes)
+
+
+def _skipped(p: Progress, entry: OpSkipped, dead: bool) -> None:
+    if entry.resumes and not dead:
+        _drop_held(p, entry.void)
+        p.failure, p.causes, p.view = None, (), None
+        p.held.clear()
+    elif entry.void:
+        _drop_held(p, entry.void)
+        p.causes = tuple(key for key in p.causes if key not in entry.void)
+    if entry.held or dead:
+        _hold(p, entry)
+    _close(p, entry.key)
+    if not entry.held and not dead:
+        p.last = entry.key
+
+
+def _drop_held(p: Progress, void: tuple[str, ...]) -> None:
+    p.held = [e for e in p.held if not (isinstance(e, OpFailed) and e.key in void)]
+
+
+def _unpark(p: Progress, entry: Resumed, epoch: int, dead: bool) -> None:
+    if dead:
+        return
+    _apply_held(p)
+    _start_ready(p, entry.at, epoch)
+
+
+def _apply_held(p: Progress) -> None:
+    """The held causes are applied in this turn; what they close was closed when recorded."""
+    for held in p.held:
+        match held:
+            case OpCompleted() | OpFailed() | OpSkipped() | Answered():
+                p.last = held.key
+            case TimerFired():
+                _close(p, held.key)
+            case EventReceived():
+                _received(p, held)
+            case CancelRequested():
+                p.cancelling, p.cancel_reason = True, held.reason
+            case _:
+                pass
+    p.held.clear()
+
+
+def _start_ready(p: Progress, at: int, epoch: int) -> None:
+    for op in p.ops.values():
+        if op.status == "ready":
+            op.status, op.epoch, op.since = "started", epoch, at
+
+
+def _reopened(p: Progress, entry: Reopened, epoch: int, dead: bool) -> None:
+    if dead:
+        return
+    _drop_held(p, entry.void)
+    p.failure, p.causes, p.view = None, (), None
+    _apply_held(p)
+    _start_ready(p, entry.at, epoch)
+
+
+def _cancelled(p: Progress, entry: CancelRequested, dead: bool) -> None:
+    if p.paused:
+        p.paused, p.pause_reason = False, None
+        _apply_held(p)
+    if dead:
+        p.failure = None
+        p.held.clear()
+        _hold(p, entry)
+    else:
+        p.failure, p.causes, p.view = None, (), None
+        p.held.clear()
+    p.cancelling, p.cancel_reason = True, entry.reason
+
+
+def _started(p: Progress, entry: Started, dead: bool) -> None:
+    if entry.gen > 1:
+        carried = {key: op for key, op in p.ops.items() if op.request.kind == "dispatch"}
+        p.gen, p.input, p.over = entry.gen, entry.input, False
+        p.ops, p.state, p.last = carried, {}, None
+        if entry.state is not None:
+            p.state = dict(entry.state)
+    else:
+        p.id, p.workflow, p.version, p.code = entry.id, entry.workflow, entry.version, entry.code
+        p.namespace, p.key, p.parent, p.hops = (
+            entry.namespace, entry.key, entry.parent, entry.hops,
+        )  # fmt: skip
+        p.created, p.input, p.event, p.test = entry.at, entry.input, entry.event, entry.test
+        p.forked = entry.forked
+        if entry.state is not None:
+            p.state = dict(entry.state)
+        elif isinstance(entry.input, dict):
+            p.state = dict(entry.input)
+    p.begun = not entry.pending
+    if dead:
+        _hold(p, entry)
+
+
+def _effects(p: Progress, entry: Entry, epoch: int) -> None:
+    for key in entry.closes:
+        _close(p, key, keep_attempt=True)
+    for request in entry.requests:
+        if request.gone:
+            p.ops.pop(request.key, None)
+            p.attempts[request.key] = request.attempt
+            continue
+        if request.kind == "emit":
+            continue
+        previous = p.ops.get(request.key)
+        p.ops[request.key] = OpState(
+            request,
+            "started" if request.kind in CALLS else "open",
+            request.attempt,
+            due=request.due,
+            epoch=epoch,
+            since=entry.at,
+            lost=previous.lost if previous else 0,
+        )
+        p.attempts.pop(request.key, None)
+    if entry.skips:
+        p.last = entry.skips[-1] if not entry.requests else p.last
+    if entry.delta is not None:
+        apply_delta(p.state, entry.delta)
+    if entry.over:
+        p.over = True
+
+
+def apply_delta(state: dict[str, Json], delta: Delta) -> None:
+    state.update(delta.set)
+    for name in delta.drop:
+        state.pop(name, None)
+
+
+def _ended(p: Progress, end: Any) -> None:
+    match end:
+        case Completed():
+            p.end, p.outcome, p.result = "completed", end.outcome, end.result
+            _forget(p)
+        case Cancelled():
+            p.end, p.outcome = "cancelled", end.note
+            _forget(p)
+        case Continued():
+            pass
+        case Died():
+            p.failure, p.causes, p.view = end.error, end.causes, end.view
+
+
+def _forget(p: Progress) -> None:
+    """Only un-awaited dispatches outlive the end."""
+    p.ops = {key: op for key, op in p.ops.items() if op.request.kind == "dispatch"}
+    p.failure, p.causes, p.view, p.paused = None, (), None, False
+    p.held.clear()
+    p.taken.clear()
+    p.cancelling = False
+
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Progress] = msgspec.json.Decoder(Progress)
+
+
+def encode_progress(progress: Progress) -> bytes:
+    """A snapshot's payload."""
+    return _encoder.encode(progress)
+
+
+def decode_progress(payload: bytes) -> Progress:
+    return _decoder.decode(payload)

@@ -1,0 +1,250 @@
+"""`@workflow`: from a function or class to a `Definition`.
+
+A coroutine function is a program; a plain function is called once and must give a step list; a
+class is a `Workflow` with `handle()`. Nothing is registered anywhere: the definition hangs on the
+object, and an engine is given the object.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from greenroom.definitions.errors import InvalidDefinition
+from greenroom.definitions.expressions import Value, compile_value
+from greenroom.definitions.injection import injector, location
+from greenroom.definitions.matching import compile_where
+from greenroom.definitions.ops import child, is_driven
+from greenroom.definitions.programs import Workflow
+from greenroom.definitions.schedules import Schedule, parse_schedule
+from greenroom.definitions.steps import Step, StepList
+from greenroom.definitions.values import Json
+from greenroom.definitions.workflow import (
+    Definition,
+    Plan,
+    Program,
+    Trigger,
+    check_name,
+    code_hash,
+    data_hash,
+    plan_shape,
+    trigger_on,
+)
+
+T = TypeVar("T")
+
+
+class Declared:
+    """A function that was made a workflow. Awaited in a program, it is a child; called anywhere
+    else, it is the function."""
+
+    def __init__(self, func: Callable[..., Any], definition: Definition) -> None:
+        self.__greenroom__ = definition
+        self.__wrapped__ = func
+        self.__name__ = definition.name
+        self.__doc__ = func.__doc__
+        self.__module__ = func.__module__
+        self.func = func
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        from_program = getattr(self.__greenroom__.body, "injector", None)
+        if from_program is not None and is_driven():
+            return child(self, from_program.bind(args, kwargs))
+        return self.func(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.__greenroom__.name} ({self.__greenroom__.kind})>"
+
+
+def workflow(
+    target: Any = None,
+    *,
+    on: str | None = None,
+    where: Json = None,
+    key: Json = None,
+    transform: Json = None,
+    name: str | None = None,
+    version: int | None = None,
+    schedule: Any = None,
+    attributes: Mapping[str, str] | None = None,
+    strict: bool = False,
+) -> Any:
+    """Makes a function or class a workflow.
+
+    `on` is an event type that starts instances, `where` a condition over the whole event (JMESPath
+    text, condition object, or map of paths to values), `key` an expression for the unique key of
+    the live instance (`"::data.order_id"`), `transform` what becomes the input instead of the
+    event's data. `schedule` is a cron text, or an object `{"cron": ..., "timezone": ...}`,
+    `{"rate": "5 minutes"}`, `{"at": ...}`. `attributes` maps search attributes to expressions over
+    the input. `version` counts by itself when left out.
+    """
+
+    def declare(subject: Any) -> Any:
+        definition = compile_definition(
+            subject,
+            on=on,
+            where=where,
+            key=key,
+            transform=transform,
+            name=name,
+            version=version,
+            schedule=schedule,
+            attributes=attributes,
+            strict=strict,
+        )
+        if inspect.isclass(subject):
+            subject.__greenroom__ = definition  # type: ignore[attr-defined]
+            return subject
+        return Declared(subject, definition)
+
+    return declare if target is None else declare(target)
+
+
+def compile_definition(
+    subject: Any,
+    *,
+    on: str | None = None,
+    where: Json = None,
+    key: Json = None,
+    transform: Json = None,
+    name: str | None = None,
+    version: int | None = None,
+    schedule: Any = None,
+    attributes: Mapping[str, str] | None = None,
+    strict: bool = False,
+) -> Definition:
+    """The definition of a function, class or step list."""
+    if isinstance(subject, Step):
+        raise InvalidDefinition(
+            f"{subject.name} is a step; put @workflow on a function   {location(subject.target.func)}"
+        )
+    title = name or getattr(subject, "__name__", None)
+    place = location(subject) if callable(subject) else "?"
+    if title is None:
+        raise InvalidDefinition(f"a workflow needs a name: @workflow(name=...)   {place}")
+    check_name(title, place)
+    if version is not None and (
+        isinstance(version, bool) or not isinstance(version, int) or version < 1
+    ):
+        raise InvalidDefinition(f"version must be a whole number from 1, got {version!r}   {place}")
+    if where is not None and on is None:
+        raise InvalidDefinition(f"where= needs on=, the event type to filter   {place}")
+    body = _body(subject, title, place)
+    triggers = _triggers(title, on, where, key, transform, schedule)
+    fingerprint = data_hash(
+        {
+            "body": msgspec.to_builtins(plan_shape(body))
+            if isinstance(body, Plan)
+            else code_hash(subject),
+            "triggers": [
+                {**trigger.as_data(), "key": key, "transform": transform} for trigger in triggers
+            ],
+            "attributes": dict(attributes or {}),
+        }
+    )
+    return Definition(
+        title,
+        version,
+        "steps" if isinstance(body, Plan) else "program",
+        body,
+        triggers,
+        fingerprint,
+        place,
+        {label: compile_value(_expression(text)) for label, text in (attributes or {}).items()},
+        strict,
+    )
+
+
+def _expression(text: str) -> str:
+    return text if text.startswith("::") else f"::{text}"
+
+
+def _body(subject: Any, title: str, place: str) -> Plan | Program:
+    if isinstance(subject, StepList):
+        return _plan(subject, title, place)
+    if inspect.isclass(subject):
+        return _class_program(subject, place)
+    if inspect.iscoroutinefunction(subject):
+        return Program(subject, injector(subject), None, False)
+    if inspect.isgeneratorfunction(subject) or not callable(subject):
+        raise InvalidDefinition(
+            f"{title} must be a coroutine function, a class with handle(), or a function that "
+            f"returns a step list   {place}"
+        )
+    if [p for p in inspect.signature(subject).parameters.values() if p.default is p.empty]:
+        raise InvalidDefinition(
+            f"{title} is a plain function with arguments   {place}",
+            hint="a program is `async def`; a step list takes no arguments and returns begin >> ... >> done",
+        )
+    steps = subject()
+    if not isinstance(steps, StepList | Step):
+        raise InvalidDefinition(
+            f"{title}() must return a step list (begin >> ... >> done), got {type(steps).__name__}   {place}"
+        )
+    return _plan(StepList.of(steps), title, place)
+
+
+def _plan(steps: StepList, title: str, place: str) -> Plan:
+    try:
+        return steps.plan()
+    except InvalidDefinition as error:
+        raise InvalidDefinition(f"{title}: {error.message}   {place}", hint=error.hint) from None
+
+
+def _class_program(cls: type, place: str) -> Program:
+    handle = getattr(cls, "handle", None)
+    if not callable(handle) or handle is Workflow.handle:
+        raise InvalidDefinition(f"{cls.__name__} has no handle()   {place}")
+    if not inspect.iscoroutinefunction(handle):
+        raise InvalidDefinition(
+            f"{cls.__name__}.handle must be `async def`   {place}",
+            hint="await each task: `await SendMail(...).execute()`",
+        )
+    on_event = getattr(cls, "on_event", None)
+    if on_event is not None and not inspect.iscoroutinefunction(on_event):
+        raise InvalidDefinition(f"{cls.__name__}.on_event must be `async def`   {place}")
+    return Program(handle, None, cls, on_event is not None)
+
+
+def _triggers(
+    title: str, on: str | None, where: Json, key: Json, transform: Json, schedule: Any
+) -> tuple[Trigger, ...]:
+    found: list[Trigger] = []
+    if on is not None:
+        found.append(trigger_on(on, where, key, transform))
+    elif key is not None and schedule is None:
+        found.append(Trigger(None, compile_where(None), _value(key), None))
+    if schedule is not None:
+        plan: Schedule = (
+            schedule
+            if isinstance(schedule, Schedule)
+            else parse_schedule({"cron": schedule} if isinstance(schedule, str) else schedule)
+        )
+        found.append(Trigger(None, compile_where(None), _value(key), None, plan, title))
+    return tuple(found)
+
+
+def _value(key: Json) -> Value | None:
+    return None if key is None else compile_value(key)
+
+
+def definition_of(subject: Any) -> Definition:
+    """The definition behind anything an engine may be given."""
+    if isinstance(subject, Definition):
+        return subject
+    found = getattr(subject, "__greenroom__", None)
+    if isinstance(found, Definition):
+        if inspect.isclass(subject) and found.program.cls is not subject:
+            return compile_definition(subject)  # a subclass of a declared workflow
+        return found
+    if inspect.isclass(subject) and issubclass(subject, Workflow):
+        return compile_definition(subject)
+    if isinstance(subject, StepList):
+        raise InvalidDefinition("a bare step list has no name: put it into an @workflow function")
+    raise InvalidDefinition(
+        f"{subject!r} is not a workflow",
+        hint="decorate it with @workflow, or derive the class from greenroom.Workflow",
+    )

@@ -1,0 +1,228 @@
+"""What a program may ask of the kernel.
+
+A program asks by awaiting: each awaitable here yields itself to the machine that drives the
+coroutine, which answers with the op's recorded outcome. `CURRENT` tells whether such a machine is
+driving right now; a step called anywhere else is the plain function it decorates.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextvars import ContextVar
+from typing import Any, Final, Literal, TypeVar
+
+from greenroom.definitions.durations import seconds
+from greenroom.definitions.errors import InvalidInput
+from greenroom.definitions.events import NAME_MAX
+from greenroom.definitions.matching import Where, compile_where
+from greenroom.definitions.values import Json
+from greenroom.definitions.workflow import Ask, Target
+
+CURRENT: Final[ContextVar[Any]] = ContextVar("greenroom_machine", default=None)
+"""The machine that drives the code being run, None outside programs."""
+
+OpKind = Literal["call", "dispatch", "sleep", "wait", "ask", "child", "emit", "value"]
+Settle = Literal["settle", "cancel", "race"]
+
+T = TypeVar("T")
+
+
+class Op(Awaitable[Any]):
+    """One request. Awaited once, inside a program."""
+
+    __slots__ = ("args", "ask", "due_s", "key", "kind", "name", "since", "target", "until", "where")
+
+    def __init__(
+        self,
+        kind: OpKind,
+        name: str,
+        args: Any = None,
+        *,
+        target: Target | None = None,
+        due_s: float | None = None,
+        until: int | None = None,
+        where: Where | None = None,
+        since: Literal["start", "now"] = "start",
+        ask: Ask | None = None,
+        key: str | None = None,
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.args = args
+        self.target = target
+        self.due_s = due_s
+        self.until = until
+        self.where = where
+        self.since = since
+        self.ask = ask
+        self.key = key
+
+    def __await__(self) -> Generator[Op, Any, Any]:
+        return (yield self)
+
+    def __repr__(self) -> str:
+        return f"{self.kind}({self.name})"
+
+
+class Gather(Awaitable[Any]):
+    """Several ops or coroutines side by side."""
+
+    __slots__ = ("items", "mode", "return_exceptions")
+
+    def __init__(
+        self, items: Iterable[Any], mode: Settle = "settle", return_exceptions: bool = False
+    ) -> None:
+        self.items = list(items)
+        self.mode = mode
+        self.return_exceptions = return_exceptions
+
+    def __await__(self) -> Generator[Gather, Any, Any]:
+        return (yield self)
+
+
+class Suspended(BaseException):
+    """Raised at the await of a program whose machine is dropped, so that it unwinds; an op asked
+    for while unwinding raises it again. Never leaves the machine."""
+
+
+class ContinueAsNew(BaseException):
+    """Raised by `continue_as_new`; ends this generation of the instance."""
+
+    def __init__(self, input: Json) -> None:
+        super().__init__()
+        self.input = input
+
+
+def sleep(duration: str | float | datetime.timedelta) -> Op:
+    """Sleeps for a duration; durable, costs nothing while it lasts."""
+    return Op("sleep", "sleep", due_s=seconds(duration, "sleep"))
+
+
+def sleep_until(when: datetime.datetime) -> Op:
+    """Sleeps until a moment; a naive one is UTC."""
+    return Op("sleep", "sleep", until=_epoch_ms(when))
+
+
+def wait(
+    type: str,
+    where: Json = None,
+    *,
+    timeout: str | float | datetime.timedelta | None = None,
+    since: Literal["start", "now"] = "start",
+) -> Op:
+    """Waits for an event; gives the `Event`, or None when `timeout` is over.
+
+    An event that was accepted before this wait opened counts, back to the start of the instance;
+    `since="now"` takes later ones only. `where` is a JMESPath text over the whole event (it must
+    give `true`), a condition object, or a map of paths to values.
+    """
+    if not isinstance(type, str) or not type or len(type) > NAME_MAX:
+        raise InvalidInput(f"wait needs an event type of 1 to {NAME_MAX} characters, got {type!r}")
+    if since not in ("start", "now"):
+        raise InvalidInput(f'since must be "start" or "now", got {since!r}')
+    due = None if timeout is None else seconds(timeout, "timeout")
+    return Op("wait", type, where=compile_where(where), due_s=due, since=since)
+
+
+def emit(type: str, data: Json = None, *, subject: str | None = None) -> Op:
+    """Posts an event, exactly once, with the commit of this turn; does not wait for anybody."""
+    if not isinstance(type, str) or not type or len(type) > NAME_MAX:
+        raise InvalidInput(f"emit needs an event type of 1 to {NAME_MAX} characters, got {type!r}")
+    return Op("emit", type, {"data": data, "subject": subject} if subject else {"data": data})
+
+
+def approval(
+    title: str,
+    *,
+    assignee: str | None = None,
+    due: str | float | datetime.timedelta | None = None,
+) -> Op:
+    """Asks a person; gives the answer's data, or None when `due` has passed."""
+    due_s = None if due is None else seconds(due, "due")
+    return Op(
+        "ask", title, due_s=due_s, ask=Ask("approval", title, APPROVAL_SCHEMA, assignee, due_s)
+    )
+
+
+APPROVAL_SCHEMA: Final[dict[str, Json]] = {
+    "type": "object",
+    "properties": {"approved": {"type": "boolean"}, "comment": {"type": "string"}},
+    "required": ["approved"],
+}
+
+
+def now() -> Op:
+    """The time of the entry that woke the program: a `datetime` in UTC, the same on replay."""
+    return Op("value", "now")
+
+
+def random() -> Op:
+    """A float in [0, 1) that depends on the instance and the place of the call alone."""
+    return Op("value", "random")
+
+
+def uuid() -> Op:
+    """A UUID text that depends on the instance and the place of the call alone."""
+    return Op("value", "uuid")
+
+
+def gather(*items: Any, return_exceptions: bool = False, on_error: Settle = "settle") -> Gather:
+    """Runs ops and coroutines side by side; gives the results in argument order.
+
+    By default all are waited for and then the error with the lowest index is raised, whatever
+    finished first. `on_error="cancel"` gives the others up at the first error.
+    """
+    if on_error not in ("settle", "cancel"):
+        raise InvalidInput(f'on_error must be "settle" or "cancel", got {on_error!r}')
+    return Gather(items, on_error, return_exceptions)
+
+
+def race(*items: Any) -> Gather:
+    """Runs ops and coroutines side by side until the first one ends; gives its result (or raises
+    its error) and gives the others up."""
+    if not items:
+        raise InvalidInput("race needs at least one op")
+    return Gather(items, "race")
+
+
+def continue_as_new(input: Json = None) -> None:
+    """Ends this generation and begins the next with `input` and an empty history."""
+    raise ContinueAsNew(input)
+
+
+def child(
+    workflow: Any,
+    input: Json = None,
+    *,
+    key: str | None = None,
+    detach: bool = False,
+) -> Op:
+    """Starts another workflow (by name, class or function) and waits for its result; with
+    `detach=True` gives its id at once and does not wait."""
+    name = workflow if isinstance(workflow, str) else workflow_name(workflow)
+    return Op("child", name, {"input": input, "key": key, "detach": detach})
+
+
+def workflow_name(workflow: Any) -> str:
+    """The name a workflow is registered under."""
+    definition = getattr(workflow, "__greenroom__", None)
+    if definition is not None:
+        return str(definition.name)
+    name = getattr(workflow, "__name__", None)
+    if not isinstance(name, str):
+        raise InvalidInput(f"{workflow!r} is not a workflow: give its name, class or function")
+    return name
+
+
+def is_driven() -> bool:
+    return CURRENT.get() is not None
+
+
+def _epoch_ms(when: datetime.datetime) -> int:
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=datetime.UTC)
+    return round(when.timestamp() * 1000)
+
+
+Routine = Callable[..., Any]
