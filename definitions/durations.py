@@ -50,7 +50,7 @@ def seconds(value: str | float | timedelta, what: str = "duration") -> float:
         case _:
             result = None
     if result is None or not 0 <= result <= DURATION_MAX_S:
-        shown = str(value)
+        shown = hex(value) if type(value) is int and abs(value) >> 64 else str(value)
         raise InvalidInput(
             f'{what} "{shown[:TEXT_MAX]}" is not a duration',
             hint=f"write {FORMS}",

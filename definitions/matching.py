@@ -1,0 +1,277 @@
+"""`where`: which events a trigger or a wait is for.
+
+Three ways to write it: a JMESPath text that must give `true`, a condition, or a map of paths to
+values that must all be equal. All three are compiled to one thing with a test, an explanation and
+the equalities an index can use: an event meets the subscriptions with the same keys by one seek,
+and only those are tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import islice, product
+from typing import Final
+
+from greenroom.definitions.conditions import Condition, compile_condition
+from greenroom.definitions.errors import ExpressionError, InvalidDefinition, Problem
+from greenroom.definitions.evaluation import Meter
+from greenroom.definitions.expressions import (
+    BUDGET_CONDITION,
+    Conjunct,
+    Expression,
+    compile_expression,
+)
+from greenroom.definitions.findings import Finding
+from greenroom.definitions.paths import MISSING, Path, parse_path, path_problem, path_text, walk
+from greenroom.definitions.syntax import PREFIX
+from greenroom.definitions.values import Json, copy, decode, encode, equal
+
+KEYS_MAX: Final = 32
+WHERE_BYTES_MAX: Final = 1 << 16
+EQUALITIES_MAX: Final = 8
+"""More would only make the keys of an index longer; the test asks for all anyway."""
+
+Equalities = tuple[tuple[str, Json], ...]
+
+
+class Where:
+    """A compiled `where`. `source` is the JSON it was compiled from, to be stored.
+
+    `equalities` are `(path, value)` pairs sorted by path that hold for every event that matches.
+    """
+
+    __slots__ = ("_explain", "_matches", "equalities", "source")
+
+    def __init__(
+        self,
+        source: Json,
+        matches: Callable[[Json], bool],
+        explain: Callable[[Json], list[Finding]],
+        equalities: dict[str, Json],
+    ) -> None:
+        self.source = source
+        self.equalities: Equalities = tuple(sorted(equalities.items())[:EQUALITIES_MAX])
+        self._matches = matches
+        self._explain = explain
+
+    def __repr__(self) -> str:
+        return f"Where({self.source!r})"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of the equalities: the shape an index files this under."""
+        return tuple(path for path, _ in self.equalities)
+
+    @property
+    def values(self) -> tuple[Json, ...]:
+        """The values of the equalities: the key within the shape."""
+        return tuple(value for _, value in self.equalities)
+
+    def matches(self, event: dict[str, Json]) -> bool:
+        """Whether the event, as a whole, matches. Never raises."""
+        return self._matches(event)
+
+    def explain(self, event: dict[str, Json]) -> list[Finding]:
+        """Each check with what it saw; all are `ok` exactly when a map or text matches."""
+        return self._explain(event)
+
+
+def compile_where(where: Json) -> Where:
+    """`where` as it was written: None (everything), text, a condition or a map.
+
+    Raises `InvalidDefinition` with every problem, `ExpressionError` for text that is not an
+    expression, `InvalidInput` for values that are not JSON.
+    """
+    return _compile(encode(where, "where", WHERE_BYTES_MAX))
+
+
+@lru_cache(maxsize=8192)
+def _compile(raw: bytes) -> Where:
+    source = decode(raw)
+    if source is None:
+        return Where(None, lambda event: True, lambda event: [], {})
+    if isinstance(source, str):
+        return _of_text(source)
+    if isinstance(source, dict) and "criteria" in source:
+        condition = compile_condition(source, "$.where")
+        return _of_condition(condition)
+    if isinstance(source, dict):
+        return _of_map(source)
+    raise InvalidDefinition(
+        "where is not valid",
+        [Problem("$.where", "must be an expression, a condition or a map of paths to values")],
+    )
+
+
+# -- an expression -----------------------------------------------------------------------------
+
+
+def _of_text(source: str) -> Where:
+    expression = compile_expression(source.removeprefix(PREFIX))
+    parts = expression.conjuncts()
+
+    def matches(event: Json) -> bool:
+        try:
+            return expression.search(event, BUDGET_CONDITION) is True
+        except ExpressionError:
+            return False
+
+    def explain(event: Json) -> list[Finding]:
+        whole = _whole(expression, event)
+        if len(parts) == 1 and parts[0].path is None:
+            return [whole]
+        found = [_part(at, part, event) for at, part in enumerate(parts) if part.path]
+        # What the parts do not tell, the whole does.
+        told = len(found) == len(parts) and all(one.ok for one in found) is whole.ok
+        return found if told else [*found, whole]
+
+    return Where(source, matches, explain, expression.equalities())
+
+
+def _whole(expression: Expression, event: Json) -> Finding:
+    seen, error = None, None
+    try:
+        seen = copy(expression.search(event, BUDGET_CONDITION))
+    except ExpressionError as caught:
+        error = caught.message
+    return Finding(
+        path="where",
+        attribute=PREFIX + expression.text,
+        operator="is",
+        ok=seen is True,
+        seen=seen,
+        expected=True,
+        error=error,
+    )
+
+
+def _part(at: int, part: Conjunct, event: Json) -> Finding:
+    """A comparison of a path with a constant: neither can raise nor cost."""
+    meter = Meter(BUDGET_CONDITION)
+    return Finding(
+        path=f"where[{at}]",
+        attribute=PREFIX + part.text,
+        operator=part.operator,
+        ok=part.run(event, meter) is True,
+        seen=copy(part.look(event)),
+        expected=copy(part.constant),
+    )
+
+
+# -- a condition -------------------------------------------------------------------------------
+
+
+def _of_condition(condition: Condition) -> Where:
+    return Where(condition.source, condition.holds, condition.explain, condition.equalities())
+
+
+# -- a map -------------------------------------------------------------------------------------
+
+
+def _of_map(source: dict[str, Json]) -> Where:
+    problems = [
+        Problem(f"$.where[{text!r}]", problem)
+        for text in source
+        if (problem := path_problem(text)) is not None
+    ]
+    if problems:
+        raise InvalidDefinition("where is not valid", problems)
+    pairs = [(parse_path(text), text, wanted) for text, wanted in source.items()]
+
+    def matches(event: Json) -> bool:
+        return all(_holds(event, path, wanted) for path, _, wanted in pairs)
+
+    def explain(event: Json) -> list[Finding]:
+        return [
+            Finding(
+                path="where",
+                attribute=PREFIX + text,
+                operator="==",
+                ok=_holds(event, path, wanted),
+                seen=copy(_seen(event, path)),
+                expected=copy(wanted),
+                error="nothing is there" if walk(event, path) is MISSING else None,
+            )
+            for path, text, wanted in pairs
+        ]
+
+    keys = {
+        path_text(path): wanted
+        for path, _, wanted in pairs
+        if isinstance(wanted, str | int | float)
+    }
+    return Where(source, matches, explain, keys)
+
+
+def _seen(event: Json, path: Path) -> Json:
+    seen = walk(event, path)
+    return None if seen is MISSING else seen
+
+
+def _holds(event: Json, path: Path, wanted: Json) -> bool:
+    """Equal, or in the list. What is missing equals nothing, not even null."""
+    seen = walk(event, path)
+    if seen is MISSING:
+        return False
+    if equal(seen, wanted):
+        return True
+    return isinstance(seen, list) and any(equal(item, wanted) for item in seen)
+
+
+# -- keys --------------------------------------------------------------------------------------
+
+
+def event_keys(event: dict[str, Json], paths: tuple[str, ...]) -> list[tuple[Json, ...]]:
+    """The keys an event has for a shape: one value for each path.
+
+    A list counts as each of its elements, so an event can have several keys, at most 32; see
+    `keys_overflow`. Only text, numbers and booleans are keys; without one for a path the event
+    has no key and meets no subscription of the shape.
+    """
+    if not paths:
+        return [()]
+    choices = [_choices(event, path) for path in paths]
+    return list(islice(product(*choices), KEYS_MAX)) if all(choices) else []
+
+
+def keys_overflow(event: dict[str, Json], paths: tuple[str, ...]) -> bool:
+    """Whether the event has more keys than `event_keys` gives."""
+    count = 1
+    for path in paths:
+        count *= len(_choices(event, path))
+    return count > KEYS_MAX
+
+
+def _choices(event: dict[str, Json], path: str) -> list[Json]:
+    """The distinct scalars at the path; one more than the limit is enough to know."""
+    seen = walk(event, parse_path(path))
+    items = seen if isinstance(seen, list) else [seen]
+    distinct: dict[tuple[bool, Json], Json] = {}
+    for item in items:
+        if isinstance(item, str | int | float):
+            distinct.setdefault((isinstance(item, bool), item), item)
+            if len(distinct) > KEYS_MAX:
+                break
+    return list(distinct.values())
+
+
+def key_hash(values: tuple[Json, ...]) -> int:
+    """A signed 64-bit hash of a key, the same in every process and release.
+
+    Typed as JSON is: `1` and `1.0` are one number, `true` is not 1, `"1"` is neither.
+    """
+    raw = b"".join(_typed(value) for value in values)
+    return int.from_bytes(blake2b(raw, digest_size=8).digest(), "big", signed=True)
+
+
+def _typed(value: Json) -> bytes:
+    if isinstance(value, bool):
+        return b"t" if value else b"f"
+    if isinstance(value, str):
+        text = value.encode("utf-8", "surrogatepass")
+        return b"s%d:%b" % (len(text), text)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return b"n%b;" % repr(value).encode()
