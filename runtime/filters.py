@@ -35,17 +35,20 @@ TERMS_MAX: Final = 50
 
 Op = Literal[":", ">", "<", ">=", "<="]
 
+_TURNED: Final[dict[Op, Op]] = {":": ":", ">": "<", "<": ">", ">=": "<=", "<=": ">="}
 _ORDERED: Final = frozenset({"age", "updated", "due"})
 _TERM: Final = re.compile(r"(-?)([A-Za-z_][\w.]*)([<>]=|[:=<>])(.*)", re.DOTALL)
-_WORD: Final = re.compile(r'(?:[^\s"]|"[^"]*")+|"')
+_WORD: Final = re.compile(r'(?:[^\s"]|"[^"]*(?:"|$))+')
 
 
 class Term(msgspec.Struct, frozen=True):
     """One word. `=` is written `:`.
 
     `seconds` is set where the value is a duration (`age`, `updated`, `due`); `at` where it is a
-    moment (RFC 3339, UTC). For declared attributes the value stays text: the store compares it
-    with what it holds, as a number when both are numbers.
+    moment (RFC 3339, UTC). `updated` is always compared with a moment: `updated>1h` was touched
+    more than an hour ago, so its `op` is `<`, before the moment an hour ago. For declared
+    attributes the value stays text: the store compares it with what it holds, as a number when
+    both are numbers.
     """
 
     field: str
@@ -62,7 +65,12 @@ class Term(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         value = f'"{self.value}"' if re.search(r"\s", self.value) or not self.value else self.value
-        return f"{'-' * self.negated}{self.field}{self.op}{value}"
+        return f"{'-' * self.negated}{self.field}{self._written_op}{value}"
+
+    @property
+    def _written_op(self) -> Op:
+        back = self.field == "updated" and self.seconds is not None
+        return _TURNED[self.op] if back else self.op
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -182,7 +190,8 @@ def _ordered(term: Term, word: str) -> Term:
     moment = None if term.field == "age" else _moment(term.value)
     if moment is not None:
         return msgspec.structs.replace(term, at=moment)
-    return msgspec.structs.replace(term, seconds=_seconds(term.value, word, term.field))
+    op = _TURNED[term.op] if term.field == "updated" else term.op
+    return msgspec.structs.replace(term, op=op, seconds=_seconds(term.value, word, term.field))
 
 
 def _seconds(value: str, word: str, field: str) -> float:
@@ -209,25 +218,3 @@ def _moment(value: str) -> str | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-_FLIPPED: Final[dict[Op, Op]] = {":": ":", ">": "<", "<": ">", ">=": "<=", "<=": ">="}
-
-
-def rows(filter: Filter, now_ms: int) -> tuple[tuple[str, Op, str | int, bool], ...]:
-    """The terms with durations and moments in milliseconds, as a store compares them: `age` with a
-    length of time, `updated` and `due` with a point in time."""
-    return tuple(_row(term, now_ms) for term in filter.terms)
-
-
-def _row(term: Term, now_ms: int) -> tuple[str, Op, str | int, bool]:
-    op, value = term.op, cast("str | int", term.value)
-    if term.at is not None:
-        value = round(datetime.fromisoformat(term.at).timestamp() * 1000)
-    elif term.seconds is not None:
-        value = round(term.seconds * 1000)
-        if term.field == "updated":  # long ago is a small number
-            op, value = _FLIPPED[op], now_ms - value
-        elif term.field == "due":
-            value += now_ms
-    return term.field, op, value, term.negated

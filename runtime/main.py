@@ -6,6 +6,7 @@ shell loop starts for every event pays for its imports every time.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ VERSION: Final = "0.1.0"
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code of one command line."""
     args = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no arrow gets a mark
+            stream.reconfigure(errors="replace")
     if args == ["--version"]:
         print(version())  # noqa: T201  the short way
         return 0
@@ -40,6 +44,8 @@ def _post(args: list[str]) -> int | None:
         if later.id is not None:
             args[1:1] = ["--id", later.id]
         return None
+    except KeyboardInterrupt:
+        return 130
     sys.stdout.write(text + "\n")
     return 0
 
@@ -74,3 +80,7 @@ def _installed(name: str) -> str:
             if found.startswith(f"{name}-") and found.endswith(".dist-info"):
                 return found[len(name) + 1 : -len(".dist-info")]
     return "?"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -40,7 +40,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     },
     "Operate": {
         "serve": _SERVE, "ping": _STORE, "info": _STORE, "doctor": _STORE, "db": _STORE,
-        "bench": "greenroom.runtime.cli.bench",
+        "bench": "greenroom.runtime.cli.bench", "systemd": "greenroom.runtime.cli.systemd",
         "completion": "greenroom.runtime.cli.completion",
     },
 }  # fmt: skip

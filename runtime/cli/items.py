@@ -57,13 +57,13 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"JSON has no {name}")
 
 
-def document(source: str) -> Any:
-    """The one JSON value of `-d`: the text itself, `@file`, or `-` for standard input."""
+def document(source: str, what: str = "-d") -> Any:
+    """The one JSON value of an option: the text itself, `@file`, or `-` for standard input."""
     if source == "-":
         return parse(sys.stdin.buffer.read(), "standard input")
     if source.startswith("@"):
         return parse(read_file(source[1:]), source[1:])
-    return parse(source, "-d")
+    return parse(source, what)
 
 
 def lines(source: str) -> Iterator[Any]:

@@ -54,8 +54,8 @@ def json_option(name: str, help: str) -> Decorator[Any]:
     return click.option(f"--{name}", metavar="JSON|@FILE", help=help)
 
 
-def json_value(source: str | None) -> Any:
-    return None if source is None else items.document(source)
+def json_value(source: str | None, name: str) -> Any:
+    return None if source is None else items.document(source, f"--{name}")
 
 
 def instances_or_filter(words: Sequence[str]) -> str | None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
 import click
 
-from greenroom.definitions.errors import ConditionFailed, GreenroomError, InvalidRequest, from_data
+from greenroom.definitions.errors import (
+    ConditionFailed,
+    GreenroomError,
+    InvalidEvent,
+    InvalidRequest,
+    from_data,
+)
+from greenroom.definitions.events import event_from
 from greenroom.runtime.cli import errors, items, options, output, words
 from greenroom.runtime.cli.group import command
 from greenroom.runtime.cli.session import Session
@@ -54,7 +62,7 @@ def post(
     if _many(type, source):
         if attributes.get("id") or values:
             raise InvalidRequest("a stream of events takes neither --id nor KEY=TEXT words")
-        _post_many(session, _stream(type, source or "-", attributes), dry_run, require_match)
+        _post_many(session, Stream(type, source or "-", attributes), dry_run, require_match)
         return
     event = _event(type, values, source, attributes)
     if dry_run:
@@ -87,58 +95,95 @@ def _event(type: str | None, values: tuple[str, ...], source: str | None, given:
     return {**whole, **given}
 
 
-def _stream(type: str | None, source: str, given: Data) -> Iterator[Data]:
-    for value in items.lines(source):
-        if type is not None:
-            yield {"type": type, **given, "data": value}
-        elif isinstance(value, dict):
-            yield {**value, **given}
-        else:
-            raise InvalidRequest(f"not an event: {words.compact(value)[:80]}")
+class Stream:
+    """Events from lines. What is no event is left out and kept in `refused` with its place, so
+    that it can be told in its turn; a line that is not JSON ends the stream, after the answers to
+    the lines before it."""
+
+    def __init__(self, type: str | None, source: str, given: Data) -> None:
+        self.refused: deque[tuple[int, GreenroomError]] = deque()
+        self.broken: GreenroomError | None = None
+        self._type = type
+        self._source = source
+        self._given = given
+
+    def __iter__(self) -> Iterator[Data]:
+        place = -1
+        try:
+            for place, value in enumerate(items.lines(self._source)):
+                try:
+                    yield self._event(value)
+                except InvalidEvent as error:
+                    self.refused.append((place, error))
+        except InvalidRequest as error:
+            self.broken = error
+
+    def _event(self, value: Any) -> Data:
+        if self._type is not None:
+            return {"type": self._type, **self._given, "data": value}
+        event_from(value)
+        return {**value, **self._given}
 
 
-def _post_many(
-    session: Session, events: Iterator[Data], dry_run: bool, require_match: bool
-) -> None:
+def _post_many(session: Session, events: Stream, dry_run: bool, require_match: bool) -> None:
     """Answers come in the order of the events; refused ones do not stop the others."""
     if dry_run:
         total = sum(1 for _ in events)
         would(session, "post", {"events": total}, f"would post {words.count(total, 'event')}")
-        return
-    posted = unmatched = refused = 0
-    for reply in session.backend.post_many(events):
+    else:
+        _Answers(session).print(events, require_match)
+    if events.broken is not None:
+        raise events.broken
+
+
+class _Answers:
+    """Prints answers and counts them."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._posted = self._unmatched = self._refused = 0
+
+    def print(self, events: Stream, require_match: bool) -> None:
+        for reply in self._session.backend.post_many(iter(events)):
+            self._until(events, self._posted + self._refused)
+            self._one(reply)
+        self._until(events, None)
+        if self._session.format == "table":
+            output.line(self._sum())
+        if require_match and self._unmatched:
+            self._session.exit_code = self._session.exit_code or MATCH_EXIT
+
+    def _until(self, events: Stream, place: int | None) -> None:
+        """The refused ones that came before the event at `place`."""
+        while events.refused and (place is None or events.refused[0][0] <= place):
+            _, error = events.refused.popleft()
+            self._one({"error": error.as_data()})
+            place = None if place is None else place + 1
+
+    def _one(self, reply: Data) -> None:
+        table = self._session.format == "table"
         if "error" in reply:
-            refused += 1
-            failed = from_data(reply["error"])
-            session.exit_code = session.exit_code or failed.exit_code
-            _refused(session, failed, reply)
-            continue
-        posted += 1
-        unmatched += not reply["matched_total"]
-        if session.format == "table":
+            self._refused += 1
+            error = from_data(reply["error"])
+            self._session.exit_code = self._session.exit_code or error.exit_code
+            if table:
+                errors.to_stderr(errors.render(error))
+                return
+        else:
+            self._posted += 1
+            self._unmatched += not reply["matched_total"]
+        if table:
             output.line(words.posted(reply))
         else:
             output.record(reply)
-    if session.format == "table":
-        output.line(_sum(posted, unmatched, refused))
-    if require_match and unmatched:
-        session.exit_code = session.exit_code or MATCH_EXIT
 
-
-def _refused(session: Session, error: GreenroomError, reply: Data) -> None:
-    if session.format == "table":
-        errors.to_stderr(errors.render(error))
-    else:
-        output.record(reply)
-
-
-def _sum(posted: int, unmatched: int, refused: int) -> str:
-    parts = [f"{words.count(posted, 'event')} accepted"]
-    if unmatched:
-        parts.append(f"{unmatched:,} matched nothing")
-    if refused:
-        parts.append(f"{refused:,} refused")
-    return ", ".join(parts)
+    def _sum(self) -> str:
+        parts = [f"{words.count(self._posted, 'event')} accepted"]
+        if self._unmatched:
+            parts.append(f"{self._unmatched:,} matched nothing")
+        if self._refused:
+            parts.append(f"{self._refused:,} refused")
+        return ", ".join(parts)
 
 
 def _explained(session: Session, reply: Data) -> Any:

@@ -1,7 +1,7 @@
 """`pause resume retry cancel` on one instance, several, or all a filter finds; `skip restart fork`.
 
 A filter is turned into the list of what it finds before the first is touched, the number is said,
-and more than one needs a yes. A refusal of one does not stop the others.
+and more than one needs a yes (instances named one by one do not). A refusal of one does not stop the others.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def apply(
     if dry_run:
         _would(session, verb, targets, params)
         return
-    if len(targets) > 1 and not yes:
+    if text is not None and len(targets) > 1 and not yes:
         _ask(verb, len(targets))
     if text is None and len(targets) == 1:
         reply = _one(session, verb, targets[0], params)
@@ -246,8 +246,8 @@ def fork(
     **params: Any,
 ) -> None:
     """Run an instance again as a new one with another past."""
-    params["state"] = options.json_value(state)
-    params["input"] = options.json_value(input)
+    params["state"] = options.json_value(state, "state")
+    params["input"] = options.json_value(input, "input")
     _copy(session, "fork", instance, dry_run, params)
 
 
