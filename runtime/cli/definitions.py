@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -11,6 +11,9 @@ from greenroom.runtime.cli import output
 from greenroom.runtime.cli.group import command, subgroup
 from greenroom.runtime.cli.session import Session
 from greenroom.runtime.cli.words import compact, count
+
+if TYPE_CHECKING:
+    from greenroom.definitions.workflow import Definition
 
 Data = dict[str, Any]
 
@@ -93,7 +96,7 @@ def diff(session: Session, what: tuple[str, ...]) -> None:
         session.exit_code = DIFFERENT
 
 
-def _compare(name: str, mine: Any, theirs: Data | None) -> Data:
+def _compare(name: str, mine: Definition | None, theirs: Data | None) -> Data:
     if theirs is None:
         status = "new"
     elif mine is None:
@@ -117,10 +120,12 @@ def _items(page: Any) -> list[Data]:
     return list(page["items"] if isinstance(page, dict) else page)
 
 
-def _load(what: Iterable[str]) -> list[Any]:
+def _load(what: Iterable[str]) -> list[Definition]:
+    from greenroom.definitions.declare import definition_of  # noqa: PLC0415  start-up time
     from greenroom.runtime.loading import load  # noqa: PLC0415  start-up time
 
-    return list(load(list(what)))
+    found = {id(one): one for one in map(definition_of, load(what))}
+    return list(found.values())
 
 
 COMMANDS: Final = {

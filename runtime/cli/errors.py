@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import textwrap
 import traceback
 from collections.abc import Sequence
 from typing import Any, Final
@@ -31,16 +32,16 @@ def render(error: GreenroomError) -> str:
     if isinstance(problems, list) and problems:
         head, body = _definition(error, problems)
     else:
-        head, *rest = error.message.split("\n") if error.message else [error.code]
-        body = [line.strip() if not line.startswith(" ") else line.strip("\n") for line in rest]
+        head, _, rest = (error.message or error.code).partition("\n")
+        body = _lines(rest)
     body = [*body, *_more(error, error.details)]
-    if error.hint:
-        body.extend(line for line in error.hint.split("\n") if line.strip() not in error.message)
-    return "\n".join([f"error {error.code}: {head}", *_indented(body)])
+    body += [line for line in _lines(error.hint or "") if line.strip() not in error.message]
+    return "\n".join([f"error {error.code}: {head}", *(f"  {line}" for line in body)])
 
 
-def _indented(lines: Sequence[str]) -> list[str]:
-    return [f"  {line.removeprefix('  ')}" if line else "" for line in lines]
+def _lines(text: str) -> list[str]:
+    """Without the indent they have in common; one among themselves is kept, it points."""
+    return textwrap.dedent(text).split("\n") if text else []
 
 
 def _definition(error: GreenroomError, problems: list[Data]) -> tuple[str, list[str]]:

@@ -28,7 +28,6 @@ def run(args: Sequence[str], session: Session | None = None) -> int:
         errors.to_stderr(errors.usage(wrong))
         return errors.USAGE
     except (click.Abort, KeyboardInterrupt):
-        errors.to_stderr("")
         return errors.INTERRUPTED
     except GreenroomError as error:
         errors.to_stderr(errors.trace(error) if session.debug else errors.render(error))
