@@ -1,0 +1,283 @@
+"""Where events and waits meet.
+
+A *shape* is (namespace, type, equality paths). An event has a key under every shape of its type, a
+wait under its own; both are stored under (shape, hash of the key), so each finds the other by one
+seek and only then the whole condition is evaluated. Events that came first are found by a wait
+that looks back, waits that came first by an event that is routed; `given` makes sure that an
+instance gets an event once, whichever way it was found.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from greenroom.actors import ports
+from greenroom.actors.ports import INBOX_MAX, LOOK_BACK_MAX
+from greenroom.definitions.errors import GreenroomError
+from greenroom.definitions.events import Event
+from greenroom.definitions.matching import (
+    Where,
+    compile_where,
+    event_keys,
+    key_hash,
+    keys_overflow,
+)
+from greenroom.runtime.sqlite_group import Facts, Group
+from greenroom.runtime.store import delivers_to, signed
+
+WHERES_MAX: Final = 4_096
+PAGE: Final = 256
+OVERFLOW: Final = 0
+"""Stands for more keys than are stored one by one."""
+LAST_OP: Final = "\U0010ffff"
+"""Sorts behind every op: a cursor names instances only."""
+
+WAITS: Final = (
+    'SELECT n, op, "where" FROM subscription'
+    " WHERE shape=? AND closed=0 AND hash=? AND (n, op) > (?, ?) AND opened<?"
+    " ORDER BY n, op LIMIT ?"
+)
+WAITS_ANY: Final = (
+    'SELECT n, op, "where" FROM subscription'
+    " WHERE shape=? AND closed=0 AND (n, op) > (?, ?) AND opened<? ORDER BY n, op LIMIT ?"
+)
+LOOK_BACK: Final = (
+    "SELECT k.pos, e.body, e.accepted, e.crc FROM event_key k JOIN event e ON e.pos = k.pos"
+    " WHERE k.shape=? AND k.hash IN (?, 0) AND k.pos>?"
+    " AND NOT EXISTS (SELECT 1 FROM given g WHERE g.pos = k.pos AND g.n = ?)"
+    " ORDER BY k.pos LIMIT ?"
+)
+BACKFILL: Final = (
+    "SELECT pos, body FROM event WHERE type=? AND scope=? AND pos>? AND pos<=? ORDER BY pos"
+)
+
+encode_event = msgspec.json.Encoder().encode
+decode_event = msgspec.json.Decoder(Event).decode
+
+
+class Shape(msgspec.Struct):
+    """Events after `filled` have their keys; those before got none while nobody asked."""
+
+    id: int
+    namespace: str
+    type: str
+    paths: tuple[str, ...]
+    filled: int
+
+
+class Found(NamedTuple):
+    n: int
+    op: str
+
+
+class Matcher:
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self._wheres: dict[bytes, Where | None] = {}
+        self.reload()
+
+    def reload(self) -> None:
+        self.shapes: dict[tuple[str, str], list[Shape]] = {}
+        rows = self.group.db.execute(
+            "SELECT id, namespace, type, paths, filled FROM shape ORDER BY id"
+        )
+        for id, namespace, type_, paths, filled in rows:
+            found = tuple(msgspec.json.decode(paths, type=list[str]))
+            self._add(Shape(id, namespace, type_, found, filled))
+
+    def _add(self, shape: Shape) -> Shape:
+        self.shapes.setdefault((shape.namespace, shape.type), []).append(shape)
+        return shape
+
+    # -- conditions -------------------------------------------------------------------------
+
+    def matches(self, where: bytes, event: dict[str, Any]) -> bool:
+        """A condition that cannot be compiled or evaluated is not met."""
+        try:
+            compiled = self._wheres[where]
+        except KeyError:
+            compiled = self._compile(where)
+        if compiled is None:
+            return False
+        try:
+            return compiled.matches(event)
+        except GreenroomError:
+            return False
+
+    def _compile(self, where: bytes) -> Where | None:
+        if len(self._wheres) >= WHERES_MAX:
+            self._wheres.clear()
+        try:
+            compiled = compile_where(msgspec.json.decode(where))
+        except (GreenroomError, msgspec.DecodeError):
+            compiled = None
+        self._wheres[where] = compiled
+        return compiled
+
+    # -- events -----------------------------------------------------------------------------
+
+    def store_event(
+        self, row: ports.EventRow, body: bytes, data: dict[str, Any] | None, cursor: int | None,
+        pos: int, matched: int,
+    ) -> None:  # fmt: skip
+        """The event at its place, under the keys of the shapes of its type."""
+        group, event = self.group, row.event
+        group.new_events.append(
+            (pos, event.id, event.source, row.scope, event.type, body, zlib.crc32(body),
+             row.accepted, row.by, signed(row.hash), row.hops, matched, cursor)
+        )  # fmt: skip
+        group.new_event_ids.add((event.id, event.source, row.scope))
+        group.events += 1
+        if data is not None:
+            for shape in self.shapes.get((row.scope, event.type), ()):
+                group.new_keys += [(shape.id, h, pos) for h in hashes(data, shape.paths)]
+
+    def store_unrouted(self, row: ports.EventRow) -> int | None:
+        """An emitted event, to be routed later; None: it is known already."""
+        if row.checked and self.known(row) is not None:
+            return None
+        body = encode_event(row.event)
+        data = row.event.as_data() if (row.scope, row.event.type) in self.shapes else None
+        self.group.head += 1
+        pos = self.group.head
+        self.store_event(row, body, data, 0, pos, 0)
+        return pos
+
+    def known(self, row: ports.EventRow) -> tuple[int, int, int] | None:
+        """(pos, hash, matched) of the event with the same scope, source and id."""
+        event = row.event
+        key = event.id, event.source, row.scope
+        if key in self.group.new_event_ids:
+            self.group.flush()
+        found = self.group.db.execute(
+            "SELECT pos, hash, matched FROM event WHERE id=? AND source=? AND scope=?", key
+        ).fetchone()
+        return None if found is None else (found[0], found[1], found[2])
+
+    # -- from events to waits ---------------------------------------------------------------
+
+    def meets(
+        self, namespace: str, event: Event, data: dict[str, Any], pos: int, cursor: int
+    ) -> Iterator[tuple[int, Found | None]]:
+        """The waits opened before `pos` that the event meets, as (cursor, wait), and those looked
+        at in vain as (cursor, None). Whoever stops goes on with the last cursor."""
+        first, after = cursor >> 44, cursor & ((1 << 44) - 1)
+        for shape in self.shapes.get((namespace, event.type), ()):
+            if shape.id < first:
+                continue
+            if shape.id > first:
+                after = 0
+            for n, op, where in self._candidates(shape, data, pos, after):
+                if self.matches(where, data):
+                    yield shape.id << 44 | n, Found(n, op)
+                else:  # another wait of the same instance may follow
+                    yield shape.id << 44 | (n - 1), None
+
+    def _candidates(
+        self, shape: Shape, data: dict[str, Any], pos: int, after: int
+    ) -> Iterator[tuple[int, str, bytes]]:
+        """Open waits under the event's keys, by instance; a few at a time, since the caller
+        writes between."""
+        keys = hashes(data, shape.paths)
+        place = after, LAST_OP
+        while keys:
+            execute = self.group.db.execute
+            if keys == [OVERFLOW]:
+                rows = execute(WAITS_ANY, (shape.id, *place, pos, PAGE)).fetchall()
+            else:
+                rows = [
+                    row
+                    for key in keys
+                    for row in execute(WAITS, (shape.id, key, *place, pos, PAGE)).fetchall()
+                ]
+            whole = len(rows) < PAGE
+            if len(keys) > 1:
+                rows = sorted(rows)[:PAGE]
+            yield from rows
+            if whole:
+                return
+            place = rows[-1][0], rows[-1][1]
+
+    # -- from waits to events ---------------------------------------------------------------
+
+    def open(self, n: int, facts: Facts, wait: ports.WaitRow, pos: int) -> list[ports.InboxItem]:
+        """Stores a wait, and gives what it finds in the past."""
+        group = self.group
+        namespace = group.names[facts.w][0]
+        shape = self._shape(namespace, wait)
+        hash_ = signed(wait.hash)
+        opened = group.head  # events of this very group come behind it
+        group.waits[n, wait.op] = [n, wait.op, shape.id, hash_, wait.where, opened, 0]
+        group.closed_waits.pop((n, wait.op), None)
+        if wait.since is None or wait.since >= opened or not group.events:
+            return []
+        if wait.since < shape.filled:
+            self._fill(shape, wait.since)
+        return self._look_back(n, facts, shape, hash_, wait)
+
+    def _look_back(
+        self, n: int, facts: Facts, shape: Shape, hash_: int, wait: ports.WaitRow
+    ) -> list[ports.InboxItem]:
+        group = self.group
+        if group.new_events or group.new_given:
+            group.flush()
+        found: list[ports.InboxItem] = []
+        after = wait.since or 0
+        room = min(LOOK_BACK_MAX, INBOX_MAX - group.items_of(n, facts))
+        while len(found) < room:
+            rows = group.db.execute(LOOK_BACK, (shape.id, hash_, after, n, PAGE)).fetchall()
+            for after, body, accepted, crc in rows:
+                if self.matches(wait.where, decode_event(body).as_data()):
+                    group.new_given.append((after, n, 0, "delivered", None, None, None))
+                    found.append(
+                        group.put_item(n, facts, "event", after, body, accepted, crc, stored=False)
+                    )
+                    group.db.execute("UPDATE event SET matched = matched + 1 WHERE pos=?", (after,))
+                    if not wait.many or len(found) >= room:
+                        return found
+            if len(rows) < PAGE:
+                break
+        return found
+
+    def _shape(self, namespace: str, wait: ports.WaitRow) -> Shape:
+        for shape in self.shapes.get((namespace, wait.type), ()):
+            if shape.paths == wait.paths:
+                return shape
+        group = self.group
+        paths = msgspec.json.encode(wait.paths).decode()
+        filled = group.head  # nobody looked back under it before
+        id = group.db.execute(
+            "INSERT INTO shape (namespace, type, paths, filled) VALUES (?,?,?,?) RETURNING id",
+            (namespace, wait.type, paths, filled),
+        ).fetchone()[0]
+        return self._add(Shape(id, namespace, wait.type, wait.paths, filled))
+
+    def _fill(self, shape: Shape, since: int) -> None:
+        """Gives the events between `since` and the shape's making their keys, once."""
+        group = self.group
+        group.flush()
+        rows = group.db.execute(BACKFILL, (shape.type, shape.namespace, since, shape.filled))
+        for pos, body in rows:
+            data = decode_event(body).as_data()
+            group.new_keys += [(shape.id, h, pos) for h in hashes(data, shape.paths)]
+        group.flush()
+        shape.filled = since
+        group.db.execute("UPDATE shape SET filled=? WHERE id=?", (since, shape.id))
+
+
+def hashes(data: dict[str, Any], paths: tuple[str, ...]) -> list[int]:
+    """The keys of an event under a shape; a path to a list gives several, a path to a long list
+    `OVERFLOW`: it is tried with every wait of the shape."""
+    keys = event_keys(data, paths)
+    if len(keys) == 1:
+        return [key_hash(keys[0])]
+    if keys and keys_overflow(data, paths):
+        return [OVERFLOW]
+    return list(dict.fromkeys(map(key_hash, keys)))
+
+
+__all__ = ["Found", "Matcher", "Shape", "decode_event", "delivers_to", "encode_event", "hashes"]

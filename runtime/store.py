@@ -1,0 +1,82 @@
+"""What a store is, and what every store agrees on: checksums, status numbers, refusals.
+
+A store is synchronous and has one caller. `run` takes a group and either stores all of it or
+nothing: a fault of one caller is that work's result, anything else is raised and means that no
+work of the group was stored (`StoreFull`) or that nobody can know (`EngineDied`).
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any, Final, Protocol
+
+from greenroom.actors import ports
+from greenroom.definitions.errors import GreenroomError
+from greenroom.definitions.events import Event
+
+STATUSES: Final = ("pending", "running", "waiting", "paused", "failed", "completed", "cancelled")
+STATUS_CODE: Final = {name: code for code, name in enumerate(STATUSES)}
+FIRST_ENDED: Final = STATUS_CODE["completed"]
+"""Codes from here on are those of ended instances."""
+
+JSON_CODEC: Final = 0
+PARTITIONS: Final = 256
+"""The partition of an instance is `n % PARTITIONS`."""
+PRUNED_KIND: Final = "Pruned"
+"""The entry (of instance 0) that accounts for rows removed by retention."""
+
+_HEADER: Final = struct.Struct("<qqqqqB").pack
+
+
+class StoreFull(Exception):
+    """No room: the group was not stored and never will be."""
+
+
+class Store(Protocol):
+    def open(self) -> ports.Opened: ...
+
+    def run(self, group: list[ports.Work]) -> list[Any]:
+        """A result or a caller's fault for each work, in order."""
+        ...
+
+    def swollen(self) -> bool:
+        """Whether a checkpoint is due."""
+        ...
+
+    def checkpoint(self) -> None: ...
+
+    def probe(self) -> None:
+        """Raises `StoreFull` as long as there is no room."""
+        ...
+
+    def close(self, clean: bool, at: int = 0) -> None: ...
+
+
+def row_crc(seq: int, n: int, iseq: int, epoch: int, at: int, kind: str, payload_crc: int) -> int:
+    """The checksum of an entry: the payload's, continued over everything else."""
+    return zlib.crc32(_HEADER(seq, n, iseq, epoch, at, JSON_CODEC) + kind.encode(), payload_crc)
+
+
+def signed(value: int) -> int:
+    """A hash of 64 bits as the integer a database holds."""
+    value &= 0xFFFF_FFFF_FFFF_FFFF
+    return value - (1 << 64) if value >> 63 else value
+
+
+def delivers_to(scope: str) -> str | None:
+    """The instance id of a scope `to:<id>`, None for a namespace."""
+    return scope[3:] if scope.startswith("to:") else None
+
+
+def ref_kind(ref: str) -> tuple[str, str] | None:
+    """`workflow/key` as its two halves; None for an id or a prefix of one."""
+    workflow, slash, key = ref.partition("/")
+    return (workflow, key) if slash else None
+
+
+Outcome = Any | GreenroomError
+__all__ = [
+    "FIRST_ENDED", "JSON_CODEC", "PARTITIONS", "PRUNED_KIND", "STATUSES", "STATUS_CODE", "Event",
+    "Outcome", "Store", "StoreFull", "delivers_to", "ref_kind", "row_crc", "signed",
+]  # fmt: skip
