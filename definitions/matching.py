@@ -233,6 +233,8 @@ def event_keys(event: dict[str, Json], paths: tuple[str, ...]) -> list[tuple[Jso
     if not paths:
         return [()]
     choices = [_choices(event, path) for path in paths]
+    if all(len(one) == 1 for one in choices):
+        return [tuple(one[0] for one in choices)]
     return list(islice(product(*choices), KEYS_MAX)) if all(choices) else []
 
 
@@ -246,15 +248,19 @@ def keys_overflow(event: dict[str, Json], paths: tuple[str, ...]) -> bool:
 
 def _choices(event: dict[str, Json], path: str) -> list[Json]:
     """The distinct scalars at the path; one more than the limit is enough to know."""
-    seen = walk(event, parse_path(path))
-    items = seen if isinstance(seen, list) else [seen]
+    seen = walk(event, _parsed(path))
+    if not isinstance(seen, list):
+        return [seen] if isinstance(seen, str | int | float) else []
     distinct: dict[tuple[bool, Json], Json] = {}
-    for item in items:
+    for item in seen:
         if isinstance(item, str | int | float):
             distinct.setdefault((isinstance(item, bool), item), item)
             if len(distinct) > KEYS_MAX:
                 break
     return list(distinct.values())
+
+
+_parsed = lru_cache(maxsize=4096)(parse_path)
 
 
 def key_hash(values: tuple[Json, ...]) -> int:
