@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +45,15 @@ def socket_path(server: str | Path | None = None, data: str | Path | None = None
             f"{server}: this client speaks to a Unix socket", hint="write unix:///path/to/socket"
         )
     return Path(rest)
+
+
+def own_command() -> list[str]:
+    """How to start the `greenroom` command of this very installation."""
+    script = Path(sys.executable).with_name("greenroom")
+    if script.exists():
+        return [str(script)]
+    start = "from greenroom.runtime.main import main; raise SystemExit(main())"
+    return [sys.executable, "-c", start]
 
 
 def check_socket_path(path: Path) -> None:

@@ -92,7 +92,9 @@ _CREDENTIALS: Final = struct.Struct("3i")
 
 def peer_of(connection: Any) -> Peer:
     """The peer's credentials (SO_PEERCRED)."""
-    raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    # not every loop's socket object has getsockopt, each has its number
+    with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     return Peer(*_CREDENTIALS.unpack(raw))
 
 

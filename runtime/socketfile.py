@@ -1,6 +1,6 @@
 """The socket in the file system: made so that nobody else can take its place.
 
-The socket is bound under another name with umask 077, listens, and is then renamed into place: a
+The socket is bound under another name with umask 177, listens, and is then renamed into place: a
 client never sees one that does not answer yet, and a stale one of a killed daemon vanishes without
 being looked for. (`asyncio.start_unix_server` removes what is at the path and binds there with the
 process's umask; a second server takes over a living one without a word.)
@@ -57,7 +57,7 @@ def bind(path: Path) -> SocketFile:
     temporary.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        before = os.umask(0o077)
+        before = os.umask(0o177)
         try:
             listener.bind(os.fspath(temporary))
         finally:

@@ -9,11 +9,11 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
-from greenroom.definitions.errors import GreenroomError, InvalidEvent, NotFound
+from greenroom.definitions.errors import InvalidEvent, NotFound
 from greenroom.definitions.events import Event
 from greenroom.runtime import shapes
 from greenroom.runtime.server import Limits, Server
@@ -31,11 +31,11 @@ class FakeHandle:
 
 
 class FakeSchedules:
-    async def list(self) -> list[shapes.ScheduleInfo]:
-        return [shapes.ScheduleInfo("s-1", "order", "0 20 * * 5", AT, False, None)]
-
     async def next(self, name: str, count: int = 10) -> list[str]:
         return [AT] * count
+
+    async def list(self) -> list[shapes.ScheduleInfo]:
+        return [shapes.ScheduleInfo("s-1", "order", "0 20 * * 5", AT, False, None)]
 
 
 class FakeEngine:
@@ -52,6 +52,15 @@ class FakeEngine:
         self.schedules = FakeSchedules()
         self.held = False
         self._waiting: list[tuple[Event, Callable[[Any], None]]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.log.append(("closed",))
+
+    async def drain(self, timeout_s: float = 30) -> None:
+        self.log.append(("drained",))
 
     def hold(self) -> None:
         self.held = True
@@ -106,7 +115,7 @@ class FakeEngine:
             return {"id": instance, "state": "x" * 100_000}
         return {"id": instance}
 
-    async def outcome(self, instance: str, *, timeout: Any = None) -> shapes.Outcome:
+    async def outcome(self, instance: str, *, timeout: Any = None) -> shapes.Outcome:  # noqa: ASYNC109
         future = self.ended.setdefault(instance, asyncio.get_running_loop().create_future())
         return shapes.Outcome(instance, "completed", "ok", await asyncio.shield(future), None)
 
@@ -159,7 +168,7 @@ class Served:
     async def until(self, true: Callable[[], Any]) -> None:
         """Turns the loop until something is so."""
         async with asyncio.timeout(10):
-            while not true():
+            while not true():  # noqa: ASYNC110 - what tests look at tells nobody
                 await asyncio.sleep(0.001)
 
     async def close(self) -> None:
@@ -218,3 +227,6 @@ def raw_connect() -> Iterator[Callable[[Path], socket.socket]]:
         sock.close()
 
 
+@pytest.fixture
+def fake_engine() -> FakeEngine:
+    return FakeEngine()

@@ -1,0 +1,295 @@
+"""`greenroom serve`: one process that owns a data directory and answers on its socket.
+
+Start: close the process's doors (umask, core dumps), see that nobody owns the directory, load the
+author's code, open the engine (which takes the lock and recovers), listen, say `ready`. Stop, on
+SIGTERM or SIGINT: accept nothing new, answer what was begun, let running steps end, close the
+store. What is not done after 30 seconds is left to the recovery of the next start, which is the
+path that is tested hardest.
+
+SIGHUP reads documents and configuration again; Python code is loaded once a process, for the
+instances in memory hold on to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import importlib.util
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.definitions.errors import (
+    GreenroomError,
+    InvalidRequest,
+    Locked,
+    StoreError,
+)
+from greenroom.runtime import lock, logs, systemd
+from greenroom.runtime.loading import load
+from greenroom.runtime.places import SOCKET_NAME, check_socket_path, private_directory
+from greenroom.runtime.server import Server
+from greenroom.runtime.socketfile import SocketFile, bind
+from greenroom.runtime.watchdog import Watchdog
+
+_log = logging.getLogger(__name__)
+
+DRAIN_S: Final = 30.0
+DAMAGED: Final = 65
+LOCKED: Final = 73
+IO_ERROR: Final = 74
+SOCKET_CHECK_S: Final = 5.0
+
+OpenEngine = Callable[..., Any]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a daemon is told on its command line."""
+
+    what: tuple[str, ...]
+    data: Path
+    socket: Path | None = None
+    promote: bool = True
+    log_format: logs.Format = "auto"
+    drain_s: float = DRAIN_S
+    watchdog: bool = True
+
+    @property
+    def socket_path(self) -> Path:
+        return (self.socket or self.data / SOCKET_NAME).absolute()
+
+
+def serve(
+    what: Sequence[str],
+    *,
+    data: Path,
+    socket: Path | None = None,
+    http: str | None = None,
+    promote: bool = True,
+    log_format: logs.Format = "auto",
+    drain_s: float = DRAIN_S,
+) -> int:
+    """Runs until a signal; gives the exit code.
+
+    65: the store is damaged. 73: another process owns it. 74: reading or writing failed. Raises
+    `GreenroomError` for what is wrong with the request or the definitions.
+    """
+    begun = time.monotonic()
+    if http is not None:
+        raise InvalidRequest("--http needs the web extra", hint="pip install 'greenroom[web]'")
+    settings = Settings(
+        what=tuple(what),
+        data=data,
+        socket=socket,
+        promote=promote,
+        log_format=log_format,
+        drain_s=drain_s,
+    )
+    shut_doors()
+    logs.setup(log_format)
+    try:
+        check_socket_path(settings.socket_path)
+        private_directory(data)
+        lock.acquire(lock.path_of(data), what=str(data)).release()  # before slow imports
+        workflows = load(settings.what) if settings.what else []
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_serve(settings, workflows, begun))
+    except Locked as error:
+        return _complain(error, LOCKED)
+    except StoreError as error:
+        return _complain(error, DAMAGED if error.exit_code == DAMAGED else IO_ERROR)
+    except OSError as error:
+        return _complain(StoreError(str(error)), IO_ERROR)
+
+
+def shut_doors() -> None:
+    """Files of this process are its own, its memory is not dumped, and it may hold many sockets."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, if the `fast` extra is installed."""
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop]
+    factory = importlib.import_module("uvloop").new_event_loop
+    return factory
+
+
+def _complain(error: GreenroomError, code: int) -> int:
+    lines = [f"error {error.code}: {error.message}", *(error.hint or "").splitlines()]
+    sys.stderr.write("\n  ".join(lines) + "\n")
+    return code
+
+
+async def _serve(settings: Settings, workflows: list[object], begun: float) -> int:
+    from greenroom.runtime.engine import Engine  # noqa: PLC0415  the CLI must not wait for it
+
+    return await run(Engine.open, settings, workflows, begun)
+
+
+async def run(
+    open_engine: OpenEngine,
+    settings: Settings,
+    workflows: list[object],
+    begun: float,
+    out: Callable[[str], object] = sys.stdout.write,
+) -> int:
+    """Opens, serves and drains; `open_engine` is `Engine.open`."""
+    signals = _Signals()
+    with signals.handled():
+        async with open_engine(settings.data, workflows=workflows) as engine:
+            server = Server(engine)
+            async with _watched(engine, settings), _listening(server, settings) as path:
+                info = await engine.info()
+                recovered = int(getattr(engine, "recovered", 0))
+                took_ms = round((time.monotonic() - begun) * 1000)
+                out(
+                    f"ready socket={path} http=- pid={os.getpid()} epoch={info.epoch} "
+                    f"recovered={recovered} ms={took_ms}\n"
+                )
+                sys.stdout.flush()
+                systemd.notify(READY=1, STATUS=f"recovered {recovered} instances")
+                await _until_told(signals)
+                systemd.notify(STOPPING=1)
+                with _time_limit(settings.drain_s):
+                    await _drain(server, engine, settings.drain_s)
+    return 0
+
+
+async def _until_told(signals: _Signals) -> None:
+    while await signals.next() == signal.SIGHUP:
+        systemd.reloading()
+        _log.info("read again: no documents are loaded; Python code needs a restart")
+        systemd.notify(READY=1)
+
+
+async def _drain(server: Server, engine: Any, limit_s: float) -> None:
+    _log.info("draining")
+    until = time.monotonic() + limit_s
+    await server.drain(limit_s)
+    await engine.drain(max(0.0, until - time.monotonic()))
+    await server.close()
+
+
+class _Signals:
+    """The signals of a service as a queue. A second request to stop does not wait."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[int] = asyncio.Queue()
+        self._stopping = False
+
+    @contextlib.contextmanager
+    def handled(self) -> Any:
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        for number in numbers:
+            loop.add_signal_handler(number, self._received, number)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    async def next(self) -> int:
+        return await self._queue.get()
+
+    def _received(self, number: int) -> None:
+        if number != signal.SIGHUP:
+            if self._stopping:
+                _log.warning("told to stop twice: leaving at once")
+                os._exit(1)
+            self._stopping = True
+        self._queue.put_nowait(number)
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Any:
+    """Whatever hangs, a thread ends the process: from here on it is as if it were killed."""
+
+    def leave() -> None:
+        _log.error("not done after %g s; the next start recovers", seconds)
+        os._exit(1)
+
+    timer = threading.Timer(seconds + 1, leave)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _watched(engine: Any, settings: Settings) -> AsyncIterator[None]:
+    if not settings.watchdog:
+        yield
+        return
+    every_s = systemd.watchdog_s()
+    told = time.monotonic()
+
+    def sign_of_life() -> None:
+        nonlocal told
+        now = time.monotonic()
+        if every_s is not None and now - told >= every_s / 2:
+            told = now
+            systemd.notify(WATCHDOG=1)
+
+    watchdog = Watchdog(
+        current=getattr(engine, "current_instance", lambda: None),
+        on_strike=getattr(engine, "strike", lambda instance: None),
+        sign_of_life=sign_of_life,
+        note=settings.data / "stuck.json",
+    )
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.stop()
+
+
+@contextlib.asynccontextmanager
+async def _listening(server: Server, settings: Settings) -> AsyncIterator[Path]:
+    """Listens on the sockets we were handed, or on one of our own."""
+    file: SocketFile | None = None
+    handed = systemd.listen_sockets()
+    if not handed:
+        file = bind(settings.socket_path)
+    checking: asyncio.Task[None] | None = None
+    try:
+        for listener in handed or [file.socket]:  # type: ignore[union-attr]
+            await server.listen(listener)
+        if file is not None:
+            checking = asyncio.create_task(_check_file(file))
+        yield file.path if file is not None else _path_of(handed[0])
+    finally:
+        if checking is not None:
+            checking.cancel()
+        await server.close()
+        if file is not None:
+            file.release()
+
+
+async def _check_file(file: SocketFile) -> None:
+    """Says so, once, when somebody took the socket's place."""
+    while file.is_ours():  # noqa: ASYNC110 - a file system tells nobody
+        await asyncio.sleep(SOCKET_CHECK_S)
+    _log.error("%s was removed or replaced: nobody new can connect until a restart", file.path)
+
+
+def _path_of(listener: socket.socket) -> Path:
+    return Path(os.fsdecode(listener.getsockname()))

@@ -1,0 +1,134 @@
+"""`greenroom dev`: a daemon that starts again when its files are saved.
+
+The daemon is a process of its own, so that saved code is really loaded anew; nothing is lost,
+because instances live in the journal. A file that cannot be loaded leaves its error on the screen
+and the next save tries again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from greenroom.runtime.places import own_command
+
+SCAN_S: Final = 1.0
+STOP_S: Final = 35.0
+"""A little more than the daemon gives itself."""
+
+SUFFIXES: Final = (".py", ".json")
+
+Snapshot = dict[Path, tuple[int, int]]
+
+
+def dev(what: Sequence[str], *, data: Path, http: str | None = None) -> int:
+    """Runs until Ctrl-C."""
+    command = [*own_command(), "serve", "--data", str(data)]
+    if http is not None:
+        command += ["--http", http]
+    folders = watched(what)
+    names = " ".join(sorted({str(folder) for folder in folders}))
+    sys.stderr.write(f"greenroom dev: watching {names}; Ctrl-C stops, state is kept\n")
+    runner = Runner([*command, *what])
+    stop = threading.Event()
+    try:
+        runner.start()
+        for _ in changes(folders, stop):
+            sys.stderr.write("saved: starting again\n")
+            runner.restart()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        stop.set()
+        runner.stop()
+    return 0
+
+
+class Runner:
+    """The daemon's process."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        # a group of its own: Ctrl-C reaches this process, which then asks the daemon to stop
+        self._process = subprocess.Popen(self._command, process_group=0)
+
+    def stop(self) -> None:
+        """Asks the daemon to drain, and ends it if it does not. Idempotent."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+
+def watched(what: Iterable[str]) -> list[Path]:
+    """The folders whose files make a difference: a workflow's file may import its neighbours."""
+    folders: dict[Path, None] = {}
+    for word in what:
+        path = Path(word)
+        if path.is_dir():
+            folders[path] = None
+        elif path.suffix in SUFFIXES:
+            folders[path.parent] = None
+        else:
+            top = word.partition(":")[0].partition(".")[0]
+            folders[Path(top) if Path(top).is_dir() else Path()] = None
+    return list(folders)
+
+
+def changes(
+    folders: Sequence[Path],
+    stop: threading.Event,
+    scan_s: float = SCAN_S,
+) -> Iterator[None]:
+    """One item for every save, until `stop`."""
+    if importlib.util.find_spec("watchfiles") is not None:
+        watch = importlib.import_module("watchfiles").watch
+        for _ in watch(*folders, watch_filter=_matters, recursive=False, stop_event=stop):
+            yield
+        return
+    before = snapshot(folders)
+    while not stop.wait(scan_s):
+        after = snapshot(folders)
+        if after != before:
+            before = after
+            yield
+
+
+def _matters(change: object, path: str) -> bool:
+    return path.endswith(SUFFIXES)
+
+
+def snapshot(folders: Iterable[Path]) -> Snapshot:
+    """What would change if a file were saved."""
+    found: Snapshot = {}
+    for folder in folders:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.suffix in SUFFIXES:
+                try:
+                    status = path.stat()
+                except OSError:  # an editor's temporary file, gone again
+                    continue
+                found[path] = (status.st_mtime_ns, status.st_size)
+    return found

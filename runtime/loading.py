@@ -1,0 +1,200 @@
+"""From what stands on a command line to workflows: Python files, modules, folders of them.
+
+A file is imported under the name an `import` beside it would give it, with its folder on the
+path, so that workflows may import their neighbours and steps can be found again by a worker
+process. Whatever goes wrong in an author's module becomes one `InvalidDefinition` that names the
+line.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+import traceback
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+
+from greenroom.definitions.errors import InvalidDefinition, Problem
+from greenroom.definitions.programs import Workflow
+from greenroom.definitions.workflow import Definition
+
+
+def load(what: str | Iterable[str]) -> list[object]:
+    """The workflows of a file, folder, `package.module` or `package.module:name`, or of several.
+
+    Each once, in the order they are written. Raises `InvalidDefinition`.
+    """
+    words = [what] if isinstance(what, str) else list(what)
+    found: dict[int, object] = {}
+    for word in words:
+        found.update((id(item), item) for item in _load_one(word))
+    return list(found.values())
+
+
+def _load_one(what: str) -> list[object]:
+    path = Path(what)
+    if path.is_dir():
+        return _in_folder(path)
+    if path.suffix == ".json":
+        _no_documents(path)
+    if path.suffix == ".py":
+        if not path.is_file():
+            raise _wrong(what, "there is no such file")
+        return _some(what, workflows_in(import_file(path)))
+    module, _, name = what.partition(":")
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise _wrong(what, "neither a file, a folder nor a module name")
+    found = _import_name(module)
+    if not name:
+        return _some(what, workflows_in(found))
+    if not hasattr(found, name):
+        raise _wrong(what, f"{module} has no {name}")
+    return [getattr(found, name)]
+
+
+def _in_folder(folder: Path) -> list[object]:
+    if (folder / "stages.json").is_file():
+        raise _wrong(str(folder), "stage folders come with the support of stages")
+    documents = [path for path in sorted(folder.glob("*.json")) if _is_workflow(path)]
+    if documents:
+        _no_documents(*documents)
+    found: list[object] = []
+    for path in sorted(folder.glob("*.py")):
+        if not path.name.startswith(("test_", ".")) and path.name != "conftest.py":
+            found += workflows_in(import_file(path))
+    return _some(str(folder), found)
+
+
+def _is_workflow(path: Path) -> bool:
+    """A folder may hold other JSON: a document is known by its `source` and `actions`."""
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError:
+        return True  # what it was meant to be is for its author to see
+    return isinstance(data, dict) and ("actions" in data or "$schema" in data)
+
+
+def _no_documents(*paths: Path) -> None:
+    message = "workflows written as documents come with the support of documents"
+    raise InvalidDefinition(
+        "only Python workflows can be loaded", [Problem("", message, str(path)) for path in paths]
+    )
+
+
+def _some(what: str, found: list[object]) -> list[object]:
+    if not found:
+        raise _wrong(
+            what,
+            "no workflow in it",
+            hint="decorate one with @workflow, or derive a class from Workflow",
+        )
+    return found
+
+
+def _wrong(what: str, message: str, hint: str | None = None) -> InvalidDefinition:
+    return InvalidDefinition(f"{what}: {message}", hint=hint, what=what)
+
+
+# -- what is a workflow ------------------------------------------------------------------------
+
+
+def workflows_in(module: ModuleType) -> list[object]:
+    """What a module declares: all that carries a definition, and the classes of its own that
+    derive from `Workflow`."""
+    found: dict[int, object] = {}
+    for value in vars(module).values():
+        if isinstance(value, Definition) or _is_declared(value) or _is_class(value, module):
+            found[id(value)] = value
+    return list(found.values())
+
+
+def _is_declared(value: object) -> bool:
+    try:
+        return isinstance(vars(value).get("__greenroom__"), Definition)
+    except TypeError:  # no __dict__
+        return False
+
+
+def _is_class(value: object, module: ModuleType) -> bool:
+    return (
+        inspect.isclass(value)
+        and issubclass(value, Workflow)
+        and value.__module__ == module.__name__
+        and not inspect.isabstract(value)
+        and "handle" in vars(value)
+    )
+
+
+# -- importing ---------------------------------------------------------------------------------
+
+
+def import_file(path: Path) -> ModuleType:
+    """The module of a file; a second call gives the same one."""
+    path = path.resolve()
+    folder, name = path.parent, path.stem
+    while (folder / "__init__.py").is_file():  # in a package: by its full name
+        name = folder.name if name == "__init__" else f"{folder.name}.{name}"
+        folder = folder.parent
+    _on_path(folder)
+    if "." in name:
+        return _import_name(name)
+    known = sys.modules.get(name)
+    if known is not None or name in sys.stdlib_module_names:
+        if known is not None and _file_of(known) == path:
+            return known
+        name = f"{name}_{zlib.crc32(str(path).encode()):08x}"
+        if name in sys.modules:
+            return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise _wrong(str(path), "not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise _failed(str(path), error) from error
+    return module
+
+
+def _import_name(name: str) -> ModuleType:
+    _on_path(Path.cwd())
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise _wrong(name, f"there is no module {error.name}") from None
+        raise _failed(name, error) from error
+    except (Exception, SystemExit) as error:
+        raise _failed(name, error) from error
+
+
+def _on_path(folder: Path) -> None:
+    text = str(folder)
+    if text not in sys.path:
+        sys.path.insert(0, text)
+
+
+def _file_of(module: ModuleType) -> Path | None:
+    file = getattr(module, "__file__", None)
+    return Path(file).resolve() if file else None
+
+
+def _failed(what: str, error: BaseException) -> InvalidDefinition:
+    """The author's error, with the innermost line of their own code."""
+    if isinstance(error, InvalidDefinition):
+        return error
+    if isinstance(error, SyntaxError) and error.filename:
+        where = f"{error.filename}:{error.lineno}"
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        theirs = [f for f in frames if "importlib" not in f.filename and f.filename != __file__]
+        where = f"{theirs[-1].filename}:{theirs[-1].lineno}" if theirs else what
+    problem = Problem("", f"{type(error).__name__}: {error}", where)
+    return InvalidDefinition(f"{what} cannot be imported", [problem])

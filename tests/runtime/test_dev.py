@@ -1,0 +1,63 @@
+"""Starting again when files are saved."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from greenroom.runtime import dev
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+
+
+def test_saving_is_seen_and_other_files_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    path = tmp_path / "app.py"
+    path.write_text("x = 1")
+    stop = threading.Event()
+    seen = dev.changes([tmp_path], stop, scan_s=0.01)
+    before = dev.snapshot([tmp_path])
+    (tmp_path / "notes.txt").write_text("no matter")
+    assert dev.snapshot([tmp_path]) == before
+    writer = threading.Timer(0.05, path.write_text, ["x = 22"])
+    writer.start()
+    assert next(seen) is None
+    writer.join()
+    stop.set()
+    assert list(seen) == []
+
+
+def test_the_folders_of_what_is_served_are_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pack").mkdir()
+    found = dev.watched(["app.py", "sub/other.py", "pack", "pack.flows:order", "loose.module"])
+    assert found == [Path(), Path("sub"), Path("pack")]
+
+
+def test_a_restart_is_a_new_process_and_the_old_one_is_gone() -> None:
+    runner = dev.Runner([sys.executable, "-c", "import time; time.sleep(60)"])
+    runner.start()
+    first = runner.pid
+    assert first is not None
+    runner.restart()
+    assert runner.pid != first
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+    runner.stop()
+    runner.stop()
+
+
+def test_a_daemon_that_does_not_stop_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dev, "STOP_S", 0.05)
+    runner = dev.Runner([sys.executable, "-c", STUBBORN])
+    runner.start()
+    runner.stop()
+    assert runner.pid is None

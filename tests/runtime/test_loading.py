@@ -1,0 +1,134 @@
+"""From words on a command line to workflows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from greenroom.definitions.errors import InvalidDefinition
+from greenroom.runtime.loading import load
+
+APP = """
+from greenroom.definitions.declare import workflow
+from greenroom.definitions.programs import Workflow
+from {helper} import imported
+
+@workflow
+async def order(n: int):
+    return n
+
+class Welcome(Workflow):
+    async def handle(self):
+        return 1
+
+class Abstract(Workflow):
+    pass
+
+number = 5
+"""
+HELPER = """
+from greenroom.definitions.declare import workflow
+
+@workflow
+async def imported():
+    return 0
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    modules, path = set(sys.modules), list(sys.path)
+    monkeypatch.chdir(tmp_path)
+    yield
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+    sys.path[:] = path
+
+
+def write(folder: Path, name: str, text: str = APP, helper: str = "helper") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.format(helper=helper) if text is APP else text)
+    return path
+
+
+def names(found: list[object]) -> list[str]:
+    return [str(getattr(item, "__name__", item)) for item in found]
+
+
+def test_a_file_gives_its_workflows_once_in_order(tmp_path: Path) -> None:
+    write(tmp_path, "helper.py", HELPER)
+    path = write(tmp_path, "app_one.py")
+    found = load(str(path))
+    assert names(found) == ["imported", "order", "Welcome"]
+    assert load([str(path), "app_one", "app_one.py"]) == found
+
+
+def test_a_module_and_a_name_in_it(tmp_path: Path) -> None:
+    write(tmp_path, "pack/__init__.py", "")
+    write(tmp_path, "pack/helper.py", HELPER)
+    write(tmp_path, "pack/flows.py", helper="pack.helper")
+    assert names(load("pack.flows")) == ["imported", "order", "Welcome"]
+    assert names(load("pack.flows:order")) == ["order"]
+    assert load("pack/flows.py") == load("pack.flows")
+
+
+def test_a_folder_gives_all_its_files_and_not_its_tests(tmp_path: Path) -> None:
+    write(tmp_path, "flows/helper.py", HELPER)
+    write(tmp_path, "flows/a_app.py")
+    write(tmp_path, "flows/test_a.py", "raise SystemExit")
+    write(tmp_path, "flows/data.json", '{"not": "a workflow"}')
+    assert names(load("flows")) == ["imported", "order", "Welcome"]
+
+
+def test_a_file_named_like_a_module_of_python_is_its_own(tmp_path: Path) -> None:
+    write(tmp_path, "code.py", HELPER)
+    write(tmp_path, "json.py", HELPER)
+    assert names(load(["code.py", "json.py"])) == ["imported", "imported"]
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("gone.py", "there is no such file"),
+        ("gone.module", "there is no module gone"),
+        ("no such thing", "neither a file, a folder nor a module name"),
+        ("helper:missing", "helper has no missing"),
+        ("empty.py", "no workflow in it"),
+        ("welcome.json", "come with the support of documents"),
+        ("documents", "come with the support of documents"),
+        ("stages", "come with the support of stages"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named(tmp_path: Path, what: str, words: str) -> None:
+    write(tmp_path, "helper.py", HELPER)
+    write(tmp_path, "empty.py", "x = 1")
+    write(tmp_path, "welcome.json", "{}")
+    write(tmp_path, "documents/one.json", '{"name": "x", "actions": []}')
+    write(tmp_path, "stages/stages.json", "{}")
+    with pytest.raises(InvalidDefinition) as caught:
+        load(what)
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "line"),
+    [
+        ("x = (\n", "SyntaxError", 1),
+        ("\nimport nowhere_at_all\n", "ModuleNotFoundError", 2),
+        ("def f():\n    1 / 0\nf()\n", "ZeroDivisionError", 2),
+        ("raise SystemExit(3)\n", "SystemExit", 1),
+    ],
+)
+def test_a_file_that_fails_is_named_with_its_line(
+    tmp_path: Path, text: str, words: str, line: int
+) -> None:
+    path = write(tmp_path, "broken.py", text)
+    for what in ("broken.py", "broken"):
+        with pytest.raises(InvalidDefinition) as caught:
+            load(what)
+        assert words in caught.value.message
+        assert f"{path}:{line}" in caught.value.message
