@@ -70,7 +70,7 @@ class Remote:
         self._client = self._stack.enter_context(SyncClient(server, data=data))
 
     def call(self, method: str, **params: Any) -> Any:
-        return self._client.call(method, **params)
+        return self._client.ask(method, params)
 
     def post(self, event: Data) -> Data:
         reply: Data = plain(self._client.post(event))

@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 from greenroom.definitions.errors import InvalidRequest
+
+CHUNK_BYTES: Final = 1 << 18
 
 
 def from_items(items: Iterable[str]) -> dict[str, Any]:
@@ -66,13 +70,29 @@ def document(source: str, what: str = "-d") -> Any:
     return parse(source, what)
 
 
-def lines(source: str) -> Iterator[Any]:
-    """JSON values, one a line, read as they come; empty lines are passed over."""
+def batches(source: str) -> Iterator[list[tuple[str, bytes]]]:
+    """The lines of `@file` or `-`, each with the name of its place, as many at a time as there
+    are now: of a feed that goes on for hours every line is handed on when it comes."""
     name = "standard input" if source == "-" else source[1:]
-    stream = sys.stdin.buffer if source == "-" else read_file(source[1:]).splitlines()
-    for number, line in enumerate(stream, 1):
-        if line.strip():
-            yield parse(line, f"{name} line {number}")
+    number = 0
+    with _opened(source) as stream:
+        rest = b""
+        while chunk := stream.read1(CHUNK_BYTES):
+            *whole, rest = (rest + chunk).split(b"\n")
+            if whole:
+                yield [(f"{name} line {number + n}", line) for n, line in enumerate(whole, 1)]
+                number += len(whole)
+        if rest:
+            yield [(f"{name} line {number + 1}", rest)]
+
+
+def _opened(source: str) -> AbstractContextManager[BufferedReader]:
+    if source == "-":
+        return nullcontext(cast("BufferedReader", sys.stdin.buffer))
+    try:
+        return Path(source[1:]).open("rb")
+    except OSError as error:
+        raise InvalidRequest(f"{source[1:]}: {error.strerror}", path=source[1:]) from None
 
 
 def read_file(name: str) -> bytes:

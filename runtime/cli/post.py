@@ -106,17 +106,28 @@ class Stream:
         self._type = type
         self._source = source
         self._given = given
+        self._place = 0
 
-    def __iter__(self) -> Iterator[Data]:
-        place = -1
-        try:
-            for place, value in enumerate(items.lines(self._source)):
-                try:
-                    yield self._event(value)
-                except InvalidEvent as error:
-                    self.refused.append((place, error))
-        except InvalidRequest as error:
-            self.broken = error
+    def batches(self) -> Iterator[list[Data]]:
+        for lines in items.batches(self._source):
+            yield self._events(lines)
+            if self.broken is not None:
+                return
+
+    def _events(self, lines: list[tuple[str, bytes]]) -> list[Data]:
+        events: list[Data] = []
+        for what, line in lines:
+            if not line.strip():
+                continue
+            try:
+                events.append(self._event(items.parse(line, what)))
+            except InvalidEvent as error:
+                self.refused.append((self._place, error))
+            except InvalidRequest as error:
+                self.broken = error
+                break
+            self._place += 1
+        return events
 
     def _event(self, value: Any) -> Data:
         if self._type is not None:
@@ -128,7 +139,7 @@ class Stream:
 def _post_many(session: Session, events: Stream, dry_run: bool, require_match: bool) -> None:
     """Answers come in the order of the events; refused ones do not stop the others."""
     if dry_run:
-        total = sum(1 for _ in events)
+        total = sum(map(len, events.batches()))
         would(session, "post", {"events": total}, f"would post {words.count(total, 'event')}")
     else:
         _Answers(session).print(events, require_match)
@@ -144,10 +155,11 @@ class _Answers:
         self._posted = self._unmatched = self._refused = 0
 
     def print(self, events: Stream, require_match: bool) -> None:
-        for reply in self._session.backend.post_many(iter(events)):
-            self._until(events, self._posted + self._refused)
-            self._one(reply)
-        self._until(events, None)
+        for batch in events.batches():
+            for reply in self._session.backend.post_many(batch):
+                self._until(events, self._posted + self._refused)
+                self._one(reply)
+            self._until(events, None)
         if self._session.format == "table":
             output.line(self._sum())
         if require_match and self._unmatched:

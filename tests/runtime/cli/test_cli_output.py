@@ -1,0 +1,142 @@
+"""Who gets a table, who gets colours, and how long things take to say."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from greenroom.definitions.errors import InvalidRequest
+from greenroom.runtime.cli import items, output, sentences, words
+from greenroom.runtime.cli.backend import call_engine
+from tests.runtime.cli.conftest import NOW, Cli
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "terminal", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+def test_a_pipe_gets_json_lines_and_a_terminal_a_table(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli("def", "ls").out.startswith('{"name":"order"')
+    monkeypatch.setattr(output, "terminal", lambda: True)
+    assert cli("def", "ls").out.startswith("workflow  version")
+
+
+def test_the_output_option_counts_before_and_after_the_command(cli: Cli) -> None:
+    assert cli("-o", "json", "ping").out == cli("ping", "-o", "json").out == '{\n  "pong": true\n}\n'
+
+
+def test_a_status_is_coloured_on_a_terminal(cli: Cli, terminal: None) -> None:
+    assert "\x1b[31mfailed\x1b[0m" in cli("ls").out
+
+
+def test_no_color_is_obeyed(cli: Cli, terminal: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in cli("ls").out
+
+
+def test_a_table_ends_at_the_edge_of_the_terminal(
+    terminal: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    output.table(["id", "data"], [["1", "x" * 50]])
+    assert capsys.readouterr().out == f"id  data\n1   {'x' * 15}…\n"
+
+
+def test_columns_fit_their_widest_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(["id", "data"], [["12345", "a"], ["1", "b\nc"], ["1" * 70, ""]])
+    assert capsys.readouterr().out.splitlines() == [
+        "id" + " " * 58 + "  data",
+        "12345" + " " * 55 + "  a",
+        "1" + " " * 59 + "  b c",
+        "1" * 59 + "…",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("at", "text"),
+    [
+        ("2026-11-20T12:00:00Z", "0 s"),
+        ("2026-11-20T11:59:30.9Z", "29 s"),
+        ("2026-11-20T10:30:00Z", "1 h"),
+        ("2026-11-25T10:30:00Z", "0 s"),
+    ],
+)
+def test_an_age_has_one_unit(at: str, text: str) -> None:
+    assert sentences.age(at, NOW) == text
+
+
+def test_what_is_due_is_said_from_both_sides() -> None:
+    now = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    assert sentences.due("2026-11-20T13:30:00Z", now) == "due in 1 h 30 min"
+    assert sentences.due("2026-11-20T11:59:00Z", now) == "due 1 min ago"
+
+
+def test_what_an_event_did_is_listed() -> None:
+    matched = [
+        {"workflow": "order", "instance": "i-1", "key": "7", "action": "started"},
+        {"workflow": "order", "instance": "i-2", "key": None, "action": "delivered"},
+        {"workflow": "mail", "instance": None, "key": "a", "action": "refused",
+         "code": "already_running"},
+    ]  # fmt: skip
+    reply = {"id": "e-1", "duplicate": True, "matched_total": 105, "matched": matched}
+    assert words.posted(reply) == (
+        "event e-1 accepted before (duplicate) → 105 matches\n"
+        "  started order/7\n"
+        "  delivered order i-2\n"
+        "  mail/a refused (already_running)\n"
+        "  and 102 more"
+    )
+
+
+def test_a_feed_is_handed_on_line_by_line_as_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, sink = os.pipe()
+    with open(source) as stdin, open(sink, "wb", buffering=0) as feed:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        batches = items.batches("-")
+        feed.write(b'{"n": 1}\n{"n"')
+        assert next(batches) == [("standard input line 1", b'{"n": 1}')]
+        feed.write(b': 2}\n{"n": 3}\n{}')
+        assert [line for _, line in next(batches)] == [b'{"n": 2}', b'{"n": 3}']
+        feed.close()
+        assert list(batches) == [[("standard input line 4", b"{}")]]
+
+
+class BlockingEngine:
+    """A store opened in this process."""
+
+    class Handle:
+        id, key, status, created = "i-1", "7", "running", True
+
+    class definitions:
+        @staticmethod
+        def list() -> list[str]:
+            return ["order"]
+
+    def start(self, workflow: str, input: object = None, **given: object) -> Handle:
+        self.given = (workflow, input, given)
+        return self.Handle()
+
+    def outcome(self, instance: str, *, timeout: str | None = None) -> dict[str, str]:
+        return {"instance": instance}
+
+
+def test_a_store_without_a_daemon_answers_the_same_methods() -> None:
+    engine = BlockingEngine()
+    assert call_engine(engine, "ping", {}) == {"pong": True}
+    assert call_engine(engine, "definitions.list", {}) == ["order"]
+    assert call_engine(engine, "result", {"instance": "i-1"}) == {"instance": "i-1"}
+    assert call_engine(engine, "start", {"workflow": "order", "input": {"n": 1}}) == {
+        "instance": "i-1", "key": "7", "status": "running", "created": True,
+    }  # fmt: skip
+    workflow, given, options = engine.given
+    assert (workflow, given) == ("order", {"n": 1})
+    assert str(options["by"]).startswith(f"uid:{os.getuid()}")
+    with pytest.raises(InvalidRequest, match='unknown method "paus"; did you mean "pause"'):
+        call_engine(engine, "paus", {})
