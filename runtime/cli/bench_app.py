@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenroom import begin, done, step, workflow
+from greenroom.definitions.declare import workflow
+from greenroom.definitions.steps import begin, done, step
 
 
 def chain(steps: int) -> Any:
@@ -14,16 +15,15 @@ def chain(steps: int) -> Any:
         items = items >> _step(number)
     items = items >> done
 
-    @workflow(name="bench")
     def bench() -> Any:
         return items
 
-    return bench
+    return workflow(name="bench")(bench)
 
 
 def _step(number: int) -> Any:
-    @step(f"step {number}")
     async def nothing() -> dict[str, int]:
         return {"n": number}
 
-    return nothing
+    nothing.__name__ = f"step_{number}"  # a step's key in the journal
+    return step(f"step {number}")(nothing)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from greenroom import retrystep, sleep, step, wait, workflow
+from typing import Final
+
+from greenroom.definitions.declare import workflow
+from greenroom.definitions.ops import sleep, wait
+from greenroom.definitions.steps import retrystep, step
 
 _tries: dict[str, int] = {}
 
@@ -20,10 +24,12 @@ async def charge(order_id: str) -> dict[str, str]:
     return {"receipt": f"paid-{order_id}"}
 
 
-@workflow(name="demo", on="demo.ordered", key="::data.order_id")
-async def demo(order_id: str, n: int) -> dict[str, str]:
+async def _demo(order_id: str, n: int) -> dict[str, str]:
     got = await reserve(order_id=order_id, n=n)
     paid = await charge(order_id=order_id)
     await sleep("1s")
     sent = await wait("demo.shipped", where={"data.order_id": order_id}, timeout="1 min")
     return {**got, **paid, "shipped": "yes" if sent else "no"}
+
+
+demo: Final = workflow(name="demo", on="demo.ordered", key="::data.order_id")(_demo)

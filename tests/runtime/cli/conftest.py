@@ -95,9 +95,7 @@ class FakeDaemon:
         matched = []
         if event["type"] == "order.created":
             key = event["data"].get("order_id")
-            matched = [
-                {"workflow": "order", "instance": id_of(7), "key": key, "action": "started"}
-            ]
+            matched = [{"workflow": "order", "instance": id_of(7), "key": key, "action": "started"}]
         return {
             "id": event.get("id") or "e-1", "accepted": True, "duplicate": False,
             "matched_total": len(matched), "matched": matched,

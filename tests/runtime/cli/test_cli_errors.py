@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from greenroom.definitions.errors import (
@@ -22,7 +24,6 @@ from greenroom.definitions.errors import (
 from greenroom.runtime.cli.errors import code, render
 from greenroom.runtime.cli.run import run
 from greenroom.runtime.cli.session import Session
-from tests.runtime.cli.conftest import Cli, FakeDaemon
 
 DEFINITION = InvalidDefinition(
     "definitions/welcome.json is not valid",
@@ -32,6 +33,10 @@ DEFINITION = InvalidDefinition(
     ],
     hint="the running version v1 is untouched",
 )
+
+if TYPE_CHECKING:
+    from tests.runtime.cli.conftest import Cli, FakeDaemon
+
 
 MESSAGES = {
     "the socket belongs to somebody else": (

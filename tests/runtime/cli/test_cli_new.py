@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.runtime.cli.conftest import Cli
+from greenroom.definitions.declare import definition_of
+from greenroom.runtime.cli.bench_app import chain
+from greenroom.runtime.cli.demo_app import demo
+
+if TYPE_CHECKING:
+    from tests.runtime.cli.conftest import Cli
 
 FLOW = """\
 from greenroom.definitions.declare import workflow
@@ -30,12 +36,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_new_writes_a_project_and_says_how_to_go_on(cli: Cli, folder: Path) -> None:
-    result = cli("new", "hello")
-    assert result == (
-        0,
+    code, out, err = cli("new", "hello")
+    assert (code, err) == (0, "")
+    assert out == (
         "hello/\n  app.py\n  tests/test_app.py\n  README.md\n  pyproject.toml\n  .gitignore\n\n"
-        "next:  cd hello && greenroom dev\n",
-        "",
+        "next:  cd hello && greenroom dev\n"
     )
     for path in folder.rglob("*.py"):
         ast.parse(path.read_text())
@@ -46,22 +51,21 @@ def test_new_writes_a_project_and_says_how_to_go_on(cli: Cli, folder: Path) -> N
 def test_new_touches_nothing_that_is_there(cli: Cli, folder: Path) -> None:
     (folder / "hello").mkdir()
     (folder / "hello/mine.txt").write_text("mine")
-    assert cli("new", "hello") == (
-        2,
-        "",
-        "error invalid_request: hello is there already\n"
-        "  choose another name, or an empty folder\n",
+    code, out, err = cli("new", "hello")
+    assert (code, out) == (2, "")
+    assert err == (
+        "error invalid_request: hello is there already\n  choose another name, or an empty folder\n"
     )
     assert [path.name for path in (folder / "hello").iterdir()] == ["mine.txt"]
 
 
 def test_dev_without_anything_to_run_says_what_to_do(cli: Cli, folder: Path) -> None:
-    assert cli("dev") == (
-        2,
-        "",
+    code, out, err = cli("dev")
+    assert (code, out) == (2, "")
+    assert err == (
         "error invalid_request: nothing to run: there is no app.py and no definitions/ here\n"
         "  name the file:  greenroom dev orders.py\n"
-        "  or begin with:  greenroom new hello\n",
+        "  or begin with:  greenroom new hello\n"
     )
 
 
@@ -95,12 +99,11 @@ def test_restore_refuses_a_directory_with_a_store(cli: Cli, folder: Path) -> Non
     (folder / "data").mkdir()
     (folder / "data/greenroom.db").touch()
     (folder / "backup.db").touch()
-    result = cli("db", "restore", "backup.db", "--data", "data")
-    assert result == (
-        2,
-        "",
+    code, out, err = cli("db", "restore", "backup.db", "--data", "data")
+    assert (code, out) == (2, "")
+    assert err == (
         "error invalid_request: data holds a store already\n"
-        "  move it away first:  mv data data.old\n",
+        "  move it away first:  mv data data.old\n"
     )
 
 
@@ -119,3 +122,8 @@ def test_systemd_install_writes_them_once(
     names = sorted(path.name for path in (folder / "systemd/user").iterdir())
     assert names == ["greenroom.service", "greenroom.socket"]
     assert cli("systemd", "install", "--user", "app.py").code == 2
+
+
+def test_the_workflows_we_bring_are_valid() -> None:
+    assert definition_of(demo).triggers[0].type == "demo.ordered"
+    assert definition_of(chain(3)).steps() == ["step 0", "step 1", "step 2"]

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
 from greenroom.definitions.errors import InvalidRequest
 from greenroom.runtime.cli import items, output, sentences, words
 from greenroom.runtime.cli.backend import call_engine
-from tests.runtime.cli.conftest import NOW, Cli
+
+if TYPE_CHECKING:
+    from tests.runtime.cli.conftest import Cli
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -29,7 +34,9 @@ def test_a_pipe_gets_json_lines_and_a_terminal_a_table(
 
 
 def test_the_output_option_counts_before_and_after_the_command(cli: Cli) -> None:
-    assert cli("-o", "json", "ping").out == cli("ping", "-o", "json").out == '{\n  "pong": true\n}\n'
+    assert (
+        cli("-o", "json", "ping").out == cli("ping", "-o", "json").out == '{\n  "pong": true\n}\n'
+    )
 
 
 def test_a_status_is_coloured_on_a_terminal(cli: Cli, terminal: None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from greenroom.runtime.cli import quick
@@ -178,10 +180,6 @@ def test_completion_prints_a_script(shell: str, capsys: pytest.CaptureFixture[st
 
 
 def test_the_version_names_what_it_runs_on(capsys: pytest.CaptureFixture[str]) -> None:
-    import sqlite3
-
-    import msgspec
-
     assert main(["--version"]) == 0
     python = ".".join(map(str, sys.version_info[:3]))
     assert capsys.readouterr().out == (

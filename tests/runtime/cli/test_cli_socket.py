@@ -6,7 +6,7 @@ import asyncio
 import io
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ import pytest
 from greenroom.runtime import shapes
 from greenroom.runtime.main import main
 
-Type = Callable[..., Awaitable[tuple[int, list[Any], str]]]
+Type = Callable[..., Coroutine[Any, Any, tuple[int, list[Any], str]]]
 
 
 @pytest.fixture
@@ -57,7 +57,12 @@ async def test_post_takes_the_short_way_and_options_the_long_one(
 
 
 async def test_a_stream_is_answered_in_its_order(type_in: Type) -> None:
-    lines = ['{"type": "a", "id": "1"}', '{"type": ""}', '{"type": "bad"}', '{"type": "b", "id": "4"}']
+    lines = [
+        '{"type": "a", "id": "1"}',
+        '{"type": ""}',
+        '{"type": "bad"}',
+        '{"type": "b", "id": "4"}',
+    ]
     code, out, _ = await type_in("post", "-d", "-", stdin="\n".join(lines))
     assert code == 2
     assert [reply.get("id") or reply["error"]["code"] for reply in out] == [
@@ -88,9 +93,7 @@ async def test_waiting_waits_for_the_end(served: Any, type_in: Type) -> None:
     assert (code, outcome["result"]) == (0, {"ok": True})
 
 
-async def test_watch_with_a_filter_prints_entries_until_the_end(
-    served: Any, type_in: Type
-) -> None:
+async def test_watch_with_a_filter_prints_entries_until_the_end(served: Any, type_in: Type) -> None:
     for item in (shapes.Entry(1, 1, "2026-11-23T12:00:00Z", "InstanceStarted"), None):
         served.engine.entries.put_nowait(item)
     code, out, _ = await type_in("watch", "workflow:order")

@@ -14,10 +14,13 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.runtime.cli.conftest import Cli, FakeDaemon, Result
+if TYPE_CHECKING:
+    from tests.runtime.cli.conftest import Cli, FakeDaemon, Result
+
 
 FOLDER = Path(__file__).parent / "transcripts"
 FILES = sorted(FOLDER.glob("*.txt"))
@@ -39,7 +42,7 @@ def _play(written: str, cli: Cli, daemon: FakeDaemon) -> str:
     source = written.split("\n")
     for number, line in enumerate(source):
         if line == "---":
-            daemon.__dict__.update(FakeDaemon().__dict__)
+            daemon.__dict__.update(type(daemon)().__dict__)
             lines += ["---", ""]
         elif line.startswith("# "):
             lines.append(line)
