@@ -732,7 +732,8 @@ def _retry_delay(p: Progress, op: OpState, m: Outcome) -> float | None:
         return m.after_s
     if policy.own or policy.retry is None:
         return None
-    return policy.retry.delay(op.failed + 1, f"{p.id}/{op.request.key}", m.kinds or None)
+    kinds = m.kinds or ((m.error.type,) if m.error else ())
+    return policy.retry.delay(op.failed + 1, f"{p.id}/{op.request.key}", kinds)
 
 
 def _wait_text(op: OpState) -> str:

@@ -159,6 +159,7 @@ class Started(_Entry, frozen=True, tag="started"):
     namespace: str = ""
     hops: int = 0
     test: bool = False
+    kind: str = "steps"
     state: dict[str, Json] | None = None
 
 

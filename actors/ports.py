@@ -483,7 +483,7 @@ class Appended(Struct, frozen=True):
 
     pos: int
     found: list[InboxItem] = []
-    created: list[bool] = []
+    created: list[Created] = []
     told: list[tuple[int, str, InboxItem]] = []
     emitted: list[int] = []
     """Places of the emitted events that are new and await routing."""
@@ -500,6 +500,8 @@ class Created(Struct, frozen=True):
     pos: int = 0
     found: list[InboxItem] = []
     reply: bytes | None = None
+    first: Appended | None = None
+    """What its first turn did beyond itself, where it did anything."""
 
 
 class Matched(Struct, frozen=True):

@@ -67,6 +67,7 @@ class Progress(Struct, omit_defaults=True):
 
     id: str = ""
     workflow: str = ""
+    kind: str = "steps"
     version: int = 0
     code: str = ""
     namespace: str = ""
@@ -327,7 +328,7 @@ def _started(p: Progress, entry: Started, dead: bool) -> None:
             entry.namespace, entry.key, entry.parent, entry.hops,
         )  # fmt: skip
         p.created, p.input, p.event, p.test = entry.at, entry.input, entry.event, entry.test
-        p.forked = entry.forked
+        p.forked, p.kind = entry.forked, entry.kind
         if entry.state is not None:
             p.state = dict(entry.state)
         elif isinstance(entry.input, dict):

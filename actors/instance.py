@@ -1,0 +1,383 @@
+"""The instance actor: a kernel, a mailbox, and what it has running.
+
+One *turn* in this order and nowhere else: take up to 64 messages, decide each on top of the one
+before, one append; once that is durable, answer the callers and perform what has become owed.
+There is no task to an instance: a turn is a plain call, made when there is something in the
+mailbox, so a waiting instance costs nothing and a step that ends at once costs no switch.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from greenroom.actors.decide import Kernel
+from greenroom.actors.effects import ArmTimer, RunCall, effect_of, pending, touched, touches_all
+from greenroom.actors.entries import Entry, EventReceived, Request, encode_entry
+from greenroom.actors.messages import (
+    Message,
+    Offer,
+    Outcome,
+    Recover,
+    decode_message,
+)
+from greenroom.actors.ports import Append, Appended, Create, InboxItem, Keep
+from greenroom.actors.ports import Request as RequestId
+from greenroom.actors.progress import CALLS
+from greenroom.actors.rows import AppendBuilder, child_id, status_change
+from greenroom.definitions.errors import Busy, GreenroomError, Rejected
+from greenroom.definitions.events import Event
+
+TURN_MESSAGES_MAX: Final = 64
+MAILBOX_MAX: Final = 256
+
+Reply = Callable[[Any], None]
+"""Called once with the instance's entries (a list, durable) or with the exception."""
+
+_event_decoder = msgspec.json.Decoder(Event)
+
+
+class Host(Protocol):
+    """What an instance needs of the place it runs in."""
+
+    epoch: int
+
+    def now(self) -> int: ...
+
+    def submit(self, work: Any, done: Callable[[Any], None]) -> None: ...
+
+    def ready(self, instance: Instance) -> None:
+        """Have `turn()` called soon."""
+        ...
+
+    def run(self, instance: Instance, key: str, attempt: int) -> None: ...
+
+    def abort(self, instance: Instance, key: str) -> None: ...
+
+    def arm(self, instance: Instance, key: str, due: int) -> None: ...
+
+    def make_child(self, parent: Instance, request: Request) -> Create: ...
+
+    def stored(self, instance: Instance, append: Append, result: Appended) -> None:
+        """The append is durable: tell watchers, wake children, route what was emitted."""
+        ...
+
+    def lost(self, instance: Instance, error: Exception, outcomes: list[Outcome]) -> None:
+        """The append was not stored: the instance must be loaded anew, and told the outcomes."""
+        ...
+
+    def idle(self, instance: Instance) -> None: ...
+
+
+class Envelope(msgspec.Struct):
+    message: Message
+    reply: Reply | None = None
+    request: Callable[[Instance], RequestId] | None = None
+    """Makes the record of an idempotent verb, once it is decided."""
+    iq: int | None = None
+    """The inbox item the message came from; used up with the turn."""
+
+
+class Instance:
+    """One loaded instance."""
+
+    __slots__ = (
+        "attributes", "change", "children", "dead", "host", "id", "inbox", "kernel", "mailbox", "n",
+        "offered", "queued", "rowed", "running", "since", "unstored",
+    )  # fmt: skip
+
+    def __init__(self, host: Host, n: int, id: str, kernel: Kernel) -> None:
+        self.host = host
+        self.n = n
+        self.id = id
+        self.kernel = kernel
+        self.mailbox: deque[Envelope] = deque()
+        self.inbox: dict[int, InboxItem] = {}
+        """Open items by number, in order: events not taken yet."""
+        self.offered: set[int] = set()
+        """Items that wait in the mailbox."""
+        self.running: dict[str, int] = {}
+        """Attempts of calls that run now, by op."""
+        self.rowed: set[str] = set()
+        self.children: dict[str, str] = {}
+        self.queued = False
+        self.unstored = 0
+        self.dead = False
+        self.since = 0.0
+        self.change: Any = None
+        self._index()
+
+    def _index(self) -> None:
+        """What the rows of the store are, from the progress."""
+        p = self.kernel.progress
+        for key, op in p.ops.items():
+            if op.due is not None or op.request.kind in ("wait", "ask", "sleep"):
+                self.rowed.add(key)
+            if op.request.kind == "child":
+                self.children[key] = child_id(p.id, key, op.attempt)
+
+    # -- the mailbox ---------------------------------------------------------------------------
+
+    def tell(
+        self,
+        message: Message,
+        reply: Reply | None = None,
+        request: Callable[[Instance], RequestId] | None = None,
+        iq: int | None = None,
+    ) -> None:
+        """Puts a message into the mailbox. Requests of callers are refused with `Busy` when it is
+        full; results and timers are bounded by what is open and always fit."""
+        if reply is not None and len(self.mailbox) >= MAILBOX_MAX:
+            reply(Busy(f"the mailbox of {self.id} is full ({MAILBOX_MAX})"))
+            return
+        self.mailbox.append(Envelope(message, reply, request, iq))
+        if not self.queued:
+            self.queued = True
+            self.host.ready(self)
+
+    def give(self, items: list[InboxItem]) -> None:
+        """Takes items from the durable inbox: events are offered, the rest are messages."""
+        for item in items:
+            if item.iq in self.inbox or item.state == "taken":
+                continue
+            if item.kind == "event":
+                self.inbox[item.iq] = item
+                self._offer(item)
+            else:
+                self.tell(decode_message(item.payload), iq=item.iq)
+
+    def _offer(self, item: InboxItem) -> None:
+        if item.iq not in self.offered:
+            self.offered.add(item.iq)
+            event = _event_decoder.decode(item.payload).as_data()
+            self.tell(Offer(item.iq, item.at, event, item.pos))
+
+    def offer_again(self) -> None:
+        """After a wait has opened, or the instance goes on: the items kept are offered anew."""
+        for item in list(self.inbox.values()):
+            self._offer(item)
+
+    def recover(self) -> None:
+        """The first message after loading: what an older process was running is lost; the rest is
+        owed anew."""
+        if any(
+            op.status == "started" and op.epoch < self.host.epoch
+            for op in self.kernel.progress.ops.values()
+        ):
+            self.tell(Recover())
+        self.perform_all()
+
+    # -- a turn --------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Up to 64 messages, one append."""
+        self.queued = False
+        if self.dead:
+            return
+        batch = Batch(self)
+        now = self.host.now()
+        mailbox = self.mailbox
+        for _ in range(min(TURN_MESSAGES_MAX, len(mailbox))):
+            if mailbox[0].request is not None and batch.append.request is not None:
+                break
+            self._take(mailbox.popleft(), now, batch)
+            if batch.append.ended:
+                break
+        if mailbox:
+            self.queued = True
+            self.host.ready(self)
+        self._commit(batch)
+
+    def _take(self, envelope: Envelope, now: int, batch: Batch) -> None:
+        kernel, message = self.kernel, envelope.message
+        if type(message) is Offer:
+            self.offered.discard(message.iq)
+        elif type(message) is Outcome:
+            batch.outcomes.append(message)
+        try:
+            entries = kernel.decide(message, now)
+        except Rejected as refused:
+            if envelope.reply is not None:
+                batch.replies.append((envelope.reply, refused))
+            entries = []
+        else:
+            if envelope.request is not None:
+                batch.append.request = envelope.request(self)
+            if envelope.reply is not None:
+                batch.replies.append((envelope.reply, entries))
+        if envelope.iq is not None:
+            batch.append.taken = [*batch.append.taken, envelope.iq]
+        for entry in entries:
+            batch.add(entry)
+        if type(message) is Offer:
+            self._offered(message, entries, batch)
+
+    def _offered(self, message: Offer, entries: list[Entry], batch: Batch) -> None:
+        item = self.inbox.get(message.iq)
+        if item is None:
+            return
+        if any(isinstance(entry, EventReceived) and entry.takes is not None for entry in entries):
+            if self.kernel.progress.failure is None:
+                del self.inbox[message.iq]
+        elif item.state == "new":
+            self.inbox[message.iq] = msgspec.structs.replace(item, state="kept")
+            batch.kept.append(message.iq)
+
+    def make_child(self, request: Request) -> Create:
+        return self.host.make_child(self, request)
+
+    def _commit(self, batch: Batch) -> None:
+        host, append = self.host, batch.append
+        if batch.kept:
+            host.submit(Keep(self.n, batch.kept), _ignore)
+        if not append.rows and not append.taken and append.request is None:
+            if self.unstored == 0:
+                batch.answer(None)
+                self._settle()
+            elif batch.replies:  # what they were answered from is not durable yet
+                host.submit(Keep(self.n, ()), batch.answer)
+            return
+        if append.rows and not self._still_running():
+            change = status_change(self.kernel.progress)
+            if change != self.change:
+                self.change = append.change = change
+        self.unstored += 1
+        host.submit(append, lambda result: self._stored(batch, result))
+
+    def _still_running(self) -> bool:
+        """The hot path of a line of steps: nothing that a list shows has changed."""
+        p = self.kernel.progress
+        if self.change is None or self.change.status != "running" or len(p.ops) != 1:
+            return False
+        if p.failure is not None or p.paused or p.end is not None:
+            return False
+        (op,) = p.ops.values()
+        return op.status == "started" and op.request.kind == "call"
+
+    # -- after the commit ----------------------------------------------------------------------
+
+    def _stored(self, batch: Batch, result: Any) -> None:
+        self.unstored -= 1
+        if isinstance(result, Exception) and not self.dead:
+            self.host.lost(self, result, [*batch.outcomes, *self._outcomes_waiting()])
+        batch.answer(result)
+        if self.dead or isinstance(result, Exception):
+            return
+        self.host.stored(self, batch.append, result)
+        if batch.everything:
+            self.perform_all()
+            self.offer_again()
+        elif batch.effects:
+            self._perform(batch.effects)
+        if result.found:
+            self.give(result.found)
+        if batch.append.opened and self.inbox:
+            self.offer_again()
+        self._settle()
+
+    def _outcomes_waiting(self) -> list[Outcome]:
+        return [e.message for e in self.mailbox if isinstance(e.message, Outcome)]
+
+    def _perform(self, keys: list[str]) -> None:
+        p = self.kernel.progress
+        ops, running = p.ops, self.running
+        for key in keys:
+            op = ops.get(key)
+            if op is None:
+                if key in running:
+                    self._abort(key)
+                continue
+            effect = effect_of(p, op)
+            if type(effect) is RunCall:
+                if running.get(key) != effect.attempt:
+                    running[key] = effect.attempt
+                    self.host.run(self, key, effect.attempt)
+            elif type(effect) is ArmTimer:
+                self.host.arm(self, key, effect.due)
+
+    def perform_all(self) -> None:
+        """Everything that is owed and does not run yet; what runs and is not owed is aborted."""
+        p = self.kernel.progress
+        for key in [key for key in self.running if key not in p.ops]:
+            self._abort(key)
+        epoch = self.host.epoch
+        owed = [
+            effect.key
+            for effect in pending(p)
+            if type(effect) is ArmTimer or p.ops[effect.key].epoch == epoch
+        ]
+        self._perform(owed)
+
+    def _abort(self, key: str) -> None:
+        self.running.pop(key, None)
+        self.host.abort(self, key)
+
+    def finished(self, outcome: Outcome) -> None:
+        """A call has ended: its outcome is a message, fenced by op and attempt."""
+        if self.running.get(outcome.key) == outcome.attempt:
+            del self.running[outcome.key]
+        if not self.dead:
+            self.tell(outcome)
+
+    def _settle(self) -> None:
+        if not self.mailbox and not self.running and self.unstored == 0 and not self.dead:
+            self.host.idle(self)
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.mailbox or self.running or self.unstored or self.queued)
+
+    def calls_open(self) -> bool:
+        """Whether calls are still on their way (a pause waits for them)."""
+        return any(
+            op.status == "started" and op.request.kind in CALLS
+            for op in self.kernel.progress.ops.values()
+        )
+
+
+class Batch:
+    """One turn's harvest: the append, whom to answer, which effects to look at."""
+
+    __slots__ = (
+        "append", "builder", "effects", "everything", "kept", "kernel", "outcomes", "replies",
+    )  # fmt: skip
+
+    def __init__(self, instance: Instance) -> None:
+        kernel = instance.kernel
+        self.kernel = kernel
+        self.append = Append(n=instance.n, iseq=kernel.progress.iseq + 1, rows=[])
+        self.builder = AppendBuilder(
+            self.append, kernel.progress, instance.rowed, instance.children, instance.make_child
+        )
+        self.replies: list[tuple[Reply, Any]] = []
+        self.effects: list[str] = []
+        self.everything = False
+        self.kept: list[int] = []
+        self.outcomes: list[Outcome] = []
+        """Results of this process that would be lost with the append."""
+
+    def add(self, entry: Entry) -> None:
+        row = encode_entry(entry)
+        self.kernel.remember(entry, row.payload)
+        self.append.rows.append(row)
+        self.builder.add(entry)
+        if touches_all(entry):
+            self.everything = True
+        else:
+            self.effects.extend(touched(entry))
+        if entry.end is not None and self.kernel.progress.ended and not self.append.ended:
+            self.append.ended = True
+            self.builder.outcome_to_parent()
+
+    def answer(self, result: Any) -> None:
+        """Answers the callers: with the refusal or entries decided, or with why nothing is stored."""
+        failed = isinstance(result, Exception)
+        for reply, answer in self.replies:
+            reply(result if failed and not isinstance(answer, GreenroomError) else answer)
+
+
+def _ignore(result: Any) -> None:
+    """Nobody waits for this."""

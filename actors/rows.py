@@ -1,0 +1,350 @@
+"""From entries to the works of the store: which rows a turn writes beside its entries.
+
+Status, waits, timers, asks and messages to others are written in the transaction of the entry
+that makes them, so that passivation writes nothing and a restart reads only what is in flight.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.actors.entries import (
+    Answered,
+    AttemptFailed,
+    AttemptStarted,
+    Died,
+    Entry,
+    EventReceived,
+    Failure,
+    OpCompleted,
+    OpFailed,
+    OpSkipped,
+    Request,
+    Started,
+    TimerFired,
+)
+from greenroom.actors.messages import Cancel, Outcome, encode_message
+from greenroom.actors.ports import (
+    Append,
+    AskRow,
+    Create,
+    EventRow,
+    InboxRow,
+    InstanceRow,
+    StatusChange,
+    WaitRow,
+)
+from greenroom.actors.progress import OpState, Progress, status_of
+from greenroom.definitions.events import Event
+from greenroom.definitions.values import Json, canonical, encode
+
+WAITS_LISTED: Final = 100
+
+_EPOCH: Final = datetime.datetime(1970, 1, 1)  # noqa: DTZ001
+_WAIT_KINDS: Final = {"sleep": "timer", "wait": "event", "child": "child"}
+
+
+def child_id(parent: str, key: str, attempt: int) -> str:
+    """K14: the id of a child follows from who asked for it, so it cannot be made twice."""
+    digest = hashlib.blake2b(f"{parent}>{key}#{attempt}".encode(), digest_size=16).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-a{digest[17:20]}-{digest[20:]}"
+
+
+def wait_data(p: Progress, op: OpState) -> dict[str, Json] | None:
+    """One element of `waits[]` as the store keeps it (times in milliseconds); None for what runs."""
+    request = op.request
+    data: dict[str, Json] = {"op": request.key, "since": op.since, "name": request.name}
+    if op.status == "retry":
+        data |= {"kind": "retry", "attempt": op.attempt, "due": op.due}
+        if op.error is not None:
+            data["error"] = failure_data(op.error)
+        return data
+    if op.status != "open":
+        return None
+    data["kind"] = _WAIT_KINDS.get(request.kind) or (
+        request.question.kind if request.question else request.kind
+    )
+    if op.due is not None:
+        data["due"] = op.due
+    match request.kind:
+        case "wait":
+            data["type"] = request.name
+            data["where"] = request.match.where if request.match else None
+        case "ask":
+            data["ask"] = ask_id(p, request.key)
+        case "child":
+            data["child"] = child_id(p.id, request.key, op.attempt)
+    return data
+
+
+def failure_data(failure: Failure) -> dict[str, Json]:
+    """A failure in the shape `error` of the faces."""
+    details = dict(failure.details)
+    details["type"] = failure.type
+    if failure.op is not None:
+        details["op"] = failure.op
+    if failure.where is not None:
+        details["where"] = failure.where
+    return {"code": failure.code, "message": failure.message, "details": details}
+
+
+def ask_id(p: Progress, key: str) -> str:
+    return f"{p.id}.{key}"
+
+
+def status_change(p: Progress) -> StatusChange:
+    """The columns of lists and filters, from the progress."""
+    status = status_of(p)
+    waits: list[dict[str, Json]] = []
+    steps: list[str] = []
+    if status in ("waiting", "paused", "failed"):
+        for op in p.ops.values():
+            data = wait_data(p, op)
+            if data is not None:
+                waits.append(data)
+                steps.append(op.request.name)
+                if len(waits) >= WAITS_LISTED:
+                    break
+    error = None
+    code = None
+    if p.failure is not None and p.end is None:
+        error = msgspec.json.encode(failure_data(p.failure))
+        code = p.failure.code
+        steps.extend(key for key in p.causes if key not in steps)
+        if p.failure.op is not None and p.failure.op not in steps:
+            steps.append(p.failure.op)
+    busy = status == "running" or (status == "failed" and _runs(p)) or (
+        status == "pending" and not p.ops
+    )
+    return StatusChange(
+        status,
+        p.outcome,
+        msgspec.json.encode(waits),
+        "\n".join(steps),
+        error,
+        code,
+        busy,
+    )
+
+
+def _runs(p: Progress) -> bool:
+    return any(op.status == "started" for op in p.ops.values())
+
+
+class AppendBuilder:
+    """Collects the rows of one batch of turns of an instance."""
+
+    def __init__(
+        self,
+        append: Append,
+        p: Progress,
+        rowed: set[str],
+        children: dict[str, str],
+        make_child: Callable[[Request], Create],
+    ) -> None:
+        self.append = append
+        self.p = p
+        self.rowed = rowed
+        """Ops that have rows of waits, timers or asks."""
+        self.children = children
+        """Ids of the children that are waited for, by op."""
+        self.make_child = make_child
+
+    def add(self, entry: Entry) -> None:
+        """The rows that belong to an entry which the progress has just folded."""
+        kind = type(entry)
+        if kind is OpCompleted or kind is OpFailed or kind is OpSkipped or kind is TimerFired:
+            self._close(entry.key)  # type: ignore[union-attr]
+        elif kind is AttemptFailed:
+            self._timer(entry.key, entry.due)  # type: ignore[union-attr]
+        elif kind is AttemptStarted:
+            self._untime(entry.key)  # type: ignore[union-attr]
+        elif kind is EventReceived:
+            if entry.takes is not None and not isinstance(entry.end, Died):  # type: ignore[union-attr]
+                self._list("taken").append(entry.iq)  # type: ignore[union-attr]
+                self._close(entry.takes)  # type: ignore[union-attr]
+        elif kind is Answered:
+            self._list("answered").append((entry.key, entry.by, entry.at))  # type: ignore[union-attr]
+            self._close(entry.key)  # type: ignore[union-attr]
+        elif kind is Started and entry.gen > 1:  # type: ignore[union-attr]
+            self.append.generation_start = self.p.iseq
+        if entry.closes:
+            for key in entry.closes:
+                self._cancel_child(key)
+                self._close(key)
+        for request in entry.requests:
+            if not request.gone:
+                self._request(request)
+
+    def _list(self, name: str) -> list[Any]:
+        found = getattr(self.append, name)
+        if not isinstance(found, list):
+            found = []
+            setattr(self.append, name, found)
+        return found
+
+    def _close(self, key: str) -> None:
+        self.children.pop(key, None)
+        if key in self.rowed:
+            self.rowed.discard(key)
+            self._forget_new(key)
+            self._list("closed").append(key)
+
+    def _forget_new(self, key: str) -> None:
+        """What this very batch opened and closed again never gets a row."""
+        append = self.append
+        if append.opened:
+            append.opened = [wait for wait in append.opened if wait.op != key]
+        if append.asks:
+            append.asks = [ask for ask in append.asks if ask.op != key]
+        if append.timers:
+            append.timers = [timer for timer in append.timers if timer[0] != key]
+
+    def _timer(self, key: str, due: int) -> None:
+        self.rowed.add(key)
+        self._list("timers").append((key, due))
+        if key in self.append.untimed:
+            self.append.untimed = [op for op in self.append.untimed if op != key]
+
+    def _untime(self, key: str) -> None:
+        if key in self.rowed:
+            self.append.timers = [timer for timer in self.append.timers if timer[0] != key]
+            self._list("untimed").append(key)
+
+    def _request(self, request: Request) -> None:
+        if request.due is not None:
+            self._timer(request.key, request.due)
+        match request.kind:
+            case "wait":
+                assert request.match is not None
+                self.rowed.add(request.key)
+                match = request.match
+                self._list("opened").append(
+                    WaitRow(
+                        request.key,
+                        request.name,
+                        match.paths,
+                        match.hash,
+                        encode(match.where),
+                        match.since,
+                    )
+                )
+            case "ask":
+                assert request.question is not None
+                self.rowed.add(request.key)
+                question = request.question
+                self._list("asks").append(
+                    AskRow(
+                        ask_id(self.p, request.key),
+                        request.key,
+                        question.kind,
+                        question.title,
+                        encode(question.schema),
+                        question.assignee,
+                        request.due,
+                    )
+                )
+            case "emit":
+                self._list("emits").append(emitted(self.p, request))
+            case "child":
+                create = self.make_child(request)
+                if not request.args["detach"]:
+                    self.children[request.key] = create.row.id
+                self._list("creates").append(create)
+            case _:
+                pass
+
+    def _cancel_child(self, key: str) -> None:
+        id = self.children.get(key)
+        if id is not None:
+            payload = encode_message(Cancel(reason="its parent gave it up"))
+            self._list("tell").append((id, InboxRow("cancel", payload, self.p.at)))
+
+    def outcome_to_parent(self) -> None:
+        """The end of a child is an outcome of the op that asked for it."""
+        p = self.p
+        if p.parent is None or p.end is None:
+            return
+        parent, key, attempt = p.parent
+        if p.end == "completed":
+            message = Outcome(key, attempt, result_of(p))
+        else:
+            failure = Failure("InstanceCancelled", f"the child {p.workflow} was cancelled")
+            message = Outcome(key, attempt, error=failure, final=True)
+        self._list("tell").append((parent, InboxRow("outcome", encode_message(message), p.at)))
+
+
+def result_of(p: Progress) -> Json:
+    """What `result()` gives: a program's return value, a plan's final state."""
+    return p.result if p.result is not None or p.kind == "program" else p.state
+
+
+def emitted(p: Progress, request: Request) -> EventRow:
+    """The event an `emit` posts; its id follows from the op, so it is posted once."""
+    args = request.args or {}
+    at = p.at
+    hops = p.hops + 1
+    event = Event(
+        type=request.name,
+        id=f"{p.id}.{request.key}#{request.attempt}",
+        source=f"/instances/{p.id}",
+        subject=args.get("subject"),
+        time=rfc3339(at),
+        data=args.get("data"),
+        extra={"hops": hops},
+    )
+    return EventRow(
+        p.namespace, event, at, f"instance:{p.id}", body_hash(event), hops, checked=True
+    )
+
+
+def body_hash(event: Event) -> int:
+    """Tells a repeat of an event from another one with its id; the time of arrival is left out."""
+    body = canonical([event.type, event.subject, event.data, event.extra])
+    return int.from_bytes(hashlib.blake2b(body, digest_size=8).digest(), "big", signed=True)
+
+
+def rfc3339(at: int) -> str:
+    """Milliseconds since 1970 as text in UTC, always with three digits of milliseconds."""
+    moment = _EPOCH + datetime.timedelta(milliseconds=at)
+    return moment.isoformat(timespec="milliseconds") + "Z"
+
+
+def from_rfc3339(text: str) -> int:
+    """The milliseconds of RFC 3339 text. Raises ValueError."""
+    moment = datetime.datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return round(moment.timestamp() * 1000)
+
+
+def instance_row(n: int, p: Progress, kind: str, attributes: dict[str, Any]) -> InstanceRow:
+    """The row of a new instance."""
+    change = status_change(p)
+    return InstanceRow(
+        n,
+        p.id,
+        p.namespace,
+        p.workflow,
+        p.version,
+        kind,
+        p.key,
+        change.status,
+        p.created,
+        p.at,
+        change.outcome,
+        change.waits,
+        change.steps,
+        change.error,
+        change.error_code,
+        attributes,
+        p.parent[0] if p.parent else None,
+        p.forked[0] if p.forked else None,
+        p.test,
+        change.busy,
+    )

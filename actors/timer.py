@@ -1,0 +1,104 @@
+"""The timer actor: one durable due list for sleeps, deadlines, retries and schedules.
+
+The list is the store's; here is only what falls due within the horizon. Nothing polls: one call is
+booked for the first due time or for the end of the horizon, whichever comes first. Due times are
+wall-clock times: when the clock is set forward they fire at once, when it is set back they wait,
+and an op that has fired is closed, so nothing fires twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+from greenroom.actors.agenda import Agenda, Item
+from greenroom.actors.ports import Clock, Due, DueTimers, Handle
+
+HORIZON_MS: Final = 60_000
+PAGE: Final = 10_000
+FIRE_MAX: Final = 1_000
+
+
+class Stage(Protocol):
+    """Where due items go and where the list is read."""
+
+    def submit(self, work: Any, done: Any) -> None: ...
+
+    def due(self, items: list[Item]) -> None: ...
+
+
+class Timer:
+    def __init__(self, clock: Clock, stage: Stage) -> None:
+        self.clock = clock
+        self.stage = stage
+        self.agenda = Agenda()
+        self.loaded_until = 0
+        """Everything of the store up to here is in memory or on its way."""
+        self.reading = False
+        self.stopped = False
+        self._booked: Handle | None = None
+        self._booked_at: int | None = None
+
+    def start(self) -> None:
+        """Reads the near future, overdue items first."""
+        self._read(self.clock.now() + HORIZON_MS, None)
+
+    def stop(self) -> None:
+        self.stopped = True
+        if self._booked is not None:
+            self._booked.cancel()
+
+    def arm(self, due: int, n: int, op: str) -> None:
+        """A timer that is durable now. The far future stays in the store."""
+        if due <= self.loaded_until or self.reading:
+            self.agenda.add(due, n, op)
+            self._book()
+
+    def _read(self, until: int, after: tuple[int, int, str] | None) -> None:
+        self.reading = True
+
+        def done(result: Any) -> None:
+            if self.stopped or isinstance(result, Exception):
+                return
+            items: list[Due] = result
+            for item in items:
+                self.agenda.add(item.due, item.n, item.op)
+            if len(items) >= PAGE:
+                last = items[-1]
+                self._read(until, (last.due, last.n, last.op))
+            else:
+                self.loaded_until = until
+                self.reading = False
+            self.wake()
+
+        self.stage.submit(DueTimers(until, PAGE, after), done)
+
+    def wake(self) -> None:
+        """Fires what is due and books the next call."""
+        if self.stopped:
+            return
+        now = self.clock.now()
+        items = self.agenda.take(now, FIRE_MAX)
+        if items:
+            self.stage.due(items)
+        if not self.reading and now + HORIZON_MS // 2 >= self.loaded_until:
+            start = (self.loaded_until, 1 << 62, "")
+            self._read(now + HORIZON_MS, start)
+        self._book()
+
+    def _book(self) -> None:
+        first = self.agenda.first()
+        at = self.loaded_until - HORIZON_MS // 2
+        if first is not None and (first < at or self.reading):
+            at = first
+        elif self.reading:
+            return
+        if self._booked is not None:
+            if self._booked_at is not None and self._booked_at <= at:
+                return
+            self._booked.cancel()
+        self._booked_at = at
+        self._booked = self.clock.call_at(at, self._called)
+
+    def _called(self) -> None:
+        self._booked = self._booked_at = None
+        self.wake()
