@@ -143,7 +143,7 @@ class Matcher:
         body = encode_event(row.event)
         data = row.event.as_data() if (row.scope, row.event.type) in self.shapes else None
         self.group.head += 1
-        pos = self.group.head
+        pos: int = self.group.head
         self.store_event(row, body, data, 0, pos, 0)
         return pos
 

@@ -255,16 +255,13 @@ class Reader:
         rows = self.db.execute(
             "SELECT name, version, kind, hash, body, at, source, release, enabled FROM definition"
             " WHERE ? IS NULL OR name=? ORDER BY name, version", (work.name, work.name))  # fmt: skip
-        return [
-            ports.DefinitionRow(*row[:7], release=bool(row[7]), enabled=bool(row[8]))
-            for row in rows
-        ]
+        return [_definition(*row) for row in rows]
 
     def schedules(self, work: ports.ListSchedules) -> list[ports.ScheduleRow]:
         rows = self.db.execute(
             "SELECT id, workflow, spec, anchor, due, last, paused FROM schedule"
             " WHERE ? IS NULL OR workflow=? ORDER BY id", (work.workflow, work.workflow))  # fmt: skip
-        return [ports.ScheduleRow(*row[:6], paused=bool(row[6])) for row in rows]
+        return [_schedule(*row) for row in rows]
 
     def request(self, work: ports.FindRequest) -> ports.Request | None:
         row = self.db.execute(
@@ -356,3 +353,15 @@ def _events(rows: Iterable[Any]) -> list[ports.StoredEventRow]:
 
 def _list(ns: Sequence[int]) -> str:
     return msgspec.json.encode(list(ns)).decode()
+
+
+def _definition(*row: Any) -> ports.DefinitionRow:
+    name, version, kind, hash_, body, at, source, release, enabled = row
+    return ports.DefinitionRow(
+        name, version, kind, hash_, body, at, source, bool(release), bool(enabled)
+    )
+
+
+def _schedule(*row: Any) -> ports.ScheduleRow:
+    id, workflow, spec, anchor, due, last, paused = row
+    return ports.ScheduleRow(id, workflow, spec, anchor, due, last, bool(paused))

@@ -81,7 +81,7 @@ class Turns:
             self._request(work.request, row.id)
         self._rows(row.n, facts, work.first.rows)
         rest = self._rest(row.n, facts, pos, work.first)
-        return ports.Created(True, row.id, None, pos, rest.found if rest else [])
+        return ports.Created(True, row.id, None, pos, rest.found if rest else [], None, rest)
 
     def _refusal(self, work: ports.Create) -> ports.Created | None:
         group, row = self.group, work.row
@@ -162,7 +162,7 @@ class Turns:
 
     def _outward(self, n: int, facts: Facts, pos: int, work: ports.Append) -> ports.Appended:
         """What reaches beyond the instance: children first, so that they can be told."""
-        created = [self.create(child).created for child in work.creates]
+        created = [self.create(child) for child in work.creates]
         told = [t for id, item in work.tell if (t := self._tell(id, item))]
         emitted = [
             place for emit in work.emits if (place := self.matcher.store_unrouted(emit)) is not None

@@ -1,0 +1,106 @@
+"""The tables of the store in memory: plain objects and dicts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from greenroom.actors import ports
+from greenroom.definitions.events import Event
+from greenroom.runtime.store import signed
+
+ENDED: Final = frozenset({"completed", "cancelled"})
+
+
+class Wait:
+    """An open or closed wait; `closed` is the place where it closed, 0 while open."""
+
+    def __init__(self, row: ports.WaitRow, shape: int, opened: int) -> None:
+        self.row = row
+        self.shape = shape
+        self.hash = signed(row.hash)
+        self.opened = opened
+        self.closed = 0
+
+
+class Instance:
+    def __init__(self, row: ports.InstanceRow, pos: int) -> None:
+        self.row = row
+        self.pos = pos
+        self.generation = 1
+        self.rows: list[ports.StoredRow] = []
+        self.inbox: dict[int, ports.InboxItem] = {}
+        self.snapshots: dict[int, tuple[bytes, int]] = {}
+        self.waits: dict[str, Wait] = {}
+        self.timers: dict[str, int] = {}
+        self.asks: dict[str, ports.AskView] = {}
+
+    @property
+    def ended(self) -> bool:
+        return self.row.status in ENDED
+
+    def open_asks(self) -> list[ports.AskView]:
+        return [ask for ask in self.asks.values() if ask.answered_at is None]
+
+
+class StoredEvent:
+    def __init__(self, pos: int, row: ports.EventRow, body: bytes) -> None:
+        self.pos = pos
+        self.row = row
+        self.body = body
+        self.data = row.event.as_data()
+        self.matched = 0
+        self.cursor: int | None = None
+        self.given: list[tuple[int, ports.Matched]] = []
+        """(nth start or 0, match); kept by number, since an instance may be pruned."""
+
+    def was_given(self, n: int) -> bool:
+        return any(match.n == n for _, match in self.given)
+
+    def view(self) -> ports.StoredEventRow:
+        row = self.row
+        event = msgspec.json.decode(self.body, type=Event)
+        return ports.StoredEventRow(
+            self.pos, row.scope, event, row.accepted, row.by, row.hops, self.matched,
+            self.cursor is None,
+        )  # fmt: skip
+
+
+class Tables:
+    """Everything that is stored. It survives `MemoryStore.crash`."""
+
+    def __init__(self) -> None:
+        self.meta: dict[str, str] = {}
+        self.epoch = 0
+        self.clean = True
+        self.closed_at = 0
+        self.head = 0
+        self.iq = 0
+        self.pruned = 0
+        self.pruned_entries: list[ports.StoredRow] = []
+        self.last_n = 0
+        self.instances: dict[int, Instance] = {}
+        self.ids: dict[str, int] = {}
+        self.keys: dict[tuple[str, str, str], int] = {}
+        self.events: dict[int, StoredEvent] = {}
+        self.event_ids: dict[tuple[str, str, str], int] = {}
+        self.shapes: dict[tuple[str, str, tuple[str, ...]], int] = {}
+        self.index: dict[tuple[int, int], dict[tuple[int, str], Wait]] = {}
+        self.requests: dict[str, tuple[ports.Request, str]] = {}
+        self.definitions: dict[tuple[str, int], ports.DefinitionRow] = {}
+        self.schedules: dict[str, ports.ScheduleRow] = {}
+        self.dead: dict[tuple[int, int], ports.DeadRow] = {}
+
+    def given(self, event: StoredEvent) -> list[ports.Matched]:
+        """Starts in their order, then deliveries by number. Of a pruned instance little is left."""
+        order = sorted(event.given, key=lambda pair: (pair[0] == 0, pair[0], pair[1].n))
+        found = []
+        for nth, match in order[: ports.MATCHES_LISTED]:
+            if match.n in self.instances:
+                found.append(match)
+            elif nth:
+                found.append(msgspec.structs.replace(match, id=""))
+            else:
+                found.append(msgspec.structs.replace(match, id="", workflow="", key=None))
+        return found
