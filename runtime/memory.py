@@ -63,6 +63,7 @@ class MemoryStore:
     def __init__(self, tables: Tables | None = None) -> None:
         self.tables = tables or Tables()
         self.broken: BaseException | None = None
+        self._spent: int | None = None  # the event whose starts are made: they do not find it
         self._planned: list[tuple[BaseException, bool]] = []
         self._works = self._work_table()
 
@@ -179,7 +180,11 @@ class MemoryStore:
         if work.request is not None:
             tables.requests.setdefault(work.request.id, (work.request, row.id))
         turn = self._turn(instance, work.first)
-        return ports.Created(True, row.id, None, turn.pos, turn.found, None, turn)
+        first = work.first
+        outward = first.opened or first.creates or first.tell or first.emits
+        return ports.Created(
+            True, row.id, None, turn.pos, turn.found, None, turn if outward else None
+        )
 
     def _refusal(self, work: ports.Create) -> ports.Created | None:
         tables, row = self.tables, work.row
@@ -207,16 +212,15 @@ class MemoryStore:
         for iq in work.taken:
             instance.inbox.pop(iq, None)
         for op, by, at in work.answered:
-            ask = instance.asks.get(op)
-            if ask is not None and ask.answered_at is None:
-                instance.asks[op] = msgspec.structs.replace(ask, by=by, answered_at=at)
+            for ask in instance.open_asks(op):
+                instance.asks[ask.id] = msgspec.structs.replace(ask, by=by, answered_at=at)
         for op in work.closed:
             self._close(instance, op, pos)
         for op in work.untimed:
             instance.timers.pop(op, None)
         instance.timers.update(work.timers)
         for row_ in work.asks:
-            instance.asks[row_.op] = ports.AskView(
+            instance.asks[row_.id] = ports.AskView(
                 row_.id, instance.row.n, instance.row.id, row_.op, row_.kind, row_.title,
                 row_.schema, row_.assignee, row_.due, None, None,
             )  # fmt: skip
@@ -259,9 +263,8 @@ class MemoryStore:
         if wait is not None and not wait.closed:
             self._close_wait(instance.row.n, op, wait, pos)
         instance.timers.pop(op, None)
-        ask = instance.asks.get(op)
-        if ask is not None and ask.answered_at is None:
-            del instance.asks[op]
+        for ask in instance.open_asks(op):
+            del instance.asks[ask.id]
 
     def _close_wait(self, n: int, op: str, wait: Wait, pos: int) -> None:
         wait.closed = pos
@@ -275,7 +278,7 @@ class MemoryStore:
         instance.inbox.clear()
         instance.snapshots.clear()
         for ask in instance.open_asks():
-            del instance.asks[ask.op]
+            del instance.asks[ask.id]
 
     def _tell(self, id: str, item: ports.InboxRow) -> tuple[int, str, ports.InboxItem] | None:
         n = self.tables.ids.get(id)
@@ -314,6 +317,7 @@ class MemoryStore:
                 break
             if (
                 event.pos <= (row.since or 0)
+                or event.pos == self._spent
                 or event.row.scope != instance.row.namespace
                 or event.row.event.type != row.type
                 or event.was_given(n)
@@ -411,7 +415,9 @@ class MemoryStore:
 
     def _start(self, fan: Fan, starts: Sequence[ports.Create]) -> None:
         for nth, create in enumerate(starts, 1):
+            self._spent = fan.event.pos
             row, made = create.row, self._create(create)
+            self._spent = None
             fan.started.append(made)
             n, action, code = row.n, "started", None
             if not made.created:

@@ -38,7 +38,7 @@ class MemoryReader:
         }  # fmt: skip
 
     def load(self, work: ports.Load) -> list[ports.Loaded]:
-        found = (self.tables.instances.get(n) for n in work.ns)
+        found = (self.tables.instances.get(n) for n in dict.fromkeys(work.ns))
         return [self._loaded(i, work.snapshots) for i in found if i is not None]
 
     def _loaded(self, instance: Instance, snapshots: bool) -> ports.Loaded:
@@ -236,7 +236,9 @@ class MemoryReader:
         rows = counts.entries + counts.events
         good = rows + counts.pruned == counts.head
         text = f"{rows:,} rows and {counts.pruned:,} pruned make {counts.head:,}"
-        return ports.Audited([ports.AuditFinding("ok" if good else "error", "journal.count", text)])
+        details = {"rows": rows, "pruned": counts.pruned, "head": counts.head}
+        level: Any = "ok" if good else "error"
+        return ports.Audited([ports.AuditFinding(level, "journal.count", text, details)])
 
     def orphans(self, work: ports.Orphans) -> ports.Orphaned:
         ns = sorted(n for n in self.tables.instances if n > work.after)

@@ -40,8 +40,10 @@ class Instance:
     def ended(self) -> bool:
         return self.row.status in ENDED
 
-    def open_asks(self) -> list[ports.AskView]:
-        return [ask for ask in self.asks.values() if ask.answered_at is None]
+    def open_asks(self, op: str | None = None) -> list[ports.AskView]:
+        return [
+            ask for ask in self.asks.values() if ask.answered_at is None and op in (None, ask.op)
+        ]
 
 
 class StoredEvent:
@@ -56,7 +58,10 @@ class StoredEvent:
         """(nth start or 0, match); kept by number, since an instance may be pruned."""
 
     def was_given(self, n: int) -> bool:
-        return any(match.n == n for _, match in self.given)
+        """A start that was refused in favour of this instance gave it nothing."""
+        return any(
+            match.n == n and (nth == 0 or match.action == "started") for nth, match in self.given
+        )
 
     def view(self) -> ports.StoredEventRow:
         row = self.row

@@ -125,7 +125,7 @@ class Group:
         self.waits: dict[tuple[int, str], list[Any]] = {}
         self.closed_waits: dict[tuple[int, str], int] = {}
         self.timers: dict[tuple[int, str], int | None] = {}
-        self.asks: dict[tuple[int, str], list[Any]] = {}
+        self.asks: dict[str, list[Any]] = {}
         self.answered: list[tuple[Any, ...]] = []
         self.closed_asks: list[tuple[int, str]] = []
         self.new_items: list[tuple[Any, ...]] = []

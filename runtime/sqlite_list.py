@@ -63,9 +63,9 @@ class Lister:
                 break
             if met:
                 ns.append(-n)
-            last = -updated, -n
+                last = -updated, -n
             if looked >= WALK_MAX:
-                cursor = last
+                cursor = -updated, -n
                 break
         total = self._total(work, groups)
         if total is None and work.total and work.cursor is None and cursor is None:

@@ -48,7 +48,8 @@ WAITS_ANY: Final = (
 LOOK_BACK: Final = (
     "SELECT k.pos, e.body, e.accepted, e.crc FROM event_key k JOIN event e ON e.pos = k.pos"
     " WHERE k.shape=? AND k.hash IN (?, 0) AND k.pos>?"
-    " AND NOT EXISTS (SELECT 1 FROM given g WHERE g.pos = k.pos AND g.n = ?)"
+    " AND NOT EXISTS (SELECT 1 FROM given g WHERE g.pos = k.pos AND g.n = ?"
+    " AND (g.nth = 0 OR g.action = 'started'))"
     " ORDER BY k.pos LIMIT ?"
 )
 BACKFILL: Final = (
@@ -78,6 +79,8 @@ class Matcher:
     def __init__(self, group: Group) -> None:
         self.group = group
         self._wheres: dict[bytes, Where | None] = {}
+        self.spent: int | None = None
+        """The place of the event whose starts are being made: they do not find it again."""
         self.reload()
 
     def reload(self) -> None:
@@ -231,7 +234,7 @@ class Matcher:
         while len(found) < room:
             rows = group.db.execute(LOOK_BACK, (shape.id, hash_, after, n, PAGE)).fetchall()
             for after, body, accepted, crc in rows:
-                if self.matches(wait.where, decode_event(body).as_data()):
+                if after != self.spent and self.matches(wait.where, decode_event(body).as_data()):
                     group.new_given.append((after, n, 0, "delivered", None, None, None))
                     found.append(
                         group.put_item(n, facts, "event", after, body, accepted, crc, stored=False)

@@ -50,7 +50,7 @@ class Reader:
         plain = [n for n in heads if n not in snapshots]
         rows = self._rows_of(plain)
         loaded = []
-        for n in work.ns:
+        for n in dict.fromkeys(work.ns):
             if n not in heads:
                 continue
             head = heads[n]
@@ -352,7 +352,7 @@ def _events(rows: Iterable[Any]) -> list[ports.StoredEventRow]:
 
 
 def _list(ns: Sequence[int]) -> str:
-    return msgspec.json.encode(list(ns)).decode()
+    return msgspec.json.encode(list(dict.fromkeys(ns))).decode()
 
 
 def _definition(*row: Any) -> ports.DefinitionRow:

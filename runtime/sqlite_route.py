@@ -24,6 +24,8 @@ GIVEN: Final = (
     " WHERE g.pos=? ORDER BY g.nth = 0, g.nth, g.n LIMIT ?"
 )
 
+WAS_GIVEN: Final = "SELECT n FROM given WHERE pos=? AND (nth = 0 OR action = 'started')"
+
 
 class Fan:
     """What one event has done so far in this commit. Starts are numbered from 1, deliveries 0:
@@ -107,10 +109,7 @@ class Router:
         if cursor == 0 and work.starts:
             self._start(fan, work.starts)
             group.flush()
-        if work.pos:
-            fan.seen.update(
-                n for (n,) in group.db.execute("SELECT n FROM given WHERE pos=?", (work.pos,))
-            )
+        fan.seen.update(n for (n,) in group.db.execute(WAS_GIVEN, (work.pos,)))
         after = self._deliver(fan, row, body, event.as_data(), cursor)
         group.db.execute(
             "UPDATE event SET matched=?, cursor=? WHERE pos=?",
@@ -154,7 +153,9 @@ class Router:
     def _start(self, fan: Fan, starts: Any) -> None:
         for nth, create in enumerate(starts, 1):
             row = create.row
+            self.matcher.spent = fan.pos
             made = self.turns.create(create)
+            self.matcher.spent = None
             fan.started.append(made)
             fan.done += 1
             n, action, code = row.n, "started", None

@@ -145,7 +145,7 @@ class Turns:
                 self.group.timers[n, op] = due
         if work.asks:
             for ask in work.asks:
-                self.group.asks[n, ask.op] = [
+                self.group.asks[ask.id] = [
                     ask.id, n, ask.op, ask.kind, ask.title, ask.schema, ask.assignee, ask.due,
                     None, None,
                 ]  # fmt: skip
@@ -242,11 +242,10 @@ class Turns:
 
     def _answer(self, n: int, answered: Sequence[tuple[str, str | None, int]]) -> None:
         for op, by, at in answered:
-            ask = self.group.asks.get((n, op))
-            if ask is None:
-                self.group.answered.append((by, at, n, op))
-            else:
-                ask[8], ask[9] = by, at
+            self.group.answered.append((by, at, n, op))
+            for ask in self.group.asks.values():
+                if ask[1] == n and ask[2] == op and ask[9] is None:
+                    ask[8], ask[9] = by, at
 
     def _close(self, n: int, pos: int, ops: Sequence[str]) -> None:
         group = self.group
@@ -258,11 +257,12 @@ class Turns:
             else:
                 wait[CLOSED] = pos
             group.timers[key] = None
-            ask = group.asks.get(key)
-            if ask is None:
-                group.closed_asks.append(key)
-            elif ask[9] is None:
-                del group.asks[key]
+            group.closed_asks.append(key)
+            if group.asks:
+                group.asks = {
+                    id: ask for id, ask in group.asks.items()
+                    if (ask[1], ask[2]) != key or ask[9] is not None
+                }  # fmt: skip
 
     def _request(self, request: ports.Request, instance: str) -> None:
         """The first reply stands: an expected repeat never breaks a group."""
