@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 
 from msgspec import UNSET
 
@@ -77,8 +77,7 @@ class _Link(asyncio.Protocol):
         return link
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop derives from nothing
 
     def data_received(self, data: bytes) -> None:
         lines = (self._buffer + data).split(b"\n") if self._buffer else data.split(b"\n")
@@ -178,9 +177,7 @@ class Client:
     directory. Raises `Unreachable` when no daemon answers there.
     """
 
-    def __init__(
-        self, server: str | Path | None = None, *, data: str | Path | None = None
-    ) -> None:
+    def __init__(self, server: str | Path | None = None, *, data: str | Path | None = None) -> None:
         self.path = socket_path(server, data)
         self.definitions = Definitions(self)
         self.schedules = Schedules(self)

@@ -23,7 +23,7 @@ import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection
 from functools import lru_cache, partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -284,8 +284,7 @@ class Connection(asyncio.Protocol):
     # -- what asyncio tells us -----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop derives from nothing
         peer = self._server.peer(transport.get_extra_info("socket"))
         refusal: GreenroomError | None = None
         if self._server.stopping:
@@ -294,7 +293,7 @@ class Connection(asyncio.Protocol):
             refusal = NotPermitted(f"uid {peer.uid} may not use this daemon", uid=peer.uid)
             _log.warning("refused a connection of %s (pid %d)", peer.by, peer.pid)
         if refusal is not None:
-            transport.write(protocol.encode_event_error(refusal))
+            self._transport.write(protocol.encode_event_error(refusal))
             self.close()
             return
         self._by = peer.by
