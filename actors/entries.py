@@ -156,6 +156,9 @@ class Started(_Entry, frozen=True, tag="started"):
     parent: tuple[str, str, int] | None = None
     """(instance id, op key, attempt) that started it."""
     forked: tuple[str, int] | None = None
+    """(instance id, number of entries) that its first entries were copied from."""
+    seeds: tuple[tuple[int, str], ...] = ()
+    """(last entry, instance id): whose chance the copied entries drew from."""
     namespace: str = ""
     hops: int = 0
     test: bool = False

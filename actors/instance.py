@@ -138,6 +138,10 @@ class Instance:
             self.queued = True
             self.host.ready(self)
 
+    def after(self, then: Reply) -> None:
+        """Calls `then` once everything told before is decided and durable."""
+        self.tell(Recover(), then)
+
     def give(self, items: list[InboxItem]) -> None:
         """Takes items from the durable inbox: events are offered, the rest are messages."""
         for item in items:

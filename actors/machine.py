@@ -138,6 +138,8 @@ class Machine:
         self.definition = definition
         self.instance = instance
         self.gen = gen
+        self.seed = instance
+        """What chance is drawn from: the instance, for copied history the one it comes from."""
         self.base = f"{gen}/" if gen > 1 else ""
         self.subject: Any = None
         self.main: Branch | None = None
@@ -483,7 +485,7 @@ class Machine:
         if name == "now":
             return datetime.fromtimestamp(self.now / 1000, UTC)
         branch.draws += 1
-        seed = f"{self.instance}/{branch.prefix}/{branch.draws}".encode()
+        seed = f"{self.seed}/{branch.prefix}/{branch.draws}".encode()
         digest = hashlib.blake2b(seed, digest_size=16).digest()
         if name == "random":
             return int.from_bytes(digest[:7], "big") / (1 << 56)

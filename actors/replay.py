@@ -89,6 +89,7 @@ def replay(
             continue
         if isinstance(entry, Started) and entry.pending:
             continue
+        machine.seed = _seed(opening, first + index, instance)
         try:
             turn = _apply(machine, entry, held, opening.input)
         except Death as death:
@@ -99,7 +100,12 @@ def replay(
                 "the code raises where it went on",
             ) from None
         compare(turn, entry, first + index, strict)
+    machine.seed = instance
     return machine
+
+
+def _seed(opening: Started, iseq: int, instance: str) -> str:
+    return next((id for last, id in opening.seeds if iseq <= last), instance)
 
 
 def _hold(held: list[Entry], entry: Entry) -> None:

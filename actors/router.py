@@ -41,10 +41,16 @@ class Stage(Protocol):
 
     def submit(self, work: Any, done: Callable[[Any], None]) -> None: ...
 
-    def new_id(self) -> str: ...
+    new_id: Callable[[], str]
 
-    def start(
-        self, definition: Definition, input: Any, key: str | None, event: Event, namespace: str, hops: int
+    def start_for(
+        self,
+        definition: Definition,
+        input: Any,
+        key: str | None,
+        event: Event,
+        namespace: str,
+        hops: int,
     ) -> tuple[Create, Instance]: ...
 
     def adopt(self, instance: Instance, create: Create, result: Any) -> None: ...
@@ -147,7 +153,9 @@ class Router:
                     input = {}
                 if not isinstance(input, dict):
                     raise InvalidInput(f"{definition.name} needs an object as input")
-                create, instance = self.stage.start(definition, input, key, event, namespace, hops)
+                create, instance = self.stage.start_for(
+                    definition, input, key, event, namespace, hops
+                )
             except GreenroomError:
                 refused.append((definition.name, key, "invalid_input"))
                 continue

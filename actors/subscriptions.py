@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenroom.definitions.matching import event_keys
+from greenroom.definitions.matching import event_keys, keys_overflow
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Trigger
 
@@ -56,10 +56,17 @@ class TriggerIndex:
             return []
         found: list[Found] = []
         for paths, keys in shapes.items():
-            for values in event_keys(event, paths):
-                for item in keys.get(_typed(values), ()):
-                    if item not in found and item[1].where.matches(event):
-                        found.append(item)
+            if keys_overflow(event, paths):  # too many to name: each is asked
+                wanted = [item for items in keys.values() for item in items]
+            else:
+                wanted = [
+                    item
+                    for values in event_keys(event, paths)
+                    for item in keys.get(_typed(values), ())
+                ]
+            for item in wanted:
+                if item not in found and item[1].where.matches(event):
+                    found.append(item)
         found.sort(key=lambda item: item[0].name)
         return found
 

@@ -110,18 +110,19 @@ class InvalidDefinition(GreenroomError):
     def __init__(
         self,
         message: str = "",
-        problems: list[Problem] | None = None,
+        problems: list[Problem] | list[dict[str, Any]] | None = None,
         *,
         hint: str | None = None,
         **details: Any,
     ) -> None:
-        self.problems = problems or []
+        self.problems = [p if isinstance(p, Problem) else Problem(**p) for p in problems or []]
         if self.problems:
             details.setdefault("problems", [p.as_data() for p in self.problems])
             lines = "\n".join(f"  {p}" for p in self.problems)
-            head = message or "the definition is not valid"
-            count = len(self.problems)
-            message = f"{head}, {count} problem{'s' if count != 1 else ''}\n{lines}"
+            if not message or "\n" not in message:  # one that came over a wire has its text
+                head = message or "the definition is not valid"
+                count = len(self.problems)
+                message = f"{head}, {count} problem{'s' if count != 1 else ''}\n{lines}"
         super().__init__(message, hint=hint, **details)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -65,6 +65,8 @@ class Injector:
     positional_only: int
     open_keywords: bool
     where: str
+    virtual: tuple[str, ...] = ()
+    """The virtual names it asks for."""
 
     def arguments(self, source: Mapping[str, Any], virtual: Mapping[str, Any]) -> dict[str, Any]:
         """The keyword arguments for one call. Raises `MissingState` or `StepInput`."""
@@ -179,7 +181,8 @@ def injector(func: Callable[..., Any], *, skip_first: bool = False) -> Injector:
         if parameter.name not in VIRTUAL and parameter.name != "state":
             convert = converter(annotation, f"{name}({parameter.name})", where)
         parameters.append(Parameter(parameter.name, annotation, parameter.default, convert))
-    return Injector(name, tuple(parameters), positional_only, False, where)
+    virtual = tuple(p.name for p in parameters if p.name in VIRTUAL)
+    return Injector(name, tuple(parameters), positional_only, False, where, virtual)
 
 
 def _hints(func: Callable[..., Any], name: str, where: str) -> dict[str, Any]:

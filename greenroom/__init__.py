@@ -1,0 +1,192 @@
+"""Greenroom: a durable workflow runtime for Python asyncio.
+
+Every public name is here. They are resolved on first use, because importing everything would cost
+each call of the command line what only a daemon needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from greenroom.definitions.declare import workflow
+    from greenroom.definitions.errors import (
+        AlreadyDecided,
+        AlreadyRunning,
+        Busy,
+        CodeChanged,
+        DefinitionError,
+        EngineDied,
+        EngineStopping,
+        ExpressionError,
+        Fatal,
+        FormInvalid,
+        GreenroomError,
+        IdConflict,
+        InboxFull,
+        InDoubt,
+        InstanceCancelled,
+        InstanceFailed,
+        InvalidDefinition,
+        InvalidEvent,
+        InvalidInput,
+        InvalidRequest,
+        InvalidTransition,
+        Locked,
+        NeedsAnswer,
+        NoEngine,
+        NoSuchAsk,
+        NotFound,
+        NotPermitted,
+        ReadOnly,
+        Rejected,
+        Retry,
+        StepFailed,
+        StillFails,
+        StoreDamaged,
+        Timeout,
+        TooLarge,
+        Unreachable,
+    )
+    from greenroom.definitions.events import Event
+    from greenroom.definitions.injection import State
+    from greenroom.definitions.ops import (
+        approval,
+        child,
+        continue_as_new,
+        emit,
+        gather,
+        now,
+        race,
+        random,
+        sleep,
+        sleep_until,
+        uuid,
+        wait,
+    )
+    from greenroom.definitions.programs import Parallel, Task, Wait, Workflow
+    from greenroom.definitions.retries import RetryPolicy
+    from greenroom.definitions.steps import (
+        Step,
+        StepFunc,
+        StepList,
+        ask_step,
+        begin,
+        conditional,
+        done,
+        init,
+        retrystep,
+        step,
+    )
+    from greenroom.runtime.async_client import Client
+    from greenroom.runtime.client import SyncClient
+    from greenroom.runtime.context import StepContext
+    from greenroom.runtime.engine import Engine, InstanceHandle
+
+_ERRORS = "greenroom.definitions.errors"
+_OPS = "greenroom.definitions.ops"
+_STEPS = "greenroom.definitions.steps"
+_PROGRAMS = "greenroom.definitions.programs"
+
+_PLACES = {
+    "AlreadyDecided": _ERRORS,
+    "AlreadyRunning": _ERRORS,
+    "Busy": _ERRORS,
+    "Client": "greenroom.runtime.async_client",
+    "CodeChanged": _ERRORS,
+    "DefinitionError": _ERRORS,
+    "Engine": "greenroom.runtime.engine",
+    "EngineDied": _ERRORS,
+    "EngineStopping": _ERRORS,
+    "Event": "greenroom.definitions.events",
+    "ExpressionError": _ERRORS,
+    "Fatal": _ERRORS,
+    "FormInvalid": _ERRORS,
+    "GreenroomError": _ERRORS,
+    "IdConflict": _ERRORS,
+    "InDoubt": _ERRORS,
+    "InboxFull": _ERRORS,
+    "InstanceCancelled": _ERRORS,
+    "InstanceFailed": _ERRORS,
+    "InstanceHandle": "greenroom.runtime.engine",
+    "InvalidDefinition": _ERRORS,
+    "InvalidEvent": _ERRORS,
+    "InvalidInput": _ERRORS,
+    "InvalidRequest": _ERRORS,
+    "InvalidTransition": _ERRORS,
+    "Locked": _ERRORS,
+    "NeedsAnswer": _ERRORS,
+    "NoEngine": _ERRORS,
+    "NoSuchAsk": _ERRORS,
+    "NotFound": _ERRORS,
+    "NotPermitted": _ERRORS,
+    "Parallel": _PROGRAMS,
+    "ReadOnly": _ERRORS,
+    "Rejected": _ERRORS,
+    "Retry": _ERRORS,
+    "RetryPolicy": "greenroom.definitions.retries",
+    "State": "greenroom.definitions.injection",
+    "Step": _STEPS,
+    "StepContext": "greenroom.runtime.context",
+    "StepFailed": _ERRORS,
+    "StepFunc": _STEPS,
+    "StepList": _STEPS,
+    "StillFails": _ERRORS,
+    "StoreDamaged": _ERRORS,
+    "SyncClient": "greenroom.runtime.client",
+    "Task": _PROGRAMS,
+    "Timeout": _ERRORS,
+    "TooLarge": _ERRORS,
+    "Unreachable": _ERRORS,
+    "Wait": _PROGRAMS,
+    "Workflow": _PROGRAMS,
+    "approval": _OPS,
+    "ask_step": _STEPS,
+    "begin": _STEPS,
+    "child": _OPS,
+    "conditional": _STEPS,
+    "continue_as_new": _OPS,
+    "done": _STEPS,
+    "emit": _OPS,
+    "gather": _OPS,
+    "init": _STEPS,
+    "now": _OPS,
+    "race": _OPS,
+    "random": _OPS,
+    "retrystep": _STEPS,
+    "sleep": _OPS,
+    "sleep_until": _OPS,
+    "step": _STEPS,
+    "uuid": _OPS,
+    "wait": _OPS,
+    "workflow": "greenroom.definitions.declare",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "AlreadyDecided", "AlreadyRunning", "Busy", "Client", "CodeChanged", "DefinitionError",
+    "Engine", "EngineDied", "EngineStopping", "Event", "ExpressionError", "Fatal", "FormInvalid",
+    "GreenroomError", "IdConflict", "InDoubt", "InboxFull", "InstanceCancelled", "InstanceFailed",
+    "InstanceHandle", "InvalidDefinition", "InvalidEvent", "InvalidInput", "InvalidRequest",
+    "InvalidTransition", "Locked", "NeedsAnswer", "NoEngine", "NoSuchAsk", "NotFound",
+    "NotPermitted", "Parallel", "ReadOnly", "Rejected", "Retry", "RetryPolicy", "State", "Step",
+    "StepContext", "StepFailed", "StepFunc", "StepList", "StillFails", "StoreDamaged",
+    "SyncClient", "Task", "Timeout", "TooLarge", "Unreachable", "Wait", "Workflow", "approval",
+    "ask_step", "begin", "child", "conditional", "continue_as_new", "done", "emit", "gather",
+    "init", "now", "race", "random", "retrystep", "sleep", "sleep_until", "step", "uuid", "wait",
+    "workflow",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'greenroom' has no attribute {name!r}")
+    value = getattr(importlib.import_module(place), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,625 @@
+"""The directory: which instances are loaded, how they get in and out, and their host.
+
+A message for an instance that is not loaded waits here while it is fetched, many in one read. An
+idle instance leaves after ten seconds, or at once when too many idle ones are held: everything a
+passive instance needs is in the store already, so leaving writes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from greenroom.actors.agenda import Item
+from greenroom.actors.decide import Kernel
+from greenroom.actors.entries import (
+    Died,
+    Entry,
+    Failure,
+    Parked,
+    Request,
+    Started,
+    decode_entry,
+    encode_entry,
+)
+from greenroom.actors.instance import Instance, Reply
+from greenroom.actors.messages import Begin, Due, Message, Outcome, Park
+from greenroom.actors.ports import (
+    Append,
+    Appended,
+    BusyInstances,
+    Clock,
+    Create,
+    Created,
+    InboxItem,
+    Keep,
+    Load,
+    Loaded,
+    SaveSnapshot,
+)
+from greenroom.actors.progress import Progress, decode_progress, encode_progress, evolve, fold
+from greenroom.actors.replay import Changed
+from greenroom.actors.rows import AppendBuilder, child_id, instance_row, status_change
+from greenroom.actors.timer import Timer
+from greenroom.definitions.errors import (
+    EngineDied,
+    EngineStopping,
+    GreenroomError,
+    NotFound,
+    StoreDamaged,
+    TooLarge,
+)
+from greenroom.definitions.events import Event
+from greenroom.definitions.values import encode
+from greenroom.definitions.workflow import Definition, Plan
+from greenroom.runtime.context import StepContext
+from greenroom.runtime.executor import Call, Executor
+from greenroom.runtime.journal import Journal
+from greenroom.runtime.registry import Registry
+from greenroom.runtime.supervisor import Supervisor
+
+IDLE_S: Final = 10.0
+IDLE_MAX: Final = 2_000
+LOAD_MAX: Final = 500
+SNAPSHOT_EVERY: Final = 200
+TURNS_A_TICK: Final = 200
+DEPTH_MAX: Final = 32
+
+Asked = tuple[Message, Reply | None, Any]
+
+
+class Directory:
+    """Loads, keeps and lets go of instances; the `Host` of each."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Clock,
+        executor: Executor,
+        registry: Registry,
+        supervisor: Supervisor,
+        epoch: int,
+        next_n: int,
+        log: Any,
+    ) -> None:
+        self.journal = journal
+        self.clock = clock
+        self.executor = executor
+        self.registry = registry
+        self.supervisor = supervisor
+        self.epoch = epoch
+        self.next_n = next_n
+        self.log = log
+        self.timer = Timer(clock, self)
+        self.active: dict[int, Instance] = {}
+        self.ids: dict[str, int] = {}
+        """Numbers of the instances that are loaded."""
+        self.idle_since: OrderedDict[int, float] = OrderedDict()
+        self.loading: dict[int, list[Callable[[Instance], None]]] = {}
+        self.wanted: deque[int] = deque()
+        self.turns: deque[Instance] = deque()
+        self.turning = False
+        self.current: str | None = None
+        """The instance whose turn is on the event loop now, for the watchdog."""
+        self.waiters: dict[str, list[Callable[[Instance, Append], None]]] = {}
+        """Called after each commit of an instance that may have ended or failed."""
+        self.watchers: list[Callable[[Instance, Append, Appended], None]] = []
+        self.emitted: Callable[[list[int]], None] = lambda places: None
+        self.ticked: Callable[[str, int], None] = lambda schedule, due: None
+        self.unsaved: dict[int, list[Outcome]] = {}
+        self.stopping = False
+        self._sweep: Any = None
+        self.recovered = 0
+
+    # -- Host ----------------------------------------------------------------------------------
+
+    def now(self) -> int:
+        return self.clock.now()
+
+    def submit(self, work: Any, done: Callable[[Any], None]) -> None:
+        self.journal.submit(work, done)
+
+    def ready(self, instance: Instance) -> None:
+        self.turns.append(instance)
+        self.idle_since.pop(instance.n, None)
+        if not self.turning:
+            self.turning = True
+            asyncio.get_running_loop().call_soon(self._take_turns)
+
+    def _take_turns(self) -> None:
+        turns = self.turns
+        for _ in range(min(len(turns), TURNS_A_TICK)):
+            instance = turns.popleft()
+            self.current = instance.id
+            try:
+                instance.turn()
+            except Exception as error:  # a fault of ours: the supervisor decides
+                self._crashed(instance, error)
+        self.current = None
+        if turns:
+            asyncio.get_running_loop().call_soon(self._take_turns)
+        else:
+            self.turning = False
+
+    def _crashed(self, instance: Instance, error: Exception) -> None:
+        """A turn raised what it should not: the instance is loaded anew, at the fifth time in a
+        minute it is parked."""
+        self.log.error("turn crashed", instance=instance.id, exc_info=error)
+        self._forget(instance)
+        if self.supervisor.instance_crashed(instance.id):
+            failure = Failure(
+                "Poison",
+                f"its turns crash the runtime: {type(error).__name__}: {error}",
+                "poison",
+            )
+            self.tell(instance.n, Park(failure))
+
+    def run(self, instance: Instance, key: str, attempt: int) -> None:
+        """Starts an attempt. What is wrong before the function is called is an outcome too."""
+        kernel = instance.kernel
+        p = kernel.progress
+        op = p.ops[key]
+        try:
+            target = kernel.target_of(key)
+            if target is None:
+                raise KeyError(key)
+        except Changed as changed:
+            instance.tell(Park(kernel._changed_failure(changed)))
+            return
+        except KeyError:
+            failure = Failure(
+                "CodeChanged",
+                f"{p.workflow} has no code for the op {key} ({op.request.name}) any more",
+                "code_changed",
+                {"journal": [key], "code": kernel.definition.steps()},
+            )
+            instance.tell(Park(failure))
+            return
+        source = p.state if kernel.is_plan else op.request.args or {}
+        context = None
+        arguments: dict[str, Any]
+        try:
+            if target.injector is None:
+                arguments = dict(source)
+            else:
+                virtual: dict[str, Any] = {}
+                if target.injector.virtual:
+                    context = self._context(p, key, attempt, target.mode)
+                    virtual = self._virtual(p, kernel.definition, context)
+                arguments = target.injector.arguments(source, virtual)
+        except GreenroomError as error:
+            failure = Failure(error.code, error.message, details=dict(error.details), op=key)
+            instance.finished(Outcome(key, attempt, error=failure, final=True, kinds=("MissingState",)))
+            return
+        id = instance.id
+
+        def done(outcome: Outcome, context: Any) -> None:
+            found = self.ids.get(id)
+            if found is not None and found in self.active:
+                self.active[found].finished(outcome)
+            else:
+                self.unsaved.setdefault(n, []).append(outcome)
+                self.activate(n, _nothing)
+
+        n = instance.n
+        solo = op.lost >= 2
+        self.executor.submit(
+            Call(id, key, attempt, target, arguments, source, done, context, solo)
+        )
+
+    def _context(self, p: Progress, key: str, attempt: int, mode: Any) -> StepContext:
+        event = Event(**{k: v for k, v in p.event.items() if k in _EVENT_FIELDS}) if p.event else None
+        return StepContext(p.id, p.workflow, p.key, key, attempt, event, mode)
+
+    def _virtual(
+        self, p: Progress, definition: Definition, context: StepContext
+    ) -> dict[str, Any]:
+        return {
+            "ctx": context,
+            "event": context.event,
+            "run": p.id,
+            "process_id": p.id,
+            "reporter": None,
+            "workflow_name": p.workflow,
+            "workflow_target": definition.kind,
+        }
+
+    def abort(self, instance: Instance, key: str) -> None:
+        self.executor.abort(instance.id, key)
+
+    def arm(self, instance: Instance, key: str, due: int) -> None:
+        self.timer.arm(due, instance.n, key)
+
+    def make_child(self, parent: Instance, request: Request) -> Create:
+        p = parent.kernel.progress
+        definition = self.registry.current(request.name)
+        args = request.args
+        create, _ = self.prepare(
+            definition,
+            args["input"],
+            id=child_id(p.id, request.key, request.attempt),
+            key=args["key"],
+            namespace=p.namespace,
+            pending=True,
+            parent=(p.id, request.key, request.attempt),
+            hops=p.hops + 1,
+            test=p.test,
+        )
+        return create
+
+    def stored(self, instance: Instance, append: Append, result: Appended) -> None:
+        for watcher in self.watchers:
+            watcher(instance, append, result)
+        if append.change is not None:
+            waiters = self.waiters.get(instance.id)
+            if waiters:
+                for waiter in list(waiters):
+                    waiter(instance, append)
+        for create, made in zip(append.creates, result.created, strict=True):
+            self._child_created(instance, create, made)
+        for n, id, item in result.told:
+            self.deliver(n, id, [item])
+        if result.emitted:
+            self.emitted(result.emitted)
+        p = instance.kernel.progress
+        if instance.kernel.is_plan and not p.ended and append.rows:
+            last = append.iseq + len(append.rows) - 1
+            if last // SNAPSHOT_EVERY != (append.iseq - 1) // SNAPSHOT_EVERY:
+                self._snapshot(instance)
+
+    def _child_created(self, parent: Instance, create: Create, made: Created) -> None:
+        if made.created:
+            self.activate(create.row.n, lambda child: child.tell(Begin()))
+        elif made.conflict == "key":
+            args = create.first.rows[0]
+            failure = Failure(
+                "AlreadyRunning",
+                f"a live {create.row.workflow} has the key {create.row.key}: {made.id}",
+                details={"instance": made.id},
+            )
+            for key, id in list(parent.children.items()):
+                if id == create.row.id:
+                    op = parent.kernel.progress.ops[key]
+                    parent.tell(Outcome(key, op.attempt, error=failure, final=True))
+            del args
+
+    def _snapshot(self, instance: Instance) -> None:
+        p = instance.kernel.progress
+        if instance.unstored:
+            return  # what is not durable yet must not be in a snapshot
+        payload = encode_progress(p)
+        self.submit(SaveSnapshot(instance.n, p.iseq, payload, 0), _nothing)
+
+    def lost(self, instance: Instance, error: Exception, outcomes: list[Outcome]) -> None:
+        """Nothing of the append is stored: what was speculated is dropped, results are kept."""
+        self._forget(instance)
+        if isinstance(error, EngineDied | EngineStopping):
+            return
+        if isinstance(error, TooLarge | StoreDamaged):
+            self.log.error("append refused", instance=instance.id, error=str(error))
+        if outcomes:
+            self.unsaved.setdefault(instance.n, []).extend(outcomes)
+            if not self.journal.read_only:
+                self.activate(instance.n, _nothing)
+
+    def writable_again(self) -> None:
+        """There is room on the disk again: what waited for it goes on."""
+        for n in list(self.unsaved):
+            self.activate(n, _nothing)
+
+    def idle(self, instance: Instance) -> None:
+        if instance.n not in self.active:
+            return
+        held = self.idle_since
+        held[instance.n] = self.clock.monotonic()
+        held.move_to_end(instance.n)
+        while len(held) > IDLE_MAX:
+            self._passivate(next(iter(held)))
+        if self._sweep is None and not self.stopping:
+            self._book_sweep()
+
+    def _book_sweep(self) -> None:
+        self._sweep = self.clock.call_at(self.clock.now() + int(IDLE_S * 1000), self._sweep_idle)
+
+    def _sweep_idle(self) -> None:
+        self._sweep = None
+        limit = self.clock.monotonic() - IDLE_S
+        while self.idle_since and next(iter(self.idle_since.values())) <= limit:
+            self._passivate(next(iter(self.idle_since)))
+        if self.idle_since and not self.stopping:
+            self._book_sweep()
+
+    def _passivate(self, n: int) -> None:
+        instance = self.active.get(n)
+        self.idle_since.pop(n, None)
+        if instance is not None and instance.is_idle:
+            self._forget(instance)
+
+    def _forget(self, instance: Instance) -> None:
+        instance.dead = True
+        self.active.pop(instance.n, None)
+        self.ids.pop(instance.id, None)
+        self.idle_since.pop(instance.n, None)
+        instance.kernel.drop_machine()
+
+    # -- getting in ----------------------------------------------------------------------------
+
+    def activate(self, n: int, then: Callable[[Instance], None]) -> None:
+        """Calls `then` with the instance once it is loaded; at once when it is."""
+        instance = self.active.get(n)
+        if instance is not None:
+            then(instance)
+            return
+        waiting = self.loading.get(n)
+        if waiting is not None:
+            waiting.append(then)
+            return
+        self.loading[n] = [then]
+        self.wanted.append(n)
+        if len(self.wanted) == 1:
+            asyncio.get_running_loop().call_soon(self._load)
+
+    def _load(self) -> None:
+        while self.wanted:
+            ns = [self.wanted.popleft() for _ in range(min(LOAD_MAX, len(self.wanted)))]
+            self.submit(Load(ns), lambda result, ns=ns: self._loaded(ns, result))  # type: ignore[misc]
+
+    def _loaded(self, ns: list[int], result: Any) -> None:
+        if isinstance(result, Exception):
+            for n in ns:
+                self.loading.pop(n, None)
+            return
+        for loaded in result:
+            thens = self.loading.pop(loaded.row.n, [])
+            instance = self._revive(loaded)
+            if instance is not None:
+                for then in thens:
+                    then(instance)
+        for n in ns:
+            self.loading.pop(n, None)
+
+    def _revive(self, loaded: Loaded) -> Instance | None:
+        row = loaded.row
+        try:
+            kernel = self.kernel_of(loaded)
+        except StoreDamaged as error:
+            self._park_damaged(loaded, str(error))
+            return None
+        instance = Instance(self, row.n, row.id, kernel)
+        instance.change = status_change(kernel.progress)
+        self.active[row.n] = instance
+        self.ids[row.id] = row.n
+        if loaded.damaged is not None:
+            self._park_damaged(loaded, loaded.damaged)
+        for outcome in self.unsaved.pop(row.n, ()):
+            instance.running[outcome.key] = outcome.attempt
+            instance.tell(outcome)
+        for call in self.executor.calls_of(row.id):
+            instance.running[call.key] = call.attempt
+        instance.give(loaded.items)
+        instance.recover()
+        instance._settle()
+        return instance
+
+    def kernel_of(self, loaded: Loaded) -> Kernel:
+        """The kernel of a stored instance: the newest snapshot, then the rows after it."""
+        row = loaded.row
+        progress: Progress | None = None
+        if loaded.snapshot is not None:
+            progress = decode_progress(loaded.snapshot)
+        entries = [decode_entry(stored) for stored in loaded.rows]
+        p = fold(entries, [stored.epoch for stored in loaded.rows], progress)
+        if progress is None and loaded.rows:
+            p.iseq = loaded.rows[-1].iseq
+        definition = self.registry.version(row.workflow, row.version)
+        if definition is None:
+            definition = missing(row.workflow, row.version, row.kind)
+        log = [] if isinstance(definition.body, Plan) else [s.payload for s in loaded.rows]
+        return Kernel(definition, p, self.epoch, log, self._note(row.id))
+
+    def _note(self, id: str) -> Callable[[str, dict[str, Any]], None]:
+        return lambda text, data: self.log.warning(text, instance=id, **data)
+
+    def _park_damaged(self, loaded: Loaded, why: str) -> None:
+        """P12: only the damaged instance stops; nothing of it runs, nothing is deleted."""
+        self.log.error("damaged instance parked", instance=loaded.row.id, reason=why)
+        found = self.active.pop(loaded.row.n, None)
+        if found is not None:
+            found.dead = True
+            self.ids.pop(found.id, None)
+        p = Progress(id=loaded.row.id, failure=Failure("StoreDamaged", why, "damaged"))
+        self.submit(
+            Append(n=loaded.row.n, iseq=loaded.head + 1, rows=[], change=status_change(p)), _nothing
+        )
+
+    # -- telling -------------------------------------------------------------------------------
+
+    def tell(self, n: int, message: Message, reply: Reply | None = None, request: Any = None) -> None:
+        self.activate(n, lambda instance: instance.tell(message, reply, request))
+
+    def deliver(self, n: int, id: str, items: list[InboxItem]) -> None:
+        """New inbox items. A passive instance is loaded and finds them in its inbox."""
+        instance = self.active.get(n)
+        if instance is not None:
+            instance.give(items)
+        else:
+            self.activate(n, lambda loaded: loaded.give(items))
+
+    def due(self, items: list[Item]) -> None:
+        """Timers that are due now."""
+        for due, n, op in items:
+            if n == 0:
+                self.ticked(op, due)
+            else:
+                self.activate(n, lambda instance, op=op, due=due: self._fire(instance, op, due))  # type: ignore[misc]
+
+    def _fire(self, instance: Instance, op: str, due: int) -> None:
+        if op == "":
+            instance.tell(Begin())
+            return
+        state = instance.kernel.progress.ops.get(op)
+        if state is not None and state.request.kind == "wait":
+            # K32: an event accepted by the due time is in the store ahead of this barrier
+            self.submit(Keep(instance.n, ()), lambda _: self.tell(instance.n, Due(op, due)))
+        else:
+            instance.tell(Due(op, due))
+
+    # -- new instances -------------------------------------------------------------------------
+
+    def prepare(
+        self,
+        definition: Definition,
+        input: Any,
+        *,
+        id: str,
+        key: str | None,
+        namespace: str,
+        by: str | None = None,
+        pending: bool = False,
+        due: int | None = None,
+        event: Event | None = None,
+        parent: tuple[str, str, int] | None = None,
+        forked: tuple[str, int] | None = None,
+        hops: int = 0,
+        test: bool = False,
+        state: dict[str, Any] | None = None,
+        entries: list[Entry] | None = None,
+    ) -> tuple[Create, Instance]:
+        """A new instance and the work that stores it; `adopt` it when that is done.
+
+        `entries` (for a fork) are folded in front of what `definition` goes on with.
+        """
+        n = self.next_n
+        self.next_n += 1
+        now = self.now()
+        kernel = Kernel(definition, Progress(), self.epoch, None, self._note(id))
+        started = Started(
+            at=now,
+            id=id,
+            workflow=definition.name,
+            version=definition.version or 1,
+            code=definition.hash,
+            input=input,
+            by=by,
+            pending=pending or due is not None,
+            event=event.as_data() if event is not None else None,
+            key=key,
+            parent=parent,
+            forked=forked,
+            namespace=namespace,
+            hops=hops,
+            test=test,
+            kind=definition.kind,
+            state=state,
+        )
+        made = entries if entries is not None else None
+        instance = Instance(self, n, id, kernel)
+        append = Append(n=n, iseq=1, rows=[])
+        p = kernel.progress
+        builder = AppendBuilder(append, p, instance.rowed, instance.children, instance.make_child)
+        if made is None:
+            made = self._first(kernel, started)
+        else:
+            for entry in made:
+                evolve(p, entry, self.epoch)
+        for entry in made:
+            row = encode_entry(entry)
+            kernel.remember(entry, row.payload)
+            append.rows.append(row)
+            builder.add(entry)
+        if due is not None:
+            append.timers = [("", due)]
+        append.ended = p.ended
+        if p.ended:
+            builder.outcome_to_parent()
+        attributes = definition.attributes_of(input)
+        row = instance_row(n, p, definition.kind, attributes)
+        if due is not None:
+            row.busy = False
+        instance.change = status_change(p)
+        return Create(row=row, first=append), instance
+
+    def _first(self, kernel: Kernel, started: Started) -> list[Entry]:
+        p = kernel.progress
+        p.id, p.hops = started.id, started.hops  # the machine and emitted events need them
+        p.namespace, p.workflow, p.key = started.namespace, started.workflow, started.key
+        if started.state is not None:
+            p.state = dict(started.state)
+        elif isinstance(started.input, dict):
+            p.state = dict(started.input)
+        return kernel.start(started)
+
+    def adopt(self, instance: Instance, create: Create, result: Created) -> None:
+        """The new instance is durable: it is loaded from now on and does what is owed."""
+        if not result.created or self.stopping:
+            instance.dead = True
+            instance.kernel.drop_machine()
+            return
+        self.active[instance.n] = instance
+        self.ids[instance.id] = instance.n
+        appended = Appended(
+            result.pos, result.found, result.first.created if result.first else [],
+            result.first.told if result.first else [], result.first.emitted if result.first else [],
+        )  # fmt: skip
+        self.stored(instance, create.first, appended)
+        for op, due in create.first.timers:
+            if op == "":
+                self.timer.arm(due, instance.n, "")
+        instance.perform_all()
+        instance.give(result.found)
+        instance._settle()
+
+    # -- life ----------------------------------------------------------------------------------
+
+    async def recover(self) -> int:
+        """Loads what was in flight when the last process ended; gives the number of instances."""
+        after = 0
+        count = 0
+        while True:
+            ns: list[int] = await self.journal.call(BusyInstances(after, 1_000))
+            for n in ns:
+                self.activate(n, self._begin_if_pending)
+            count += len(ns)
+            if len(ns) < 1_000:
+                break
+            after = ns[-1]
+        self.recovered = count
+        return count
+
+    def _begin_if_pending(self, instance: Instance) -> None:
+        p = instance.kernel.progress
+        if not p.begun and not p.ended and not p.paused:
+            instance.tell(Begin())
+
+    def stop(self) -> None:
+        """Nothing is started any more; machines are unwound."""
+        self.stopping = True
+        self.timer.stop()
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for instance in list(self.active.values()):
+            self._forget(instance)
+
+
+_EVENT_FIELDS: Final = frozenset({"type", "id", "source", "subject", "time", "data"})
+
+
+def missing(name: str, version: int, kind: str) -> Definition:
+    """Stands for a workflow that code no longer has: readable, cancellable, never run."""
+    from greenroom.definitions.workflow import Program  # noqa: PLC0415  keeps the rare case here
+
+    async def gone() -> None:
+        raise NotFound(f'there is no workflow "{name}" in the code any more')
+
+    if kind == "steps":
+        return Definition(name, version, "steps", Plan.of(()), (), "gone", "gone")
+    return Definition(name, version, "program", Program(gone, None, None, False), (), "gone", "gone")
+
+
+def _nothing(result: Any) -> None:
+    return None
+
+
+__all__ = ["Directory", "Parked", "Died", "encode", "missing"]

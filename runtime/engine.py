@@ -1,0 +1,1219 @@
+"""`Engine`: the facade, and the one place that knows all the parts.
+
+    async with Engine.open("app.db", workflows=[order]) as engine:
+        instance = await engine.start("order", {"order_id": "7"}, key="7")
+
+Every face (socket, command line, sync facade, HTTP) calls the verbs here. A verb that returned is
+on disk; one that raised a `Rejected` stored nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import platform
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextvars import Token
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from greenroom.actors.agenda import Item
+from greenroom.actors.entries import decode_entry
+from greenroom.actors.instance import Instance
+from greenroom.actors.messages import Answer, Cancel, Message, Pause, Resume, Skip
+from greenroom.actors.ports import (
+    Append,
+    Appended,
+    Audit,
+    AuditFinding,
+    Clock,
+    Counts,
+    CountsRow,
+    Create,
+    Created,
+    DefinitionRow,
+    DropSchedules,
+    EventRow,
+    Find,
+    FindRequest,
+    GetEvent,
+    InboxItem,
+    InstanceRow,
+    ListAsks,
+    ListDefinitions,
+    ListEvents,
+    ListInstances,
+    Load,
+    Loaded,
+    Opened,
+    Orphans,
+    Post,
+    Posted,
+    ReadRows,
+    Request,
+    SaveSchedule,
+    StoredEventRow,
+)
+from greenroom.actors.progress import Progress, decode_progress, fold, status_of
+from greenroom.actors.router import Refused, Router
+from greenroom.actors.rows import body_hash, from_rfc3339, result_of, rfc3339
+from greenroom.definitions.declare import definition_of
+from greenroom.definitions.durations import seconds
+from greenroom.definitions.errors import (
+    AlreadyDecided,
+    AlreadyRunning,
+    Busy,
+    ConditionFailed,
+    EngineDied,
+    EngineStopping,
+    GreenroomError,
+    IdConflict,
+    InstanceCancelled,
+    InstanceFailed,
+    InvalidInput,
+    InvalidRequest,
+    NoSuchAsk,
+    NotFound,
+    Timeout,
+)
+from greenroom.definitions.events import NAME_MAX, Event, check_event, event_from
+from greenroom.definitions.programs import ENGINE, Workflow, workflow_input, workflow_key
+from greenroom.definitions.values import Json, canonical, encode_decode
+from greenroom.definitions.workflow import Definition, key_text
+from greenroom.runtime import lock as locks
+from greenroom.runtime import reasons, shapes, views
+from greenroom.runtime.clock import SystemClock
+from greenroom.runtime.directory import Directory
+from greenroom.runtime.executor import IN_FLIGHT, Executor
+from greenroom.runtime.filters import parse_filter
+from greenroom.runtime.finder import Finder
+from greenroom.runtime.forks import prefix_of
+from greenroom.runtime.journal import Journal, State
+from greenroom.runtime.memory import MemoryStore
+from greenroom.runtime.registry import Registry, save_work
+from greenroom.runtime.sections import Asks, Definitions, Events, Schedules
+from greenroom.runtime.sqlite import SqliteStore
+from greenroom.runtime.store import Store
+from greenroom.runtime.supervisor import Supervisor
+from greenroom.runtime.terms import terms_of
+
+MEMORY: Final = ":memory:"
+DIRECTORY_DEFAULT: Final = ".greenroom"
+VERSION: Final = "0.1.0"
+DRAIN_S: Final = 30.0
+
+Unset: Final = msgspec.UNSET
+
+
+class InstanceHandle:
+    """A started instance: `.id`, `.key`, `.status`, `.created`, and its result when it ends."""
+
+    def __init__(self, engine: Engine, started: shapes.Started) -> None:
+        self._engine = engine
+        self.id = started.instance
+        self.key = started.key
+        self.status = started.status
+        self.created = started.created
+
+    async def result(self, timeout: str | float | None = None) -> Json:
+        """What the instance returned (step lists: the final state). Raises `InstanceFailed` as
+        soon as it is failed, `InstanceCancelled`, `Timeout`."""
+        return await self._engine.result(self.id, timeout=timeout)
+
+    def __repr__(self) -> str:
+        return f"<instance {self.id} {self.status}>"
+
+
+class Engine:
+    """An open store and everything that runs on it. Make it with `Engine.open`."""
+
+    def __init__(
+        self,
+        target: str | Path | None,
+        workflows: Sequence[object],
+        *,
+        namespace: str = "",
+        clock: Clock | None = None,
+        new_id: Callable[[], str] | None = None,
+        store: Store | None = None,
+        in_flight: int = IN_FLIGHT,
+        threads: int = 32,
+        accept_truncation: bool = False,
+        on_fatal: Callable[[BaseException], None] | None = None,
+        log: Any = None,
+    ) -> None:
+        self.target = target
+        self.namespace = namespace
+        self.clock: Clock = clock or SystemClock()
+        self.new_id: Callable[[], str] = new_id or _uuid7
+        self.registry = Registry()
+        self.executor = Executor(in_flight, threads)
+        self.definitions = Definitions(self)
+        self.schedules = Schedules(self)
+        self.events = Events(self)
+        self.asks = Asks(self)
+        self.opened: Opened | None = None
+        self.started_at = 0
+        self.state = "new"
+        self._store = store
+        self._accept_truncation = accept_truncation
+        self._on_fatal = on_fatal
+        self._log = log
+        self._lock: locks.Lock | None = None
+        self._pending = list(workflows)
+        self._token: Token[Any] | None = None
+        self._event_watchers: list[Callable[[], None]] = []
+        self._requests: dict[str, asyncio.Future[None]] = {}
+        self.router = Router(self)
+        for workflow in self._pending:
+            self.registry.add(definition_of(workflow))
+
+    # -- life ----------------------------------------------------------------------------------
+
+    @classmethod
+    def open(
+        cls,
+        target: str | Path | None = None,
+        *,
+        workflows: Sequence[object] = (),
+        **options: Any,
+    ) -> Engine:
+        """An engine on a file of its own (`"app.db"`), a data directory (`"dir/"`, default
+        `GREENROOM_DATA` or `.greenroom/`) or in memory (`":memory:"`). Use it with `async with`.
+
+        Options: `namespace`, `in_flight` (steps at once, 256), `threads` (for plain functions, 32),
+        `accept_truncation` (go on although the end of the journal is damaged), `clock`, `log`.
+        """
+        return cls(target, workflows, **options)
+
+    @staticmethod
+    def sync(
+        target: str | Path | None = None, *, workflows: Sequence[object] = (), **options: Any
+    ) -> Any:
+        """The same engine for code that is not async: `with Engine.sync("app.db") as engine:`."""
+        from greenroom.runtime.sync import SyncEngine  # noqa: PLC0415  it imports this module
+
+        return SyncEngine(target, workflows=workflows, **options)
+
+    async def __aenter__(self) -> Engine:
+        await self._open()
+        self._token = ENGINE.set(self)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._token is not None:
+            ENGINE.reset(self._token)
+            self._token = None
+        await self.close()
+
+    @property
+    def log(self) -> Any:
+        if self._log is None:
+            import structlog  # noqa: PLC0415  start-up time: most commands log nothing
+
+            self._log = structlog.get_logger("greenroom")
+        return self._log
+
+    async def _open(self) -> None:
+        if self.state != "new":
+            raise InvalidRequest("this engine was opened before; make a new one")
+        self.state = "opening"
+        loop = asyncio.get_running_loop()
+        begun = time.monotonic()
+        store, reserve = await loop.run_in_executor(None, self._place)
+        self.journal = Journal(
+            store,
+            clock=self.clock,
+            reserve=reserve,
+            on_fatal=self._died,
+            on_state=self._journal_state,
+        )
+        try:
+            self.opened = await self.journal.open()
+            for warning in self.opened.warnings:
+                self.log.warning(warning)
+            self.supervisor = Supervisor(self.clock, self._give_up, _LazyLog(self))
+            self.directory = Directory(
+                self.journal,
+                self.clock,
+                self.executor,
+                self.registry,
+                self.supervisor,
+                self.opened.epoch,
+                self.opened.next_n,
+                _LazyLog(self),
+            )
+            self.directory.emitted = lambda places: self.router.recover()
+            self.directory.ticked = self._tick
+            self.executor_context()
+            self.registry.stored(await self.journal.call(ListDefinitions()))
+            await self._settle_definitions()
+            await self.directory.recover()
+            self.router.recover()
+            self.directory.timer.start()
+        except BaseException:
+            await self.journal.close(clean=False)
+            self._unlock()
+            raise
+        self.started_at = self.clock.now()
+        self.ready_ms = round((time.monotonic() - begun) * 1000)
+        self.state = "open"
+
+    def executor_context(self) -> None:
+        """Steps find this engine in their context too."""
+        self.executor.set_context(ENGINE, self)
+
+    def _place(self) -> tuple[Store, Path | None]:
+        """The store and what belongs to it, locked. Runs in a thread: it touches the disk."""
+        if self._store is not None:
+            return self._store, None
+        target = self.target
+        if target is None:
+            target = os.environ.get("GREENROOM_DATA") or DIRECTORY_DEFAULT
+            is_directory = True
+        else:
+            text = str(target)
+            if text == MEMORY:
+                return MemoryStore(), None
+            if "://" in text:
+                raise InvalidRequest(
+                    f"{text} is not a store this version can open: give a file, a directory or ':memory:'"
+                )
+            is_directory = text.endswith("/") or Path(text).is_dir()
+        path = Path(target).expanduser().absolute()
+        if is_directory:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            database = path / "greenroom.db"
+            self._lock = locks.acquire(path / "greenroom.lock", what=str(path))
+            mark, reserve = path / "greenroom.mark", path / "reserve"
+        else:
+            if not path.parent.is_dir():
+                raise InvalidRequest(f"{path.parent} is not a directory", hint=f"mkdir -p {path.parent}")
+            database = path
+            self._lock = locks.acquire(path.with_name(path.name + ".lock"), what=str(path))
+            mark, reserve = path.with_name(path.name + ".mark"), None
+        return SqliteStore(database, mark=mark, accept_truncation=self._accept_truncation), reserve
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    async def close(self, timeout: float = DRAIN_S) -> None:
+        """Stops: nothing new is started, what is decided is stored, the store is closed. Steps that
+        run are cancelled and run again at the next start."""
+        if self.state in ("closed", "new"):
+            return
+        self.state = "closing"
+        if self.opened is not None:
+            self.directory.stop()
+            await self.executor.stop()
+        try:
+            async with asyncio.timeout(timeout):
+                await self.journal.close(clean=True)
+        except TimeoutError:
+            await self.journal.close(clean=False)
+        self._unlock()
+        self.state = "closed"
+
+    async def drain(self, timeout_s: float = DRAIN_S) -> None:
+        """Waits until no step runs, at most `timeout_s`."""
+        async with asyncio.timeout(timeout_s):
+            while self.executor.busy or self.directory.turns:  # noqa: ASYNC110  bounded, at the end of a life
+                await asyncio.sleep(0.01)
+
+    def _died(self, error: BaseException) -> None:
+        self.log.critical("the store failed; nothing is acknowledged any more", error=str(error))
+        self.directory.stop()
+        if self._on_fatal is not None:
+            self._on_fatal(error)
+
+    def _give_up(self, component: str, error: BaseException) -> None:
+        self._died(EngineDied(f"{component} keeps crashing: {error}"))
+
+    def _journal_state(self, state: State) -> None:
+        if state == "open" and self.state == "open":
+            self.directory.writable_again()
+
+    def _check_open(self) -> None:
+        if self.state == "open":
+            if self.journal.full:
+                raise Busy("more works wait for the disk than may; try again")
+            return
+        if self.state == "closing":
+            raise EngineStopping("the engine is stopping")
+        raise EngineStopping(f"the engine is {self.state}", hint="use it inside `async with`")
+
+    # -- definitions ---------------------------------------------------------------------------
+
+    def register(self, *workflows: object) -> None:
+        """Adds workflows to an open engine; what is loaded from code is released at once."""
+        for workflow in workflows:
+            self.registry.add(definition_of(workflow))
+        if self.state == "open":
+            for workflow in workflows:
+                self._settle_soon(definition_of(workflow))
+
+    def _settle_soon(self, definition: Definition) -> None:
+        now = self.clock.now()
+        rows = [row for row in self.registry.versions() if row.name == definition.name]
+        known = next((row for row in rows if row.hash == definition.hash), None)
+        version = definition.version or (
+            known.version if known else max((row.version for row in rows), default=0) + 1
+        )
+        row = DefinitionRow(
+            definition.name, version, definition.kind, definition.hash, save_work(definition, now).body,
+            now, definition.source, True, True,
+        )  # fmt: skip
+        settled = self.registry.settle(definition.name, row)
+        self.router.index.add(self.namespace, settled)
+        self.journal.submit(save_work(definition, now), _nothing)
+        for work in self._schedule_works(settled):
+            self.journal.submit(work, _nothing)
+        self._schedules_changed()
+
+    async def _settle_definitions(self) -> None:
+        """Gives every definition its version and its place in the index (W15)."""
+        now = self.clock.now()
+        for name in self.registry.names():
+            definition = self.registry.current(name)
+            row: DefinitionRow = await self.journal.call(save_work(definition, now))
+            settled = self.registry.settle(name, row)
+            if row.enabled:
+                self.router.index.add(self.namespace, settled)
+            for work in self._schedule_works(settled):
+                await self.journal.call(work)
+
+    def _schedule_works(self, definition: Definition) -> list[Any]:
+        works: list[Any] = []
+        keep: list[str] = []
+        now = self.clock.now()
+        for trigger in definition.triggers:
+            if trigger.schedule is None or trigger.schedule_id is None:
+                continue
+            keep.append(trigger.schedule_id)
+            due = trigger.schedule.next_due(now / 1000, now / 1000)
+            works.append(
+                SaveSchedule(
+                    trigger.schedule_id,
+                    definition.name,
+                    canonical(trigger.schedule.spec),
+                    now,
+                    None if due is None else round(due * 1000),
+                )
+            )
+        works.append(DropSchedules(definition.name, keep))
+        return works
+
+    def _schedules_changed(self) -> None:
+        """The timer reads its near future again."""
+        self.directory.timer.start()
+
+    def _tick(self, schedule_id: str, due: int) -> None:
+        """A schedule is due: one event per nominal time, the instance and the next due time in one
+        transaction."""
+        self.schedules.fire(schedule_id, due)
+
+    # -- Stage of the router -------------------------------------------------------------------
+
+    def now(self) -> int:
+        return self.clock.now()
+
+    def submit(self, work: Any, done: Callable[[Any], None]) -> None:
+        self.journal.submit(work, done)
+
+    def start_for(
+        self,
+        definition: Definition,
+        input: Any,
+        key: str | None,
+        event: Event,
+        namespace: str,
+        hops: int,
+    ) -> tuple[Create, Instance]:
+        return self.directory.prepare(
+            definition,
+            input,
+            id=self.new_id(),
+            key=key,
+            namespace=namespace,
+            event=event,
+            hops=hops,
+        )
+
+    def adopt(self, instance: Instance, create: Create, result: Created) -> None:
+        self.directory.adopt(instance, create, result)
+
+    def deliver(self, n: int, id: str, items: list[InboxItem]) -> None:
+        self.directory.deliver(n, id, items)
+
+    def accepted(self, pos: int, row: EventRow) -> None:
+        for watcher in self._event_watchers:
+            watcher()
+
+    async def post_tick(
+        self, event: Event, definition: Definition, tick: tuple[str, int, int | None] | None
+    ) -> shapes.Accepted:
+        """Posts the event of a schedule, which starts the schedule's workflow and no other."""
+        future: asyncio.Future[shapes.Accepted] = asyncio.get_running_loop().create_future()
+
+        def done(result: Posted | GreenroomError, refused: list[Refused]) -> None:
+            if isinstance(result, Posted):
+                future.set_result(_accepted(event.id, result, refused))
+            else:
+                future.set_exception(result)
+
+        self.router.post(event, self.namespace, None, done, tick, definition)
+        return await future
+
+    # -- starting and posting --------------------------------------------------------------------
+
+    async def start(
+        self,
+        workflow: object,
+        input: Json = None,
+        *,
+        key: str | None = None,
+        version: int | None = None,
+        namespace: str | None = None,
+        form: Sequence[Json] | None = None,
+        stage: str | None = None,
+        delay: str | float | None = None,
+        test: bool = False,
+        request_id: str | None = None,
+        by: str | None = None,
+    ) -> InstanceHandle:
+        """Starts an instance; durable when it returns.
+
+        `workflow` is a name, function or class; `input` the initial state (step lists), arguments by
+        name (functions) or properties (classes). `key` is unique among live instances. The same
+        `request_id` gives the same instance again. `delay` keeps it pending for a while.
+        """
+        self._check_open()
+        if form is not None or stage is not None:
+            raise InvalidRequest(f"{workflow} has neither a form nor stages")
+        definition = self._startable(workflow, version)
+        back = encode_decode({} if input is None else input, "the input")[1]
+        if not isinstance(back, dict):
+            raise InvalidInput(f"the input of {definition.name} must be an object")
+        key = self._key(definition, back, key)
+        self._check_input(definition, back)
+        due = None
+        if delay is not None:
+            due = self.clock.now() + round(seconds(delay, "delay") * 1000)
+        return await self._create(
+            definition,
+            back,
+            key=key,
+            namespace=self.namespace if namespace is None else namespace,
+            due=due,
+            test=test,
+            request_id=request_id,
+            by=by,
+        )
+
+    def _startable(self, workflow: object, version: int | None) -> Definition:
+        definition = self.registry.current(workflow)
+        if version is not None and version != definition.version:
+            found = self.registry.version(definition.name, version)
+            known = {row.version for row in self.registry.versions() if row.name == definition.name}
+            if found is None or version not in known:
+                raise NotFound(
+                    f"{definition.name} has no version {version}; there are "
+                    f"{', '.join(map(str, sorted(known)))}",
+                    workflow=definition.name,
+                )
+            return found
+        return definition
+
+    def _key(self, definition: Definition, input: dict[str, Json], key: str | None) -> str | None:
+        if key is None:
+            key = definition.key_for({"data": input})
+        else:
+            key = key_text(key, definition.name)
+        return key
+
+    def _check_input(self, definition: Definition, input: dict[str, Json]) -> None:
+        """What a function can never take is refused before anything exists."""
+        if definition.kind != "program" or definition.program.injector is None:
+            return
+        try:
+            definition.program.injector.arguments(input, {})
+        except GreenroomError as error:
+            raise InvalidInput(error.message, hint=error.hint, **error.details) from None
+
+    async def _create(
+        self,
+        definition: Definition,
+        input: dict[str, Json],
+        *,
+        request_id: str | None,
+        by: str | None,
+        **options: Any,
+    ) -> InstanceHandle:
+        create, instance = self.directory.prepare(
+            definition, input, id=self.new_id(), by=by, **options
+        )
+        if request_id is not None:
+            hash_ = _hash(["start", definition.name, input, options["key"]])
+            create.request = self._request(request_id, hash_, b"")
+        made: Created = await self._adopted(instance, create)
+        status = status_of(instance.kernel.progress)
+        if made.created:
+            return InstanceHandle(self, shapes.Started(made.id, create.row.key, status, True))  # type: ignore[arg-type]
+        if made.conflict == "request":
+            row = await self._find(made.id)
+            return InstanceHandle(self, shapes.Started(row.id, row.key, row.status, False))  # type: ignore[arg-type]
+        if made.conflict == "request_differs":
+            raise self._request_conflict(request_id or "")
+        raise AlreadyRunning(
+            f"{definition.name}/{create.row.key} is already running",
+            hint=f"greenroom show {definition.name}/{create.row.key}",
+            instance=made.id,
+            key=create.row.key,
+        )
+
+    async def _adopted(self, instance: Instance, create: Create) -> Created:
+        future: asyncio.Future[Created] = asyncio.get_running_loop().create_future()
+
+        def done(result: Any) -> None:
+            if isinstance(result, Exception):
+                instance.dead = True
+                instance.kernel.drop_machine()
+                if not future.done():
+                    future.set_exception(result)
+                return
+            self.directory.adopt(instance, create, result)
+            if not future.done():
+                future.set_result(result)
+
+        self.journal.submit(create, done)
+        return await future
+
+    async def post(
+        self, event: Event | dict[str, Any], *, namespace: str | None = None, by: str | None = None
+    ) -> shapes.Accepted:
+        """Posts an event to the router; what it started and woke is durable when this returns."""
+        future: asyncio.Future[shapes.Accepted] = asyncio.get_running_loop().create_future()
+
+        def done(result: shapes.Accepted | GreenroomError) -> None:
+            if future.done():
+                return
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        self.post_nowait(event, done, namespace=namespace, by=by)
+        return await future
+
+    def post_nowait(
+        self,
+        event: Event | dict[str, Any],
+        done: Callable[[shapes.Accepted | GreenroomError], None],
+        *,
+        namespace: str | None = None,
+        by: str | None = None,
+    ) -> None:
+        """`post` for callers that have no task to spare: `done` is called once, when the event is
+        durable or refused."""
+        try:
+            self._check_open()
+            event = check_event(event) if isinstance(event, Event) else event_from(event)
+            if event.data is not None:
+                encode_decode(event.data, "data")
+        except GreenroomError as error:
+            done(error)
+            return
+        id = event.id
+
+        def finish(result: Posted | GreenroomError, refused: list[Refused]) -> None:
+            done(_accepted(id, result, refused) if isinstance(result, Posted) else result)
+
+        id = self.router.post(
+            event, self.namespace if namespace is None else namespace, by, finish
+        )
+
+    async def send(
+        self, instance: str, event: Event | dict[str, Any], *, by: str | None = None
+    ) -> shapes.Sent:
+        """Sends an event to one instance; it stays in its inbox until a wait takes it."""
+        self._check_open()
+        event = check_event(event) if isinstance(event, Event) else event_from(event)
+        row = await self._find(instance)
+        made = not event.id
+        now = self.clock.now()
+        event = msgspec.structs.replace(
+            event, id=event.id or self.new_id(), time=event.time or rfc3339(now)
+        )
+        stored = EventRow(f"to:{row.id}", event, now, by, body_hash(event), checked=not made)
+        posted: Posted = await self.journal.call(Post(row=stored, to=row.id))
+        if posted.conflict:
+            raise IdConflict(f"{event.id} was sent to {row.id} before with another body", id=event.id)
+        if posted.duplicate:
+            return shapes.Sent(event.id, 1, False)
+        if not posted.items:
+            return shapes.Sent(event.id, 0, False)
+        self.accepted(posted.pos, stored)
+        n, _, item = posted.items[0]
+        return shapes.Sent(event.id, 1, await self._taken(n, item))
+
+    async def _taken(self, n: int, item: InboxItem) -> bool:
+        """Delivers an item and tells whether a wait or handler took it at once."""
+        future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def loaded(instance: Instance) -> None:
+            p = instance.kernel.progress
+            before = p.handlers
+            instance.give([item])
+
+            def told(_: Any) -> None:
+                if not future.done():
+                    took = item.iq in p.taken or item.iq not in instance.inbox
+                    future.set_result(took or p.handlers > before)
+
+            # a message behind the offer: refused or not, it is answered after it
+            instance.after(told)
+
+        self.directory.activate(n, loaded)
+        return await future
+
+    async def answer(self, ask: str, data: Json, *, by: str | None = None) -> shapes.Answered:
+        """Answers an open question. The first answer wins."""
+        self._check_open()
+        rows = await self.journal.call(ListAsks(open_only=False, id=ask))
+        if not rows:
+            raise NoSuchAsk(f"there is no question {ask}", ask=ask)
+        found = rows[0]
+        if found.answered_at is not None:
+            raise AlreadyDecided(
+                f"{found.title!r} was answered at {rfc3339(found.answered_at)} by {found.by or 'somebody'}",
+                ask=ask,
+            )
+        back = reasons.check_answer(found, encode_decode(data, "the answer")[1])
+        instance, _ = await self._tell(found.n, Answer(found.op, back, by))
+        status = status_of(instance.kernel.progress)
+        return shapes.Answered(found.instance, ask, status)  # type: ignore[arg-type]
+
+    # -- verbs ---------------------------------------------------------------------------------
+
+    async def pause(
+        self,
+        instance: str,
+        *,
+        reason: str | None = None,
+        request_id: str | None = None,
+        by: str | None = None,
+    ) -> shapes.Verb:
+        """Pauses: running steps finish and are recorded, nothing new is started."""
+        return await self._verb(instance, Pause(by, reason), request_id)
+
+    async def resume(
+        self,
+        instance: str,
+        *,
+        reason: str | None = None,
+        run_again: bool = False,
+        request_id: str | None = None,
+        by: str | None = None,
+    ) -> shapes.Verb:
+        """Goes on: a paused instance where it was, a failed one with a new attempt of what failed,
+        one that waits for a retry at once. `run_again` says an in-doubt step has not run."""
+        verified = await self._verified(instance, by, reason) if not run_again else None
+        message = verified or Resume(by, reason, run_again)
+        return await self._verb(instance, message, request_id)
+
+    async def cancel(
+        self,
+        instance: str,
+        *,
+        reason: str | None = None,
+        force: bool = False,
+        request_id: str | None = None,
+        by: str | None = None,
+    ) -> shapes.Verb:
+        """Cancels: running steps are aborted, clean-up runs, the instance ends `cancelled`."""
+        return await self._verb(instance, Cancel(by, reason, force), request_id)
+
+    async def skip(
+        self,
+        instance: str,
+        op: str,
+        output: Json = None,
+        *,
+        reason: str | None = None,
+        request_id: str | None = None,
+        by: str | None = None,
+    ) -> shapes.Verb:
+        """Takes `output` as the result of an op that failed, is in doubt or waits for a retry."""
+        value = encode_decode(output, "the output")[1]
+        return await self._verb(instance, Skip(op, value, by, reason), request_id)
+
+    async def _verb(self, ref: str, message: Message, request_id: str | None) -> shapes.Verb:
+        self._check_open()
+        row = await self._find(ref)
+        if request_id is None:
+            instance, _ = await self._tell(row.n, message)
+            return _verb_reply(instance)
+        hash_ = _hash([type(message).__name__, row.id, msgspec.to_builtins(message)])
+        waiting = self._requests.get(request_id)
+        if waiting is not None:
+            await asyncio.shield(waiting)
+        known: Request | None = await self.journal.call(FindRequest(request_id))
+        if known is not None:
+            if known.hash != hash_:
+                raise self._request_conflict(request_id)
+            return msgspec.json.decode(known.reply, type=shapes.Verb)
+        self._requests[request_id] = busy = asyncio.get_running_loop().create_future()
+        try:
+            instance, _ = await self._tell(
+                row.n,
+                message,
+                lambda i: self._request(request_id, hash_, msgspec.json.encode(_verb_reply(i))),
+            )
+        finally:
+            del self._requests[request_id]
+            busy.set_result(None)
+        return _verb_reply(instance)
+
+    def _request(self, id: str, hash_: int, reply: bytes) -> Request:
+        if not id or len(id) > NAME_MAX:
+            raise InvalidRequest(f"request_id must have 1 to {NAME_MAX} characters")
+        return Request(id, hash_, reply, self.clock.now())
+
+    def _request_conflict(self, request_id: str) -> IdConflict:
+        return IdConflict(
+            f"the request id {request_id!r} was used before for something else", id=request_id
+        )
+
+    async def _tell(
+        self, n: int, message: Message, request: Callable[[Instance], Request] | None = None
+    ) -> tuple[Instance, list[Any]]:
+        """Tells an instance and gives what it decided, durable. Raises what it refused."""
+        future: asyncio.Future[tuple[Instance, list[Any]]] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+        def loaded(instance: Instance) -> None:
+            def reply(result: Any) -> None:
+                if future.done():
+                    return
+                if isinstance(result, Exception):
+                    future.set_exception(result)
+                else:
+                    future.set_result((instance, result))
+
+            instance.tell(message, reply, request)
+
+        self.directory.activate(n, loaded)
+        return await future
+
+    async def _verified(self, ref: str, by: str | None, reason: str | None) -> Skip | Resume | None:
+        """An in-doubt step that has a `verify` function is asked before a person is."""
+        row = await self._find(ref)
+        if row.error_code != "in_doubt":
+            return None
+        future: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+        self.directory.activate(
+            row.n, lambda i: None if future.done() else future.set_result(i)
+        )
+        return await reasons.verify_in_doubt(await future, by, reason)
+
+    async def restart(
+        self,
+        instance: str,
+        *,
+        from_op: str | None = None,
+        key: str | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+        by: str | None = None,
+    ) -> shapes.Forked:
+        """A new instance from what this one recorded before `from_op` (none: from its input)."""
+        return await self._fork(instance, from_op, key, Unset, Unset, None, request_id, by)
+
+    async def fork(
+        self,
+        instance: str,
+        *,
+        from_op: str | None = None,
+        key: str | None = None,
+        state: Any = Unset,
+        input: Any = Unset,
+        version: int | None = None,
+        reason: str | None = None,
+        request_id: str | None = None,
+        by: str | None = None,
+    ) -> shapes.Forked:
+        """`restart` that may edit the past: another state (step lists), input or version."""
+        return await self._fork(instance, from_op, key, state, input, version, request_id, by)
+
+    async def _fork(
+        self,
+        ref: str,
+        from_op: str | None,
+        key: str | None,
+        state: Any,
+        input: Any,
+        version: int | None,
+        request_id: str | None,
+        by: str | None,
+    ) -> shapes.Forked:
+        self._check_open()
+        row = await self._find(ref)
+        loaded = await self._load(row.n)
+        definition = self._startable(row.workflow, version or row.version)
+        entries = [decode_entry(stored) for stored in loaded.rows]
+        id = self.new_id()
+        if key is None and row.status in ("completed", "cancelled"):
+            key = row.key
+        prefix = prefix_of(
+            entries, from_op, id=id, key=key, by=by, at=self.clock.now(), state=state, input=input,
+            definition=definition,
+        )  # fmt: skip
+        create, made = self.directory.prepare(
+            definition,
+            prefix.input,
+            id=id,
+            key=key,
+            namespace=row.namespace,
+            by=by,
+            forked=(row.id, len(prefix.entries)),
+            test=row.test,
+            state=prefix.state,
+            entries=prefix.entries or None,
+        )
+        if request_id is not None:
+            hash_ = _hash(["fork", row.id, from_op, key])
+            create.request = self._request(request_id, hash_, b"")
+        result = await self._adopted(made, create)
+        if result.conflict == "key":
+            raise AlreadyRunning(f"{row.workflow}/{key} is already running", instance=result.id)
+        if result.conflict == "request_differs":
+            raise self._request_conflict(request_id or "")
+        return shapes.Forked(result.id, row.id, status_of(made.kernel.progress))  # type: ignore[arg-type]
+
+    # -- results -------------------------------------------------------------------------------
+
+    async def result(self, instance: str, *, timeout: str | float | None = None) -> Json:
+        """Waits for the end and gives the result; see `InstanceHandle.result`."""
+        found = await self.outcome(instance, timeout=timeout)
+        if found.status == "completed":
+            return found.result
+        if found.status == "cancelled":
+            raise InstanceCancelled(f"{found.instance} was cancelled", instance=found.instance)
+        error = found.error
+        raise InstanceFailed(
+            f"{found.instance} failed: {error.message if error else 'unknown'}",
+            hint=f"greenroom why {found.instance}",
+            instance=found.instance,
+            error=msgspec.to_builtins(error),
+        )
+
+    async def outcome(
+        self, instance: str, *, timeout: str | float | None = None
+    ) -> shapes.Outcome:
+        """Waits until the instance has completed, failed or was cancelled."""
+        row = await self._find(instance)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def changed(_: Instance, append: Append) -> None:
+            if append.change is not None and append.change.status in _SETTLED and not future.done():
+                future.set_result(None)
+
+        waiters = self.directory.waiters.setdefault(row.id, [])
+        waiters.append(changed)
+        try:
+            row = await self._find(row.id)
+            if row.status not in _SETTLED:
+                await self._until(future, timeout, row.id)
+                row = await self._find(row.id)
+        finally:
+            waiters.remove(changed)
+            if not waiters:
+                self.directory.waiters.pop(row.id, None)
+        p = await self._progress(row.n)
+        shown = views.instance_shape(row)
+        result = result_of(p) if p.end == "completed" else None
+        return shapes.Outcome(row.id, shown.status, shown.outcome, result, shown.error)
+
+    async def _until(self, future: asyncio.Future[None], timeout: Any, id: str) -> None:
+        if timeout is None:
+            await future
+            return
+        limit = seconds(timeout, "timeout")
+        booking = self.clock.call_at(
+            self.clock.now() + round(limit * 1000),
+            lambda: None if future.done() else future.set_exception(
+                Timeout(f"{id} has not ended within {limit:g} s", instance=id)
+            ),
+        )  # fmt: skip
+        try:
+            await future
+        finally:
+            booking.cancel()
+
+    # -- looking -------------------------------------------------------------------------------
+
+    async def _find(self, ref: str) -> InstanceRow:
+        if not isinstance(ref, str) or not ref:
+            raise InvalidRequest(f"an instance is named by its id or workflow/key, got {ref!r}")
+        found: InstanceRow = await self.journal.call(Find(ref, self.namespace))
+        return found
+
+    async def _load(self, n: int) -> Loaded:
+        loaded: list[Loaded] = await self.journal.call(Load((n,), snapshots=False))
+        return loaded[0]
+
+    async def _progress(self, n: int) -> Progress:
+        """The durable progress of an instance, folded from the store."""
+        loaded: list[Loaded] = await self.journal.call(Load((n,)))
+        found = loaded[0]
+        progress = decode_progress(found.snapshot) if found.snapshot is not None else None
+        return fold(
+            [decode_entry(row) for row in found.rows], [row.epoch for row in found.rows], progress
+        )
+
+    async def get(self, instance: str) -> shapes.Instance:
+        """One instance with its state."""
+        row = await self._find(instance)
+        p = await self._progress(row.n)
+        result = result_of(p) if p.end == "completed" else None
+        return views.instance_shape(row, views.shown_state(p), result)
+
+    async def list(
+        self, q: str = "", *, limit: int = 50, cursor: str | None = None
+    ) -> shapes.Page[shapes.Instance]:
+        """Instances that a filter lets through, newest first."""
+        now = self.clock.now()
+        terms = terms_of(parse_filter(q), now)
+        if self.namespace and not any(term[0] == "namespace" for term in terms):
+            terms.append(("namespace", ":", self.namespace, False))
+        place = _cursor(cursor)
+        rows, after, total = await self.journal.call(
+            ListInstances(terms, max(1, min(limit, 1_000)), place, now)
+        )
+        return shapes.Page(
+            [views.instance_shape(row) for row in rows],
+            None if after is None else f"{after[0]}.{after[1]}",
+            total,
+        )
+
+    async def history(
+        self, instance: str, *, after: int = 0, limit: int = 200, path: str | None = None
+    ) -> shapes.Page[shapes.Entry]:
+        """What happened, in order. One stored turn unfolds into several lines with one `seq`; `path`
+        gives only the changes of one value of the state."""
+        row = await self._find(instance)
+        rows = await self.journal.call(ReadRows(row.n, after, max(1, min(limit, 1_000))))
+        items: list[shapes.Entry] = []
+        for stored in rows:
+            items += views.entry_shapes(stored.iseq, stored.seq, stored.at, decode_entry(stored))
+        if path is not None:
+            items = reasons.changes_of(items, path)
+        cursor = str(rows[-1].iseq) if len(rows) >= limit else None
+        return shapes.Page(items, cursor)
+
+    async def state_at(self, instance: str, *, seq: int) -> shapes.StateAt:
+        """The state after line `seq` of the history."""
+        row = await self._find(instance)
+        if seq < 1:
+            raise InvalidRequest(f"seq counts from 1, got {seq}")
+        p = Progress()
+        after = 0
+        while after < seq:
+            rows = await self.journal.call(ReadRows(row.n, after, min(1_000, seq - after)))
+            if not rows:
+                break
+            fold([decode_entry(r) for r in rows], [r.epoch for r in rows], p)
+            after = rows[-1].iseq
+        if after == 0:
+            raise NotFound(f"{row.id} has no entry {seq}", instance=row.id)
+        return shapes.StateAt(after, views.shown_state(p))
+
+    async def why(self, instance: str) -> shapes.Why:
+        """Why the instance is where it is, who may act, and what happens next."""
+        row = await self._find(instance)
+        return await reasons.why(self, row, await self._progress(row.n))
+
+    async def watch(
+        self, instance: str | None = None, *, q: str = "", after: int = 0
+    ) -> AsyncIterator[shapes.Entry]:
+        """The lines of one instance as they are stored, those after `after` first; ends with it."""
+        if instance is None:
+            async for entry in reasons.watch_all(self, q):
+                yield entry
+            return
+        row = await self._find(instance)
+        poked = asyncio.Event()
+        poked.set()
+
+        def stored(changed: Instance, append: Append, result: Appended) -> None:
+            if changed.n == row.n:
+                poked.set()
+
+        self.directory.watchers.append(stored)
+        try:
+            while True:
+                await poked.wait()
+                poked.clear()
+                while rows := await self.journal.call(ReadRows(row.n, after, 200)):
+                    for line in rows:
+                        after = line.iseq
+                        entry = decode_entry(line)
+                        for shape in views.entry_shapes(line.iseq, line.seq, line.at, entry):
+                            yield shape
+                if (await self._find(row.id)).status in ("completed", "cancelled"):
+                    return
+        finally:
+            self.directory.watchers.remove(stored)
+
+    async def tail(
+        self, *, type: str | None = None, after: int | None = None
+    ) -> AsyncIterator[shapes.StoredEvent]:
+        """Events as they are accepted, those after the place `after` first."""
+        if after is None:
+            counts: CountsRow = await self.journal.call(Counts())
+            after = counts.head
+        poked = asyncio.Event()
+        poked.set()
+        self._event_watchers.append(poked.set)
+        try:
+            while True:
+                await poked.wait()
+                poked.clear()
+                while True:
+                    rows: list[StoredEventRow] = await self.journal.call(
+                        ListEvents(type, after, None, 200, self.namespace)
+                    )
+                    for row in rows:
+                        after = row.pos
+                        yield views.event_shape(row)
+                    if len(rows) < 200:
+                        break
+        finally:
+            self._event_watchers.remove(poked.set)
+
+    async def info(self) -> shapes.Info:
+        """Version, place and counts."""
+        counts: CountsRow = await self.journal.call(Counts())
+        assert self.opened is not None
+        return shapes.Info(
+            version=VERSION,
+            pid=os.getpid(),
+            data=str(self.target or os.environ.get("GREENROOM_DATA") or DIRECTORY_DEFAULT),
+            epoch=self.opened.epoch,
+            started=rfc3339(self.started_at),
+            instances=dict(counts.instances),
+            durability="read_only" if self.journal.read_only else self.opened.durability,
+            definitions=len(self.registry.names()),
+            asks=counts.asks,
+            timers=counts.timers,
+            head=counts.head,
+            python=platform.python_version(),
+            sqlite=sqlite3.sqlite_version,
+        )
+
+    async def doctor(self, deep: bool = False) -> list[shapes.Finding]:
+        """Checks the store and looks for instances from which nothing leads on."""
+        findings: list[AuditFinding] = []
+        after = 0
+        while True:
+            found, after = _audited(await self.journal.call(Audit(deep, after)))
+            findings += found
+            if not after:
+                break
+        orphans = await self.journal.call(Orphans())
+        level = "error" if orphans else "ok"
+        text = (
+            f"{len(orphans)} live instances have nothing that would wake them"
+            if orphans
+            else "every live instance has something that leads on"
+        )
+        findings.append(AuditFinding(level, "orphans", text, {"instances": orphans}))  # type: ignore[arg-type]
+        return [shapes.Finding(f.level, f.check, f.text, dict(f.details)) for f in findings]
+
+    async def backup(self, path: str) -> dict[str, Json]:
+        """Copies the store to a new file while it runs."""
+        from greenroom.runtime.backup import backup  # noqa: PLC0415  rare
+
+        size = await backup(self.journal, Path(path))
+        return {"path": str(path), "bytes": size}
+
+    # -- facades -------------------------------------------------------------------------------
+
+    async def dispatch(self, workflow: Workflow) -> InstanceHandle:
+        """Starts an instance of a workflow class from an object of it."""
+        return await self.start(
+            type(workflow), workflow_input(workflow), key=workflow_key(workflow)
+        )
+
+    def where_id(self, workflow: str, key: str) -> Finder:
+        return Finder(self, workflow, key)
+
+
+_SETTLED: Final = frozenset({"completed", "cancelled", "failed"})
+
+
+class _LazyLog:
+    """Gets the engine's logger only when something is logged."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine.log, name)
+
+
+def _verb_reply(instance: Instance) -> shapes.Verb:
+    p = instance.kernel.progress
+    pending = "pause" if p.paused and instance.calls_open() else None
+    return shapes.Verb(instance.id, status_of(p), pending)  # type: ignore[arg-type]
+
+
+def _accepted(id: str, posted: Posted, refused: list[Refused]) -> shapes.Accepted:
+    matched = [
+        shapes.Match(m.workflow, m.id or None, m.key, m.action, m.code) for m in posted.matched
+    ]
+    matched += [shapes.Match(name, None, key, "refused", code) for name, key, code in refused]
+    total = posted.matched_total + len(refused)
+    return shapes.Accepted(id, True, posted.duplicate, total, matched[:100])
+
+
+def _hash(value: Json) -> int:
+    digest = hashlib.blake2b(canonical(value), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def _cursor(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        updated, n = text.split(".")
+        return int(updated), int(n)
+    except ValueError:
+        raise InvalidRequest(f"{text!r} is not a cursor of this list") from None
+
+
+def _audited(result: Any) -> tuple[list[AuditFinding], int]:
+    if isinstance(result, tuple):
+        return list(result[0]), int(result[1] or 0)
+    return list(result), 0
+
+
+def _uuid7() -> str:
+    import uuid_utils  # noqa: PLC0415  start-up time
+
+    return str(uuid_utils.uuid7())
+
+
+def _nothing(result: Any) -> None:
+    return None
+
+
+__all__ = ["ConditionFailed", "Engine", "GetEvent", "InstanceHandle", "Item", "from_rfc3339"]

@@ -1,0 +1,308 @@
+"""The executor: runs the functions of steps and tasks.
+
+Coroutine functions run in a few long-lived runner tasks. A step that never suspends is run to its
+end inside a runner without a task of its own; one that suspends keeps its runner, and another takes
+over the queue. Plain functions run in threads, or in processes that were spawned (never forked).
+Whatever a function raises becomes the outcome of its attempt, SystemExit included.
+
+At most `in_flight` attempts run at once (256 unless told): that is also how many steps a crash may
+run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import importlib
+import multiprocessing
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor as Pool
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any, Final
+
+from greenroom.actors.entries import Failure
+from greenroom.actors.machine import failure_of
+from greenroom.actors.messages import Outcome
+from greenroom.definitions.errors import Fatal, InvalidInput, Retry, TooLarge
+from greenroom.definitions.values import encode_decode
+from greenroom.definitions.workflow import Target
+
+IN_FLIGHT: Final = 256
+THREADS: Final = 32
+PROCESSES: Final = 2
+
+
+class Call:
+    """One attempt of one op."""
+
+    __slots__ = (
+        "aborted", "arguments", "attempt", "context", "done", "instance", "key", "runner", "solo",
+        "source", "target",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        instance: str,
+        key: str,
+        attempt: int,
+        target: Target,
+        arguments: dict[str, Any],
+        source: Any,
+        done: Callable[[Outcome, Any], None],
+        context: Any = None,
+        solo: bool = False,
+    ) -> None:
+        self.instance = instance
+        self.key = key
+        self.attempt = attempt
+        self.target = target
+        self.arguments = arguments
+        self.source = source
+        """The arguments as stored, for an author's own retry rule."""
+        self.done = done
+        self.context = context
+        """The `ctx` object, when the function asked for one."""
+        self.solo = solo
+        """It died with the process before: nothing else of its kind runs beside it."""
+        self.aborted = False
+        self.runner: asyncio.Task[None] | None = None
+
+
+class Executor:
+    def __init__(self, in_flight: int = IN_FLIGHT, threads: int = THREADS) -> None:
+        self.in_flight = in_flight
+        self.queue: deque[Call] = deque()
+        self.solo: deque[Call] = deque()
+        self.solo_runs = False
+        self.runners: dict[asyncio.Task[None], None] = {}
+        self.resting: deque[asyncio.Future[None]] = deque()
+        self.calls: dict[str, dict[str, Call]] = {}
+        """What is queued or runs, by instance and op."""
+        self.busy = 0
+        self.current: str | None = None
+        """The instance whose function is on the event loop right now, for the watchdog."""
+        self.stopping = False
+        self._threads: Pool | None = None
+        self._processes: Pool | None = None
+        self._thread_count = threads
+        self._fresh = contextvars.copy_context()
+
+    def set_context(self, variable: contextvars.ContextVar[Any], value: Any) -> None:
+        """Sets a context variable for everything that is run from now on."""
+        self._fresh.run(variable.set, value)
+
+    # -- taking calls --------------------------------------------------------------------------
+
+    def submit(self, call: Call) -> None:
+        if self.stopping:
+            return
+        self.calls.setdefault(call.instance, {})[call.key] = call
+        self.busy += 1
+        if call.solo:
+            self.solo.append(call)
+            self._next_solo()
+        else:
+            self.queue.append(call)
+        self._hand_over()
+
+    def abort(self, instance: str, key: str) -> None:
+        """Cancels an attempt; its outcome is dropped. A function in a thread runs to its end."""
+        call = self.calls.get(instance, {}).get(key)
+        if call is None:
+            return
+        call.aborted = True
+        self._remove(call)
+        if call.runner is not None:
+            call.runner.cancel()
+
+    def calls_of(self, instance: str) -> list[Call]:
+        """The attempts of an instance that are queued or run."""
+        return list(self.calls.get(instance, {}).values())
+
+    def _remove(self, call: Call) -> None:
+        calls = self.calls.get(call.instance)
+        if calls is not None and calls.get(call.key) is call:
+            del calls[call.key]
+            self.busy -= 1
+            if not calls:
+                del self.calls[call.instance]
+
+    def _next_solo(self) -> None:
+        if self.solo and not self.solo_runs:
+            self.solo_runs = True
+            self.queue.append(self.solo.popleft())
+
+    def _hand_over(self) -> None:
+        """Sees to it that somebody takes the next call of the queue."""
+        if not self.queue:
+            return
+        while self.resting:
+            rest = self.resting.popleft()
+            if not rest.done():
+                rest.set_result(None)
+                return
+        if len(self.runners) < self.in_flight:
+            loop = asyncio.get_running_loop()
+            task = self._fresh.copy().run(loop.create_task, self._run_calls())
+            self.runners[task] = None
+
+    # -- a runner ------------------------------------------------------------------------------
+
+    async def _run_calls(self) -> None:
+        """Takes calls until it is cancelled with one, or one has left marks on its context."""
+        task = asyncio.current_task()
+        assert task is not None
+        clean = contextvars.copy_context()
+        try:
+            while not self.stopping:
+                if not self.queue:
+                    rest = asyncio.get_running_loop().create_future()
+                    self.resting.append(rest)
+                    await rest
+                    continue
+                call = self.queue.popleft()
+                if call.aborted:
+                    continue
+                call.runner = task
+                if self.queue:
+                    self._hand_over()
+                self.current = call.instance
+                await self._attempt(call)
+                call.runner = None
+                if contextvars.copy_context() != clean or task.cancelling():
+                    break
+        finally:
+            self.runners.pop(task, None)
+            if self.queue and not self.stopping:
+                self._hand_over()
+
+    async def _attempt(self, call: Call) -> None:
+        try:
+            try:
+                value = await self._invoke(call)
+            finally:
+                self.current = None
+            back = encode_decode(value, f"{call.target.name} returned a value that")[1]
+            outcome = Outcome(call.key, call.attempt, back)
+        except asyncio.CancelledError as error:
+            if call.aborted or self.stopping:
+                return
+            outcome = self._failed(call, error)
+        except (InvalidInput, TooLarge) as error:
+            outcome = self._not_stored(call, error)
+        except BaseException as error:  # the step's own SystemExit must not end the daemon
+            if isinstance(error, GeneratorExit):
+                raise
+            outcome = self._failed(call, error)
+        self._finish(call, outcome)
+
+    async def _invoke(self, call: Call) -> Any:
+        target = call.target
+        if target.is_async:
+            made = _called(target, call.arguments)
+            if target.timeout_s is None:
+                return await made
+            async with asyncio.timeout(target.timeout_s):
+                return await made
+        loop = asyncio.get_running_loop()
+        if target.executor == "process":
+            work = loop.run_in_executor(
+                self._process_pool(),
+                _call_in_process,
+                target.func.__module__,
+                target.func.__qualname__,
+                call.arguments,
+            )
+        else:
+            context = self._fresh.copy()
+            work = loop.run_in_executor(
+                self._thread_pool(), context.run, _called, target, call.arguments
+            )
+        if target.timeout_s is None:
+            return await work
+        async with asyncio.timeout(target.timeout_s):
+            return await work
+
+    def _finish(self, call: Call, outcome: Outcome) -> None:
+        if call.solo:
+            self.solo_runs = False
+            self._next_solo()
+        self._remove(call)
+        if not call.aborted:
+            call.done(outcome, call.context)
+
+    # -- outcomes ------------------------------------------------------------------------------
+
+    def _failed(self, call: Call, error: BaseException) -> Outcome:
+        kinds = tuple(kind.__name__ for kind in type(error).__mro__[:-1])
+        after_s: float | None = None
+        final = isinstance(error, Fatal)
+        failure = failure_of(error)
+        if isinstance(error, TimeoutError) and call.target.timeout_s is not None:
+            failure = Failure(
+                "Timeout",
+                f"{call.target.name} took longer than {call.target.timeout_s:g} s",
+                "timeout",
+            )
+        if isinstance(error, Retry):
+            after_s = error.after
+        elif call.target.delay_of is not None and isinstance(error, Exception):
+            try:
+                after_s = call.target.delay_of(call.source, error, call.attempt)
+                final = after_s is None
+            except Exception as wrong:  # the author's rule itself is wrong: that is the failure
+                failure, final = failure_of(wrong), True
+        return Outcome(call.key, call.attempt, None, failure, after_s, final, kinds)
+
+    def _not_stored(self, call: Call, error: InvalidInput | TooLarge) -> Outcome:
+        details = {k: v for k, v in error.details.items() if isinstance(v, str | int)}
+        failure = Failure(type(error).__name__, error.message, "not_json", details, call.key)
+        return Outcome(call.key, call.attempt, None, failure, final=True, kinds=("InvalidInput",))
+
+    # -- pools ---------------------------------------------------------------------------------
+
+    def _thread_pool(self) -> Pool:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._thread_count, "greenroom-step")
+        return self._threads
+
+    def _process_pool(self) -> Pool:
+        if self._processes is None:
+            self._processes = ProcessPoolExecutor(
+                PROCESSES, mp_context=multiprocessing.get_context("spawn")
+            )
+        return self._processes
+
+    async def stop(self) -> None:
+        """Cancels what runs, in the order it was started; threads are not waited for."""
+        self.stopping = True
+        self.queue.clear()
+        self.solo.clear()
+        self.calls.clear()
+        for rest in self.resting:
+            if not rest.done():
+                rest.cancel()
+        runners = list(self.runners)
+        for task in runners:
+            task.cancel()
+        if runners:
+            await asyncio.wait(runners, timeout=5)
+        for pool in (self._threads, self._processes):
+            if pool is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _called(target: Target, arguments: dict[str, Any]) -> Any:
+    if target.injector is not None:
+        return target.injector.call(target.func, arguments)
+    return target.func(**arguments)
+
+
+def _call_in_process(module: str, qualname: str, arguments: dict[str, Any]) -> Any:
+    """In the spawned process: the function is found by name, under its decorator."""
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    target = getattr(found, "target", None)
+    return (target.func if isinstance(target, Target) else found)(**arguments)

@@ -1,0 +1,394 @@
+"""`why` and `explain`: sentences made from what the store holds, each with the data behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from greenroom.actors.entries import decode_payload
+from greenroom.actors.instance import Instance
+from greenroom.actors.messages import Resume, Skip
+from greenroom.actors.ports import (
+    Append,
+    Appended,
+    AskView,
+    DeadLetters,
+    EventMatches,
+    InstanceRow,
+    Matched,
+    StoredEventRow,
+    WaitsAt,
+    WaitSeen,
+)
+from greenroom.actors.progress import Progress
+from greenroom.actors.rows import instance_row, rfc3339
+from greenroom.definitions.durations import text as duration_text
+from greenroom.definitions.errors import Busy, FormInvalid
+from greenroom.definitions.matching import compile_where
+from greenroom.definitions.suggest import did_you_mean
+from greenroom.definitions.values import Json, equal, encode_decode
+from greenroom.runtime import shapes, views
+from greenroom.runtime.filters import parse_filter
+from greenroom.runtime.terms import terms_of, test
+
+if TYPE_CHECKING:
+    from greenroom.runtime.engine import Engine
+
+QUEUE_MAX: Final = 10_000
+WAITS_EXPLAINED: Final = 20
+
+
+# -- why ---------------------------------------------------------------------------------------
+
+
+async def why(engine: Engine, row: InstanceRow, p: Progress) -> shapes.Why:
+    """Why an instance is where it is, in a screen."""
+    now = engine.clock.now()
+    who = f"{row.workflow}/{row.key}" if row.key else f"{row.workflow} {row.id}"
+    facts = [_headline(row, p, who)]
+    for data in msgspec.json.decode(row.waits):
+        facts.append(_wait_fact(data, now))
+    if p.failure is not None:
+        facts += _failure_facts(p, who)
+    if p.paused:
+        reason = f": {p.pause_reason}" if p.pause_reason else ""
+        facts.append(shapes.Fact(f"it was paused{reason}", {"reason": p.pause_reason}))
+        if p.held:
+            facts.append(
+                shapes.Fact(
+                    f"{len(p.held)} outcomes are recorded and will be applied by resume",
+                    {"held": len(p.held)},
+                )
+            )
+    running = [op.request.name for op in p.ops.values() if op.status == "started"]
+    if running and p.failure is None:
+        names = ", ".join(running[:5])
+        facts.append(shapes.Fact(f"running now: {names}", {"steps": running[:100]}))
+    dead = await engine.journal.call(DeadLetters(row.n, 10))
+    if dead:
+        facts.append(
+            shapes.Fact(
+                f"{len(dead)} events could not be delivered because its inbox was full",
+                {"dead_letters": len(dead)},
+            )
+        )
+    facts.append(_next_fact(row, p, who))
+    return shapes.Why("\n".join(fact.text for fact in facts), facts)
+
+
+def _headline(row: InstanceRow, p: Progress, who: str) -> shapes.Fact:
+    outcome = f" ({row.outcome})" if row.outcome and row.outcome != "ok" else ""
+    return shapes.Fact(
+        f"{who} is {row.status}{outcome} since {rfc3339(p.at)}, version {row.version}, "
+        f"{p.iseq} entries",
+        {"instance": row.id, "status": row.status, "outcome": row.outcome, "entries": p.iseq},
+    )
+
+
+def _wait_fact(data: dict[str, Any], now: int) -> shapes.Fact:
+    due = data.get("due")
+    until = ""
+    if due is not None:
+        left = (due - now) / 1000
+        until = f", due in {duration_text(left)}" if left > 0 else ", due now"
+        until += f" ({rfc3339(due)})"
+    name, op = data.get("name"), data["op"]
+    match data["kind"]:
+        case "retry":
+            error = data.get("error") or {}
+            text = (
+                f"{name} ({op}) failed {data.get('attempt')} times and is tried again{until}: "
+                f"{error.get('details', {}).get('type', 'error')}: {error.get('message', '')}"
+            )
+        case "timer":
+            text = f"it sleeps ({op}){until}"
+        case "event":
+            where = data.get("where")
+            filter_ = f" where {msgspec.json.encode(where).decode()}" if where is not None else ""
+            text = f"it waits for the event {data.get('type')}{filter_} ({op}){until}"
+        case "child":
+            text = f"it waits for its child {name} {data.get('child')} ({op})"
+        case kind:
+            text = f"it waits for an answer ({kind}) to {name!r}, question {data.get('ask')}{until}"
+    return shapes.Fact(text, views_data(data))
+
+
+def views_data(data: dict[str, Any]) -> dict[str, Json]:
+    """The wait as faces show it: times as text."""
+    shown = msgspec.to_builtins(views.wait_shape(data))
+    return {key: value for key, value in shown.items() if value is not None}
+
+
+def _failure_facts(p: Progress, who: str) -> list[shapes.Fact]:
+    failure = p.failure
+    assert failure is not None
+    place = f"   {failure.where}" if failure.where else ""
+    op = f" at {failure.op}" if failure.op else ""
+    facts = [
+        shapes.Fact(
+            f"it failed{op}: {failure.type}: {failure.message}{place}",
+            {"code": failure.code, "type": failure.type, "op": failure.op, "where": failure.where},
+        )
+    ]
+    details = failure.details
+    if failure.kind == "code_changed" and "journal" in details:
+        for side in ("journal", "code"):
+            said = details.get(side)
+            text = "; ".join(map(str, said)) if isinstance(said, list) else str(said)
+            facts.append(shapes.Fact(f"  {side:8}{text}", {side: said}))
+    if p.causes:
+        facts.append(
+            shapes.Fact(f"blamed: {', '.join(p.causes)}", {"causes": list(p.causes)})
+        )
+    return facts
+
+
+def _next_fact(row: InstanceRow, p: Progress, who: str) -> shapes.Fact:
+    """What a person can do."""
+    match row.status:
+        case "failed" if row.error_code == "in_doubt":
+            text = f"say what happened:  greenroom skip {row.id} OP …  or  greenroom resume {row.id} --run-again"
+        case "failed" if row.error_code == "code_changed":
+            text = (
+                f"bring the old code back and  greenroom resume {row.id},  "
+                f"or  greenroom fork {row.id} --from OP"
+            )
+        case "failed":
+            text = f"fix the cause, then:  greenroom retry {row.id}"
+        case "paused":
+            text = f"go on with:  greenroom resume {row.id}"
+        case "waiting":
+            text = "nothing to do: it goes on by itself when that comes"
+            if any(op.request.kind == "ask" for op in p.ops.values()):
+                text = "somebody must answer"
+        case "completed" | "cancelled":
+            text = "it has ended and will not change"
+        case _:
+            text = "nothing to do: it is working"
+    return shapes.Fact(text, {"status": row.status})
+
+
+# -- events ------------------------------------------------------------------------------------
+
+
+async def explain(engine: Engine, row: StoredEventRow, workflow: str | None) -> shapes.Why:
+    """What an event did, and for what it did not match the first criterion that failed."""
+    event = row.event.as_data()
+    matches: list[Matched] = await engine.journal.call(EventMatches(row.pos))
+    facts = [
+        shapes.Fact(
+            f"event {row.event.id} ({row.event.type}) accepted at {rfc3339(row.accepted)}, "
+            f"place {row.pos}, matched {len(matches) or 'nothing'}",
+            {"id": row.event.id, "type": row.event.type, "pos": row.pos, "matched": len(matches)},
+        )
+    ]
+    done: set[str] = set()
+    for match in matches:
+        if workflow is not None and match.workflow != workflow:
+            continue
+        done.add(match.id)
+        who = f"{match.workflow}/{match.key}" if match.key else f"{match.workflow} {match.id}"
+        code = f" ({match.code})" if match.code else ""
+        facts.append(
+            shapes.Fact(
+                f"  {match.action} {who}{code}",
+                {"workflow": match.workflow, "instance": match.id, "action": match.action, "code": match.code},
+            )
+        )
+    started = {match.workflow for match in matches if match.action == "started"}
+    facts += _trigger_facts(engine, row, event, workflow, started)
+    waits: list[WaitSeen] = await engine.journal.call(
+        WaitsAt(row.event.type, row.pos, workflow, WAITS_EXPLAINED)
+    )
+    for wait in waits:
+        if wait.id not in done:
+            facts.append(_wait_not_matched(wait, event))
+    return shapes.Why("\n".join(fact.text for fact in facts), facts)
+
+
+def _trigger_facts(
+    engine: Engine,
+    row: StoredEventRow,
+    event: dict[str, Json],
+    workflow: str | None,
+    started: set[str],
+) -> list[shapes.Fact]:
+    facts: list[shapes.Fact] = []
+    known: set[str] = set()
+    for name in engine.registry.names():
+        definition = engine.registry.current(name)
+        for trigger in definition.triggers:
+            if trigger.type is None:
+                continue
+            known.add(trigger.type)
+            if workflow is not None and name != workflow:
+                continue
+            if trigger.type != row.event.type:
+                if workflow is not None:
+                    facts.append(
+                        shapes.Fact(
+                            f"  {name}: listens to {trigger.type}, this is {row.event.type}",
+                            {"workflow": name, "listens": trigger.type},
+                        )
+                    )
+                continue
+            if name in started:
+                continue
+            failed = [f for f in trigger.where.explain(event) if not f.ok]
+            if failed:
+                facts.append(
+                    shapes.Fact(
+                        f"  {name} v{definition.version}: condition false · {failed[0]}",
+                        {"workflow": name, "finding": failed[0].as_data()},
+                    )
+                )
+    if not facts and not started and row.event.type not in known:
+        near = did_you_mean(row.event.type, known)
+        facts.append(
+            shapes.Fact(f"  no workflow listens to {row.event.type}{near}", {"type": row.event.type})
+        )
+    return facts
+
+
+def _wait_not_matched(wait: WaitSeen, event: dict[str, Json]) -> shapes.Fact:
+    who = f"{wait.workflow}/{wait.key}" if wait.key else f"{wait.workflow} {wait.id}"
+    failed = [f for f in compile_where(msgspec.json.decode(wait.where)).explain(event) if not f.ok]
+    if failed:
+        return shapes.Fact(
+            f"  {who} waited at {wait.op}: condition false · {failed[0]}",
+            {"instance": wait.id, "op": wait.op, "finding": failed[0].as_data()},
+        )
+    return shapes.Fact(
+        f"  {who} waited at {wait.op}: matches, but another event or wait was first",
+        {"instance": wait.id, "op": wait.op},
+    )
+
+
+# -- answers, histories, streams ---------------------------------------------------------------
+
+
+def check_answer(ask: AskView, data: Json) -> Json:
+    """The answer to an approval: an object with `approved`, all problems at once otherwise."""
+    if ask.kind != "approval":
+        return data
+    errors: list[dict[str, Json]] = []
+    if not isinstance(data, dict):
+        errors.append({"loc": [], "msg": "must be an object", "type": "object"})
+    else:
+        if not isinstance(data.get("approved"), bool):
+            errors.append({"loc": ["approved"], "msg": "must be true or false", "type": "bool"})
+        if "comment" in data and not isinstance(data["comment"], str):
+            errors.append({"loc": ["comment"], "msg": "must be text", "type": "string"})
+        extra = [name for name in data if name not in ("approved", "comment")]
+        errors += [{"loc": [name], "msg": "unknown field", "type": "extra"} for name in extra]
+    if errors:
+        raise FormInvalid(
+            f"the answer to {ask.title!r} is not valid: "
+            + "; ".join(f"{'.'.join(map(str, e['loc'])) or 'it'} {e['msg']}" for e in errors),
+            hint='give {"approved": true}',
+            errors=errors,
+        )
+    return data
+
+
+def changes_of(items: list[shapes.Entry], path: str) -> list[shapes.Entry]:
+    """The lines in which the value at a path of the state changed."""
+    found: list[shapes.Entry] = []
+    missing = object()
+    last: Any = missing
+    for item in items:
+        if item.kind == "InstanceStarted":
+            source = item.data.get("input")
+        elif item.kind == "StateChanged":
+            source = item.data["set"]
+        else:
+            continue
+        value = _at(source, path, missing)
+        dropped = item.kind == "StateChanged" and path.split(".")[0] in item.data.get("drop", ())
+        if dropped:
+            value = None
+        elif value is missing:
+            continue
+        if last is missing or not equal(value, last):
+            last = value
+            found.append(
+                msgspec.structs.replace(item, data={"path": path, "value": value, "dropped": dropped})
+            )
+    return found
+
+
+def _at(source: Any, path: str, missing: object) -> Any:
+    for part in path.split("."):
+        if not isinstance(source, dict) or part not in source:
+            return missing
+        source = source[part]
+    return source
+
+
+async def verify_in_doubt(
+    instance: Instance, by: str | None, reason: str | None
+) -> Skip | Resume | None:
+    """Asks the author's `verify`: None or False means the step has not run, a dict (or True) that
+    it has, and what it gave."""
+    p = instance.kernel.progress
+    doubts = [key for key, op in p.ops.items() if op.status == "doubt"]
+    if len(doubts) != 1:
+        return None
+    target = instance.kernel.target_of(doubts[0])
+    if target is None or target.verify is None:
+        return None
+    source = p.state if instance.kernel.is_plan else p.ops[doubts[0]].request.args or {}
+    known = target.injector.arguments(source, {}) if target.injector is not None else dict(source)
+    if asyncio.iscoroutinefunction(target.verify):
+        said = await target.verify(**known)
+    else:
+        said = await asyncio.get_running_loop().run_in_executor(
+            None, lambda: target.verify(**known)
+        )
+    if said is None or said is False:
+        return Resume(by, reason, True)
+    output = {} if said is True else encode_decode(said, "what verify gave")[1]
+    return Skip(doubts[0], output, by, reason or "verify says it has run")
+
+
+async def watch_all(engine: Engine, q: str) -> AsyncIterator[shapes.Entry]:
+    """The lines of all instances that a filter lets through, from now on."""
+    terms = terms_of(parse_filter(q), engine.clock.now())
+    queue: asyncio.Queue[shapes.Entry | None] = asyncio.Queue(QUEUE_MAX)
+    lagging = False
+
+    def stored(instance: Instance, append: Append, result: Appended) -> None:
+        nonlocal lagging
+        if not append.rows or lagging:
+            return
+        p = instance.kernel.progress
+        row = instance_row(instance.n, p, p.kind, {})
+        if not test(row=row, terms=terms, now=engine.clock.now(), due=None, assignees=set()):
+            return
+        for place, stored_row in enumerate(append.rows):
+            entry = decode_payload(stored_row.payload)
+            for shape in views.entry_shapes(
+                append.iseq + place, result.pos + place, stored_row.at, entry
+            ):
+                shape = msgspec.structs.replace(
+                    shape, data={**(shape.data or {}), "instance": p.id, "workflow": p.workflow}
+                )
+                try:
+                    queue.put_nowait(shape)
+                except asyncio.QueueFull:
+                    lagging = True
+                    return
+
+    engine.directory.watchers.append(stored)
+    try:
+        while True:
+            if lagging and queue.empty():
+                raise Busy(f"this reader is {QUEUE_MAX:,} lines behind; watch again")
+            shape = await queue.get()
+            if shape is not None:
+                yield shape
+    finally:
+        engine.directory.watchers.remove(stored)

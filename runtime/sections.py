@@ -1,0 +1,257 @@
+"""The verbs of an engine that come in groups: definitions, schedules, events, asks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from greenroom.actors.ports import (
+    AskView,
+    ChangeSchedule,
+    DefinitionRow,
+    GetEvent,
+    ListAsks,
+    ListDefinitions,
+    ListEvents,
+    ListSchedules,
+    ScheduleRow,
+    StoredEventRow,
+)
+from greenroom.actors.rows import rfc3339
+from greenroom.definitions.declare import definition_of
+from greenroom.definitions.errors import InvalidDefinition, InvalidRequest, NotFound
+from greenroom.definitions.events import Event
+from greenroom.definitions.schedules import Schedule, parse_schedule
+from greenroom.definitions.suggest import did_you_mean
+from greenroom.definitions.values import Json
+from greenroom.runtime import reasons, shapes, views
+
+if TYPE_CHECKING:
+    from greenroom.runtime.engine import Engine
+
+TICK_TYPE: Final = "greenroom.schedule"
+"""Type of the event a schedule makes at each nominal time."""
+
+
+class Definitions:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def list(self) -> list[shapes.DefinitionInfo]:
+        """Every version the store knows."""
+        rows: list[DefinitionRow] = await self._engine.journal.call(ListDefinitions())
+        return [views.definition_shape(row) for row in rows]
+
+    async def get(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
+        rows: list[DefinitionRow] = await self._engine.journal.call(ListDefinitions(name))
+        for row in rows:
+            if row.version == version or (version is None and row.release):
+                return views.definition_shape(row)
+        if rows:
+            raise NotFound(f"{name} has no version {version}", workflow=name)
+        names = self._engine.registry.names()
+        raise NotFound(f'there is no workflow "{name}"{did_you_mean(name, names)}', workflow=name)
+
+    async def validate(self, document: Any) -> shapes.DefinitionInfo:
+        """What registering would make of a workflow; raises `InvalidDefinition` with all problems."""
+        if isinstance(document, dict | list | str | bytes):
+            raise InvalidDefinition(
+                "a workflow document cannot be read by this version",
+                hint="write the workflow in Python; see `greenroom new`",
+            )
+        definition = definition_of(document)
+        triggers: Any = [trigger.as_data() for trigger in definition.triggers]
+        return shapes.DefinitionInfo(
+            definition.name, definition.kind, definition.version or 0, False, True,
+            definition.hash, definition.source, definition.steps(), triggers,
+        )  # fmt: skip
+
+
+class Schedules:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def _row(self, name: str) -> ScheduleRow:
+        rows: list[ScheduleRow] = await self._engine.journal.call(ListSchedules())
+        for row in rows:
+            if name in (row.id, row.workflow):
+                return row
+        ids = [row.id for row in rows]
+        raise NotFound(f'there is no schedule "{name}"{did_you_mean(name, ids)}', schedule=name)
+
+    async def list(self) -> list[shapes.ScheduleInfo]:
+        rows: list[ScheduleRow] = await self._engine.journal.call(ListSchedules())
+        return [
+            shapes.ScheduleInfo(
+                row.id,
+                row.workflow,
+                _schedule(row).rule,
+                views.time_text(row.due),
+                row.paused,
+                views.time_text(row.last),
+            )
+            for row in rows
+        ]
+
+    async def next(self, name: str, count: int = 10) -> list[str]:
+        """The next nominal times."""
+        row = await self._row(name)
+        if not 1 <= count <= 1_000:
+            raise InvalidRequest(f"count must be 1 to 1000, got {count}")
+        now = self._engine.clock.now() / 1000
+        times = _schedule(row).upcoming(now, count, row.anchor / 1000)
+        return [rfc3339(round(_epoch(when) * 1000)) for when in times]
+
+    async def pause(self, name: str) -> shapes.ScheduleInfo:
+        """No tick until `resume`; those of the meantime are not made up for."""
+        row = await self._row(name)
+        await self._engine.journal.call(ChangeSchedule(row.id, True, None))
+        return await self._shown(row.id)
+
+    async def resume(self, name: str) -> shapes.ScheduleInfo:
+        row = await self._row(name)
+        due = _schedule(row).next_due(self._engine.clock.now() / 1000, row.anchor / 1000)
+        at = None if due is None else round(due * 1000)
+        await self._engine.journal.call(ChangeSchedule(row.id, False, at))
+        if at is not None:
+            self._engine.directory.timer.arm(at, 0, row.id)
+        return await self._shown(row.id)
+
+    async def _shown(self, id: str) -> shapes.ScheduleInfo:
+        return next(item for item in await self.list() if item.id == id)
+
+    async def trigger(self, name: str) -> shapes.Accepted:
+        """Starts the workflow of a schedule now, beside its nominal times."""
+        row = await self._row(name)
+        definition = self._engine.registry.current(row.workflow)
+        now = self._engine.clock.now()
+        event = Event(
+            type=TICK_TYPE,
+            id=f"{row.id}@now-{self._engine.new_id()}",
+            source=f"/schedules/{row.id}",
+            data={"schedule": row.id, "nominal": rfc3339(now), "triggered": True},
+        )
+        return await self._engine.post_tick(event, definition, None)
+
+    def fire(self, schedule_id: str, due: int) -> None:
+        """A nominal time has come: its event, its instance and the next due time are one commit.
+
+        Missed times follow the schedule's policy: `skip` none, `one` (default) the last of them,
+        `all` each, at most 1,000.
+        """
+        engine = self._engine
+
+        def listed(result: Any) -> None:
+            if isinstance(result, Exception):
+                return
+            row = next((r for r in result if r.id == schedule_id), None)
+            if row is None or row.paused or row.due != due:
+                return
+            definition = engine.registry.find(row.workflow)
+            if definition is None:
+                return
+            self._fire_missed(row, definition, due)
+
+        engine.submit(ListSchedules(), listed)
+
+    def _fire_missed(self, row: ScheduleRow, definition: Any, due: int) -> None:
+        engine = self._engine
+        schedule = _schedule(row)
+        now = engine.clock.now()
+        anchor = row.anchor / 1000
+        times = [round(_epoch(t) * 1000) for t in schedule.missed(due / 1000 - 0.001, now / 1000, anchor)]
+        following = schedule.next_due(max(now, due) / 1000, anchor)
+        next_due = None if following is None else round(following * 1000)
+        if not times:
+            engine.submit(ChangeSchedule(row.id, False, next_due), lambda _: None)
+        for nominal in times:
+            event = Event(
+                type=TICK_TYPE,
+                id=f"{row.id}@{rfc3339(nominal)}",
+                source=f"/schedules/{row.id}",
+                time=rfc3339(nominal),
+                data={"schedule": row.id, "nominal": rfc3339(nominal)},
+            )
+            engine.router.post(
+                event, engine.namespace, None, lambda posted, refused: None,
+                (row.id, nominal, next_due), definition,
+            )  # fmt: skip
+        if next_due is not None:
+            engine.directory.timer.arm(next_due, 0, row.id)
+
+
+class Events:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def list(
+        self, q: str = "", *, limit: int = 50, cursor: str | None = None
+    ) -> shapes.Page[shapes.StoredEvent]:
+        """Events, newest first; `q` is an event type or empty."""
+        type = q.removeprefix("type:").strip() or None
+        limit = max(1, min(limit, 1_000))
+        try:
+            before = int(cursor) if cursor else None
+        except ValueError:
+            raise InvalidRequest(f"{cursor!r} is not a cursor of this list") from None
+        rows: list[StoredEventRow] = await self._engine.journal.call(
+            ListEvents(type, None, before, limit, self._engine.namespace)
+        )
+        after = str(rows[-1].pos) if len(rows) == limit else None
+        return shapes.Page([views.event_shape(row) for row in rows], after)
+
+    async def _row(self, id: str) -> StoredEventRow:
+        found: StoredEventRow = await self._engine.journal.call(
+            GetEvent(id, self._engine.namespace)
+        )
+        return found
+
+    async def get(self, id: str) -> shapes.StoredEvent:
+        """One event, by id or `pos:<n>`."""
+        return views.event_shape(await self._row(id))
+
+    async def explain(self, id: str, workflow: str | None = None) -> shapes.Why:
+        """What the event did, and why it did nothing to the rest."""
+        return await reasons.explain(self._engine, await self._row(id), workflow)
+
+    async def resend(self, id: str) -> shapes.Accepted:
+        """Posts the event again under a new id."""
+        row = await self._row(id)
+        event = msgspec.structs.replace(row.event, id="", time=None)
+        return await self._engine.post(event)
+
+
+class Asks:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def list(
+        self, q: str = "", *, limit: int = 50, cursor: str | None = None
+    ) -> shapes.Page[shapes.Ask]:
+        """Open questions; `q` is `assignee:NAME`, `instance:ID`, `all` or empty."""
+        words = dict(word.partition(":")[::2] for word in q.split())
+        limit = max(1, min(limit, 1_000))
+        rows: list[AskView] = await self._engine.journal.call(
+            ListAsks("all" not in words, words.get("assignee"), words.get("instance"), None, limit, cursor)
+        )
+        after = rows[-1].id if len(rows) == limit else None
+        return shapes.Page([views.ask_shape(row) for row in rows], after)
+
+    async def get(self, id: str) -> shapes.Ask:
+        rows: list[AskView] = await self._engine.journal.call(ListAsks(open_only=False, id=id))
+        if not rows:
+            raise NotFound(f"there is no question {id}", ask=id)
+        return views.ask_shape(rows[0])
+
+
+def _schedule(row: ScheduleRow) -> Schedule:
+    spec: Json = msgspec.json.decode(row.spec)
+    return parse_schedule(spec)
+
+
+def _epoch(when: datetime | float) -> float:
+    if isinstance(when, datetime):
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    return float(when)
