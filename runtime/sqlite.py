@@ -261,6 +261,7 @@ class SqliteStore:
         db.execute("COMMIT")
         crash_point("journal.committed")
         self._write_mark()
+        self.group.new_event_ids.clear()
         if len(self.group.facts) > FACTS_MAX:
             self.group.facts.clear()
 

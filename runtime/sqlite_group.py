@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -98,6 +100,8 @@ class Group:
         """Forgets what is not on disk."""
         self._clear()
         self.facts: dict[int, Facts] = {}
+        self.new_event_ids: set[tuple[str, str, str]] = set()
+        """Of this group, flushed or not: what was looked up ahead does not know them."""
         row = self.db.execute("SELECT head, iq, entries, events, pruned, n FROM counter").fetchone()
         self.head, self.iq, self.entries, self.events, self.pruned, self.last_n = row
         self.workflows: dict[tuple[str, str], int] = {}
@@ -108,8 +112,7 @@ class Group:
 
     def _clear(self) -> None:
         self.new_entries: list[tuple[Any, ...]] = []
-        self.new_events: list[tuple[Any, ...]] = []
-        self.new_event_ids: set[tuple[str, str, str]] = set()
+        self.new_events: dict[int, list[Any]] = {}
         self.new_keys: list[tuple[int, int, int]] = []
         self.new_given: list[tuple[Any, ...]] = []
         self.new_instances: dict[int, list[Any]] = {}
@@ -125,9 +128,8 @@ class Group:
         self.waits: dict[tuple[int, str], list[Any]] = {}
         self.closed_waits: dict[tuple[int, str], int] = {}
         self.timers: dict[tuple[int, str], int | None] = {}
-        self.asks: dict[str, list[Any]] = {}
-        self.answered: list[tuple[Any, ...]] = []
-        self.closed_asks: list[tuple[int, str]] = []
+        self.asks: list[tuple[str, tuple[Any, ...]]] = []
+        """Statements in order: an op may be asked, answered and closed in one group."""
         self.new_items: list[tuple[Any, ...]] = []
         self.new_item_counts: dict[int, int] = {}
         self.taken: list[tuple[int, int]] = []
@@ -221,7 +223,7 @@ class Group:
         if self.counts:
             many(COUNT, [(w, status, by) for (w, status), by in self.counts.items() if by])
         if self.new_events:
-            many(INSERT_EVENT, self.new_events)
+            many(INSERT_EVENT, self.new_events.values())
         if self.new_keys:
             many(INSERT_KEY, self.new_keys)
         if self.new_given:
@@ -232,8 +234,9 @@ class Group:
             many(OPEN_WAIT, self.waits.values())
         if self.timers:
             self._flush_timers()
-        if self.asks or self.answered or self.closed_asks:
-            self._flush_asks()
+        if self.asks:
+            for statement, run in groupby(self.asks, itemgetter(0)):
+                many(statement, [values for _, values in run])
         if self.new_items:
             many(INSERT_ITEM, self.new_items)
         if self.taken:
@@ -280,11 +283,6 @@ class Group:
                 SET_TIMER,
                 [(n, op, due) for (n, op), due in self.timers.items() if due is not None],
             )
-
-    def _flush_asks(self) -> None:
-        self.db.executemany(ANSWER_ASK, self.answered)
-        self.db.executemany(DROP_ASK, self.closed_asks)
-        self.db.executemany(INSERT_ASK, self.asks.values())
 
     def _flush_ended(self) -> None:
         many = self.db.executemany

@@ -30,6 +30,8 @@ from greenroom.runtime.sqlite_group import Facts, Group
 from greenroom.runtime.store import delivers_to, signed
 
 WHERES_MAX: Final = 4_096
+MATCHED, CURSOR = 11, 12
+"""Columns of a collected event that are known after it was stored."""
 PAGE: Final = 256
 OVERFLOW: Final = 0
 """Stands for more keys than are stored one by one."""
@@ -124,20 +126,32 @@ class Matcher:
     # -- events -----------------------------------------------------------------------------
 
     def store_event(
-        self, row: ports.EventRow, body: bytes, data: dict[str, Any] | None, cursor: int | None,
-        pos: int, matched: int,
-    ) -> None:  # fmt: skip
-        """The event at its place, under the keys of the shapes of its type."""
+        self, row: ports.EventRow, body: bytes, data: dict[str, Any] | None, cursor: int | None
+    ) -> int:
+        """The event at the next place, under the keys of the shapes of its type."""
         group, event = self.group, row.event
-        group.new_events.append(
-            (pos, event.id, event.source, row.scope, event.type, body, zlib.crc32(body),
-             row.accepted, row.by, signed(row.hash), row.hops, matched, cursor)
-        )  # fmt: skip
+        group.head += 1
+        pos: int = group.head
+        group.new_events[pos] = [
+            pos, event.id, event.source, row.scope, event.type, body, zlib.crc32(body),
+            row.accepted, row.by, signed(row.hash), row.hops, 0, cursor,
+        ]  # fmt: skip
         group.new_event_ids.add((event.id, event.source, row.scope))
         group.events += 1
         if data is not None:
             for shape in self.shapes.get((row.scope, event.type), ()):
                 group.new_keys += [(shape.id, h, pos) for h in hashes(data, shape.paths)]
+        return pos
+
+    def settle(self, pos: int, matched: int, cursor: int | None) -> None:
+        """What became of an event, noted with it."""
+        stored = self.group.new_events.get(pos)
+        if stored is None:
+            self.group.db.execute(
+                "UPDATE event SET matched=?, cursor=? WHERE pos=?", (matched, cursor, pos)
+            )
+        else:
+            stored[MATCHED], stored[CURSOR] = matched, cursor
 
     def store_unrouted(self, row: ports.EventRow) -> int | None:
         """An emitted event, to be routed later; None: it is known already."""
@@ -145,10 +159,7 @@ class Matcher:
             return None
         body = encode_event(row.event)
         data = row.event.as_data() if (row.scope, row.event.type) in self.shapes else None
-        self.group.head += 1
-        pos: int = self.group.head
-        self.store_event(row, body, data, 0, pos, 0)
-        return pos
+        return self.store_event(row, body, data, 0)
 
     def known(self, row: ports.EventRow) -> tuple[int, int, int] | None:
         """(pos, hash, matched) of the event with the same scope, source and id."""

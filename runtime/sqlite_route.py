@@ -73,18 +73,18 @@ class Router:
             return InvalidEvent(f"the event cannot be stored: {error}", path="$")
         if work.to is not None:
             return self._direct(work, body)
-        group.head += 1
-        fan = Fan(group.head)
+        met = (row.scope, event.type) in self.matcher.shapes
+        data = event.as_data() if met else None
+        fan = Fan(self.matcher.store_event(row, body, data, None))
         if work.starts:
             self._start(fan, work.starts)
         cursor: int | None = None
-        data: dict[str, Any] | None = None
-        if (row.scope, event.type) in self.matcher.shapes:
-            data = event.as_data()
+        if data is not None:
             if group.waits or group.closed_waits or group.ended:
                 group.flush()
             cursor = self._deliver(fan, row, body, data, 0)
-        self.matcher.store_event(row, body, data, cursor, fan.pos, fan.done)
+        if fan.done or cursor is not None:
+            self.matcher.settle(fan.pos, fan.done, cursor)
         self._tick(work)
         return ports.Posted(
             fan.pos, False, False, fan.done, fan.matched, fan.items, fan.started,
@@ -111,10 +111,7 @@ class Router:
             group.flush()
         fan.seen.update(n for (n,) in group.db.execute(WAS_GIVEN, (work.pos,)))
         after = self._deliver(fan, row, body, event.as_data(), cursor)
-        group.db.execute(
-            "UPDATE event SET matched=?, cursor=? WHERE pos=?",
-            (matched + fan.done, after, work.pos),
-        )
+        self.matcher.settle(work.pos, matched + fan.done, after)
         return ports.Posted(
             fan.pos, False, False, matched + fan.done, fan.matched, fan.items, fan.started,
             after is not None,
@@ -143,11 +140,11 @@ class Router:
             return NotFound(f"no instance {id}", instance=id)
         if not facts.ended and group.items_of(n, facts) >= INBOX_MAX:
             return InboxFull(f"instance {id} holds {INBOX_MAX:,} undelivered messages", instance=id)
-        group.head += 1
-        fan = Fan(group.head)
+        fan = Fan(self.matcher.store_event(work.row, body, None, None))
         if not facts.ended:
             self._give(fan, n, facts, work.row, body)
-        self.matcher.store_event(work.row, body, None, None, fan.pos, fan.done)
+        if fan.done:
+            self.matcher.settle(fan.pos, fan.done, None)
         return ports.Posted(fan.pos, matched_total=fan.done, matched=fan.matched, items=fan.items)
 
     def _start(self, fan: Fan, starts: Any) -> None:

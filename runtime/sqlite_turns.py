@@ -12,12 +12,15 @@ import msgspec
 from greenroom.actors import ports
 from greenroom.definitions.errors import EngineDied
 from greenroom.runtime.sqlite_group import (
+    ANSWER_ASK,
     ATTRIBUTES,
     BUSY,
     CLOSED,
     CODE,
+    DROP_ASK,
     ERROR,
     GENERATION,
+    INSERT_ASK,
     OUTCOME,
     SLOT,
     STATUS,
@@ -145,10 +148,11 @@ class Turns:
                 self.group.timers[n, op] = due
         if work.asks:
             for ask in work.asks:
-                self.group.asks[ask.id] = [
+                values = (
                     ask.id, n, ask.op, ask.kind, ask.title, ask.schema, ask.assignee, ask.due,
                     None, None,
-                ]  # fmt: skip
+                )  # fmt: skip
+                self.group.asks.append((INSERT_ASK, values))
         if work.generation_start is not None:
             self._generation(n, work.generation_start)
         if work.request is not None:
@@ -242,10 +246,7 @@ class Turns:
 
     def _answer(self, n: int, answered: Sequence[tuple[str, str | None, int]]) -> None:
         for op, by, at in answered:
-            self.group.answered.append((by, at, n, op))
-            for ask in self.group.asks.values():
-                if ask[1] == n and ask[2] == op and ask[9] is None:
-                    ask[8], ask[9] = by, at
+            self.group.asks.append((ANSWER_ASK, (by, at, n, op)))
 
     def _close(self, n: int, pos: int, ops: Sequence[str]) -> None:
         group = self.group
@@ -253,16 +254,11 @@ class Turns:
             key = n, op
             wait = group.waits.get(key)
             if wait is None:
-                group.closed_waits[key] = pos
+                group.closed_waits.setdefault(key, pos)
             else:
-                wait[CLOSED] = pos
+                wait[CLOSED] = wait[CLOSED] or pos
             group.timers[key] = None
-            group.closed_asks.append(key)
-            if group.asks:
-                group.asks = {
-                    id: ask for id, ask in group.asks.items()
-                    if (ask[1], ask[2]) != key or ask[9] is not None
-                }  # fmt: skip
+            group.asks.append((DROP_ASK, key))
 
     def _request(self, request: ports.Request, instance: str) -> None:
         """The first reply stands: an expected repeat never breaks a group."""
