@@ -25,11 +25,14 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from greenroom.actors.entries import Failure
+from greenroom.actors.messages import Park
 from greenroom.definitions.errors import (
     GreenroomError,
     InvalidRequest,
@@ -49,6 +52,8 @@ DRAIN_S: Final = 30.0
 DAMAGED: Final = 65
 LOCKED: Final = 73
 IO_ERROR: Final = 74
+GRACE: Final = 0.8
+"""The part of the time to drain that running steps have; the rest is for closing the store."""
 SOCKET_CHECK_S: Final = 5.0
 
 OpenEngine = Callable[..., Any]
@@ -151,12 +156,13 @@ async def run(
 ) -> int:
     """Opens, serves and drains; `open_engine` is `Engine.open`."""
     signals = _Signals()
-    with signals.handled():
-        async with open_engine(settings.data, workflows=workflows) as engine:
+    fatal = partial(_fatal, settings)
+    with signals.handled(), contextlib.ExitStack() as at_last:
+        async with open_engine(settings.data, workflows=workflows, on_fatal=fatal) as engine:
             server = Server(engine)
             async with _watched(engine, settings), _listening(server, settings) as path:
+                recovered = engine.directory.recovered
                 info = await engine.info()
-                recovered = int(getattr(engine, "recovered", 0))
                 took_ms = round((time.monotonic() - begun) * 1000)
                 out(
                     f"ready socket={path} http=- pid={os.getpid()} epoch={info.epoch} "
@@ -166,9 +172,19 @@ async def run(
                 systemd.notify(READY=1, STATUS=f"recovered {recovered} instances")
                 await _until_told(signals)
                 systemd.notify(STOPPING=1)
-                with _time_limit(settings.drain_s):
-                    await _drain(server, engine, settings.drain_s)
+                at_last.enter_context(_time_limit(settings.drain_s))
+                await _drain(server, engine, settings.drain_s * GRACE)
     return 0
+
+
+def _fatal(settings: Settings, error: BaseException) -> None:
+    """The store cannot be trusted any more. Nobody is answered after this; the next start reads
+    what is really on the disk."""
+    _log.critical("the store failed: %s", error)
+    note = {"at": time.time(), "pid": os.getpid(), "error": f"{type(error).__name__}: {error}"}
+    with contextlib.suppress(OSError):
+        (settings.data / "crash.json").write_bytes(msgspec.json.encode(note))
+    os._exit(IO_ERROR)
 
 
 async def _until_told(signals: _Signals) -> None:
@@ -178,11 +194,16 @@ async def _until_told(signals: _Signals) -> None:
         systemd.notify(READY=1)
 
 
-async def _drain(server: Server, engine: Any, limit_s: float) -> None:
+async def _drain(server: Server, engine: Any, grace_s: float) -> None:
+    """Lines in work are answered and running steps may end, within the grace; the engine's own
+    closing then cancels what still runs."""
     _log.info("draining")
-    until = time.monotonic() + limit_s
-    await server.drain(limit_s)
-    await engine.drain(max(0.0, until - time.monotonic()))
+    until = time.monotonic() + grace_s
+    await server.drain(grace_s)
+    try:
+        await engine.drain(max(0.0, until - time.monotonic()))
+    except TimeoutError:
+        _log.warning("steps still run; they are cancelled and run again at the next start")
     await server.close()
 
 
@@ -225,7 +246,7 @@ def _time_limit(seconds: float) -> Any:
         _log.error("not done after %g s; the next start recovers", seconds)
         os._exit(1)
 
-    timer = threading.Timer(seconds + 1, leave)
+    timer = threading.Timer(seconds, leave)
     timer.daemon = True
     timer.start()
     try:
@@ -249,9 +270,10 @@ async def _watched(engine: Any, settings: Settings) -> AsyncIterator[None]:
             told = now
             systemd.notify(WATCHDOG=1)
 
+    loop = asyncio.get_running_loop()
     watchdog = Watchdog(
-        current=getattr(engine, "current_instance", lambda: None),
-        on_strike=getattr(engine, "strike", lambda instance: None),
+        current=lambda: engine.directory.current or engine.executor.current,
+        on_strike=lambda instance: loop.call_soon_threadsafe(_strike, engine, instance),
         sign_of_life=sign_of_life,
         note=settings.data / "stuck.json",
     )
@@ -260,6 +282,16 @@ async def _watched(engine: Any, settings: Settings) -> AsyncIterator[None]:
         yield
     finally:
         watchdog.stop()
+
+
+def _strike(engine: Any, instance: str | None) -> None:
+    """The third time an instance holds up all the others it is parked."""
+    if instance is None or not engine.supervisor.blocked(instance):
+        return
+    number = engine.directory.ids.get(instance)
+    if number is not None:
+        message = "its code blocked the event loop three times for more than two seconds"
+        engine.directory.tell(number, Park(Failure("Poison", message, "poison")))
 
 
 @contextlib.asynccontextmanager

@@ -21,7 +21,7 @@ import select
 import socket
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from functools import lru_cache, partial
 from typing import Any, Final, cast
 
@@ -564,6 +564,9 @@ class Connection(asyncio.Protocol):
             error = EngineStopping("the daemon is shutting down")
         except Exception as problem:  # noqa: BLE001 - answered, logged once
             error = calls.unexpected(kind, problem)
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
         end = {"watch": number, "error": error.as_data() if error else None}
         self._write(protocol.encode_notification("end", end))
 

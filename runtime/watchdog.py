@@ -80,7 +80,7 @@ class Watchdog:
         self,
         *,
         current: Callable[[], str | None] = lambda: None,
-        on_strike: Callable[[str | None], None] = lambda instance: None,
+        on_strike: Callable[[str | None], object] = lambda instance: None,
         sign_of_life: Callable[[], object] = lambda: None,
         note: Path | None = None,
         marks: Marks | None = None,

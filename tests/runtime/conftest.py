@@ -9,6 +9,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
@@ -50,6 +51,8 @@ class FakeEngine:
         self.ended: dict[str, asyncio.Future[Any]] = {}
         self.entries: asyncio.Queue[shapes.Entry | None] = asyncio.Queue()
         self.schedules = FakeSchedules()
+        self.directory = SimpleNamespace(recovered=0, current=None, ids={})
+        self.executor = SimpleNamespace(current=None)
         self.held = False
         self._waiting: list[tuple[Event, Callable[[Any], None]]] = []
 

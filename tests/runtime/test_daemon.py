@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from greenroom.definitions.errors import InvalidDefinition, InvalidRequest, StoreDamaged
 from greenroom.runtime import daemon, lock
@@ -56,6 +57,7 @@ def doors() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    structlog.reset_defaults()
     os.umask(umask)
     for kind, limit in limits.items():
         resource.setrlimit(kind, limit)
@@ -68,7 +70,7 @@ class Running:
         self.lines: list[str] = []
         self.ready = asyncio.Event()
         self.task = asyncio.create_task(
-            daemon.run(lambda data, workflows: engine, settings, [], time.monotonic(), self._out)
+            daemon.run(lambda data, **options: engine, settings, [], time.monotonic(), self._out)
         )
 
     def _out(self, text: str) -> None:

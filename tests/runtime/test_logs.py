@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 from greenroom.runtime import logs
 
@@ -20,6 +21,7 @@ def restored() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    structlog.reset_defaults()
 
 
 def lines(out: io.StringIO) -> list[dict[str, Any]]:
@@ -36,6 +38,16 @@ def test_a_line_is_one_json_object_with_its_fields() -> None:
     assert line["event"] == "took 3 s"
     assert (line["level"], line["logger"]) == ("warning", "greenroom.x")
     assert (line["instance"], line["op"]) == ("0193", "charge")
+
+
+def test_loggers_of_structlog_go_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
+    out = io.StringIO()
+    logs.setup("json", stream=out)
+    structlog.get_logger("greenroom").warning("turn crashed", instance="0193", token="t-1")
+    (line,) = lines(out)
+    assert (line["event"], line["instance"], line["token"]) == ("turn crashed", "0193", "***")
+    assert line["logger"] == "greenroom"
+    assert capsys.readouterr().out == ""
 
 
 def test_a_trace_stays_on_its_line() -> None:
