@@ -30,6 +30,7 @@ from greenroom.actors.ports import (
     Append,
     Appended,
     Audit,
+    Audited,
     AuditFinding,
     Clock,
     Counts,
@@ -47,10 +48,12 @@ from greenroom.actors.ports import (
     ListAsks,
     ListDefinitions,
     ListEvents,
+    Listed,
     ListInstances,
     Load,
     Loaded,
     Opened,
+    Orphaned,
     Orphans,
     Post,
     Posted,
@@ -995,12 +998,21 @@ class Engine:
         if self.namespace and not any(term[0] == "namespace" for term in terms):
             terms.append(("namespace", ":", self.namespace, False))
         place = _cursor(cursor)
-        rows, after, total = await self.journal.call(
-            ListInstances(terms, max(1, min(limit, 1_000)), place, now)
-        )
+        limit = max(1, min(limit, 1_000))
+        rows: list[InstanceRow] = []
+        total: int | None = None
+        while True:  # a hop looks at a bounded number of rows
+            page: Listed = await self.journal.call(
+                ListInstances(terms, limit - len(rows), place, now, total is None)
+            )
+            rows += page.rows
+            total = page.total if page.total is not None else total
+            place = page.cursor
+            if place is None or len(rows) >= limit:
+                break
         return shapes.Page(
             [views.instance_shape(row) for row in rows],
-            None if after is None else f"{after[0]}.{after[1]}",
+            None if place is None else f"{place[0]}.{place[1]}",
             total,
         )
 
@@ -1122,13 +1134,12 @@ class Engine:
     async def doctor(self, deep: bool = False) -> list[shapes.Finding]:
         """Checks the store and looks for instances from which nothing leads on."""
         findings: list[AuditFinding] = []
-        after = 0
-        while True:
-            found, after = _audited(await self.journal.call(Audit(deep, after)))
-            findings += found
-            if not after:
-                break
-        orphans = await self.journal.call(Orphans())
+        place: int | None = 0
+        while place is not None:
+            audited: Audited = await self.journal.call(Audit(deep, place))
+            findings += audited.findings
+            place = audited.next
+        orphans = await self._orphans()
         level = "error" if orphans else "ok"
         text = (
             f"{len(orphans)} live instances have nothing that would wake them"
@@ -1137,6 +1148,15 @@ class Engine:
         )
         findings.append(AuditFinding(level, "orphans", text, {"instances": orphans}))  # type: ignore[arg-type]
         return [shapes.Finding(f.level, f.check, f.text, dict(f.details)) for f in findings]
+
+    async def _orphans(self) -> list[str]:
+        found: list[str] = []
+        place: int | None = 0
+        while place is not None:
+            orphaned: Orphaned = await self.journal.call(Orphans(after=place))
+            found += [row.id for row in orphaned.rows]
+            place = orphaned.next
+        return found
 
     async def backup(self, path: str) -> dict[str, Json]:
         """Copies the store to a new file while it runs."""
@@ -1198,12 +1218,6 @@ def _cursor(text: str | None) -> tuple[int, int] | None:
         return int(updated), int(n)
     except ValueError:
         raise InvalidRequest(f"{text!r} is not a cursor of this list") from None
-
-
-def _audited(result: Any) -> tuple[list[AuditFinding], int]:
-    if isinstance(result, tuple):
-        return list(result[0]), int(result[1] or 0)
-    return list(result), 0
 
 
 def _uuid7() -> str:
