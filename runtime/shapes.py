@@ -1,0 +1,250 @@
+"""The shapes every face gives: Python, socket, command line and HTTP alike.
+
+Absent values are `null`. Times are RFC 3339 text in UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+import msgspec
+
+from greenroom.definitions.values import Json
+
+Status = Literal["pending", "running", "waiting", "paused", "failed", "completed", "cancelled"]
+STATUSES: tuple[Status, ...] = (
+    "pending", "running", "waiting", "paused", "failed", "completed", "cancelled",
+)  # fmt: skip
+LIVE: tuple[Status, ...] = ("pending", "running", "waiting", "paused", "failed")
+
+T = TypeVar("T")
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why something failed: the `error` of an instance, wait, entry or reply."""
+
+    code: str
+    message: str
+    details: dict[str, Json] = {}
+    hint: str | None = None
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """What an instance waits for."""
+
+    kind: Literal["retry", "timer", "event", "form", "approval", "callback", "child", "slot"]
+    op: str
+    since: str
+    due: str | None = None
+    name: str | None = None
+    type: str | None = None
+    where: Json = None
+    ask: str | None = None
+    child: str | None = None
+    attempt: int | None = None
+    error: Problem | None = None
+
+
+class Instance(msgspec.Struct, frozen=True):
+    """One instance. In lists `state` and `result` are null."""
+
+    id: str
+    workflow: str
+    version: int
+    kind: str
+    key: str | None
+    namespace: str
+    status: Status
+    outcome: str | None
+    waits: list[Wait]
+    state: Json
+    result: Json
+    error: Problem | None
+    attributes: dict[str, Json]
+    created: str
+    updated: str
+    parent: str | None
+    forked_from: str | None
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """An open question to a person or outside party."""
+
+    id: str
+    instance: str
+    op: str
+    kind: str
+    title: str
+    schema: Json
+    assignee: str | None
+    due: str | None
+    answered: dict[str, Json] | None
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One line of an instance's history. `seq` counts within the instance, `pos` in the journal."""
+
+    seq: int
+    pos: int
+    at: str
+    kind: str
+    op: str | None = None
+    attempt: int | None = None
+    by: str | None = None
+    data: Json = None
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An event as the store keeps it."""
+
+    pos: int
+    id: str
+    type: str
+    source: str
+    subject: str | None
+    time: str | None
+    data: Json
+    accepted: str
+    by: str | None
+    extra: dict[str, Json] = {}
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """A page of a list; hand `cursor` back for the next one, null at the end."""
+
+    items: list[T]
+    cursor: str | None
+    total: int | None = None
+
+
+class Match(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one event did to one instance."""
+
+    workflow: str
+    instance: str | None
+    key: str | None
+    action: Literal["started", "delivered", "refused"]
+    code: str | None = None
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The answer to a posted event, durable when given. At most 100 matches are listed."""
+
+    id: str
+    accepted: bool
+    duplicate: bool
+    matched_total: int
+    matched: list[Match]
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The answer to `start`. `created` is false when the `request_id` was seen before."""
+
+    instance: str
+    key: str | None
+    status: Status
+    created: bool
+
+
+class Sent(msgspec.Struct, frozen=True):
+    """The answer to `send`: `delivered` is 0 when the instance has ended, `matched` says whether
+    an open wait or handler took the event at once."""
+
+    id: str
+    delivered: int
+    matched: bool
+
+
+class Answered(msgspec.Struct, frozen=True):
+    instance: str
+    ask: str
+    status: Status
+
+
+class Verb(msgspec.Struct, frozen=True):
+    """The answer to a verb. `pending` is "pause" while running steps are still finishing."""
+
+    instance: str
+    status: Status
+    pending: str | None = None
+
+
+class Forked(msgspec.Struct, frozen=True):
+    instance: str
+    forked_from: str
+    status: Status
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """The answer to `result` on the wire."""
+
+    instance: str
+    status: Status
+    outcome: str | None
+    result: Json
+    error: Problem | None
+
+
+class StateAt(msgspec.Struct, frozen=True):
+    seq: int
+    state: Json
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """One sentence of `why` or `explain`, and the data it was made from."""
+
+    text: str
+    data: dict[str, Json] = {}
+
+
+class Why(msgspec.Struct, frozen=True):
+    """Why an instance is where it is: `text` is the screen, `facts` its sentences."""
+
+    text: str
+    facts: list[Fact]
+
+
+class DefinitionInfo(msgspec.Struct, frozen=True):
+    name: str
+    kind: str
+    version: int
+    release: bool
+    enabled: bool
+    hash: str
+    source: str | None = None
+    steps: list[str] = []
+    triggers: list[Json] = []
+
+
+class ScheduleInfo(msgspec.Struct, frozen=True):
+    id: str
+    workflow: str
+    rule: str
+    next: str | None
+    paused: bool
+    last: str | None
+
+
+class Info(msgspec.Struct, frozen=True):
+    version: str
+    pid: int
+    data: str
+    epoch: int
+    started: str
+    instances: dict[str, int]
+    durability: str
+    definitions: int = 0
+    asks: int = 0
+    timers: int = 0
+    head: int = 0
+    python: str = ""
+    sqlite: str = ""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One line of `doctor`. `level` is ok, note, warning or error."""
+
+    level: str
+    check: str
+    text: str
+    details: dict[str, Any] = {}
