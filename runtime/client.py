@@ -136,9 +136,7 @@ class SyncClient:
     directory. Raises `Unreachable` when no daemon answers there.
     """
 
-    def __init__(
-        self, server: str | Path | None = None, *, data: str | Path | None = None
-    ) -> None:
+    def __init__(self, server: str | Path | None = None, *, data: str | Path | None = None) -> None:
         self.path = socket_path(server, data)
         self.definitions = Definitions(self)
         self.schedules = Schedules(self)

@@ -27,7 +27,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -39,8 +39,7 @@ from greenroom.definitions.errors import (
     Locked,
     StoreError,
 )
-from greenroom.runtime import lock, logs, systemd
-from greenroom.runtime.loading import load
+from greenroom.runtime import lock, systemd
 from greenroom.runtime.places import SOCKET_NAME, check_socket_path, private_directory
 from greenroom.runtime.server import Server
 from greenroom.runtime.socketfile import SocketFile, bind
@@ -56,6 +55,7 @@ GRACE: Final = 0.8
 """The part of the time to drain that running steps have; the rest is for closing the store."""
 SOCKET_CHECK_S: Final = 5.0
 
+LogFormat = Literal["auto", "json", "console"]
 OpenEngine = Callable[..., Any]
 
 
@@ -66,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data: Path
     socket: Path | None = None
     promote: bool = True
-    log_format: logs.Format = "auto"
+    log_format: LogFormat = "auto"
     drain_s: float = DRAIN_S
     watchdog: bool = True
 
@@ -82,7 +82,7 @@ def serve(
     socket: Path | None = None,
     http: str | None = None,
     promote: bool = True,
-    log_format: logs.Format = "auto",
+    log_format: LogFormat = "auto",
     drain_s: float = DRAIN_S,
 ) -> int:
     """Runs until a signal; gives the exit code.
@@ -102,12 +102,12 @@ def serve(
         drain_s=drain_s,
     )
     shut_doors()
-    logs.setup(log_format)
     try:
         check_socket_path(settings.socket_path)
         private_directory(data)
-        lock.acquire(lock.path_of(data), what=str(data)).release()  # before slow imports
-        workflows = load(settings.what) if settings.what else []
+        # a second daemon is told at once: before imports of ours and the author's that take long
+        lock.acquire(lock.path_of(data), what=str(data)).release()
+        workflows = _prepare(settings)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(settings, workflows, begun))
     except Locked as error:
@@ -116,6 +116,15 @@ def serve(
         return _complain(error, DAMAGED if error.exit_code == DAMAGED else IO_ERROR)
     except OSError as error:
         return _complain(StoreError(str(error)), IO_ERROR)
+
+
+def _prepare(settings: Settings) -> list[object]:
+    """Logs go to stderr from here on; gives the workflows."""
+    from greenroom.runtime import logs  # noqa: PLC0415  see above
+    from greenroom.runtime.loading import load  # noqa: PLC0415  see above
+
+    logs.setup(settings.log_format)
+    return load(settings.what)
 
 
 def shut_doors() -> None:

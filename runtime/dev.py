@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import signal
 import subprocess
 import sys
 import threading
@@ -37,6 +38,8 @@ def dev(what: Sequence[str], *, data: Path, http: str | None = None) -> int:
     sys.stderr.write(f"greenroom dev: watching {names}; Ctrl-C stops, state is kept\n")
     runner = Runner([*command, *what])
     stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends this ends the daemon with it
+        signal.signal(number, signal.default_int_handler)
     try:
         runner.start()
         for _ in changes(folders, stop):
