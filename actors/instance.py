@@ -9,14 +9,14 @@ mailbox, so a waiting instance costs nothing and a step that ends at once costs 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from greenroom.actors.decide import Kernel
 from greenroom.actors.effects import ArmTimer, RunCall, effect_of, pending, touched, touches_all
-from greenroom.actors.entries import Entry, EventReceived, Request, encode_entry
+from greenroom.actors.entries import Entry, EventReceived, Failure, Request, encode_entry
 from greenroom.actors.messages import (
     Message,
     Offer,
@@ -36,6 +36,9 @@ MAILBOX_MAX: Final = 256
 
 Reply = Callable[[Any], None]
 """Called once with the instance's entries (a list, durable) or with the exception."""
+
+Ended = tuple[Outcome, Sequence[Any]]
+"""An outcome and the statements that are to be applied with it."""
 
 _event_decoder = msgspec.json.Decoder(Event)
 
@@ -65,7 +68,7 @@ class Host(Protocol):
         """The append is durable: tell watchers, wake children, route what was emitted."""
         ...
 
-    def lost(self, instance: Instance, error: Exception, outcomes: list[Outcome]) -> None:
+    def lost(self, instance: Instance, error: Exception, outcomes: list[Ended]) -> None:
         """The append was not stored: the instance must be loaded anew, and told the outcomes."""
         ...
 
@@ -79,13 +82,15 @@ class Envelope(msgspec.Struct):
     """Makes the record of an idempotent verb, once it is decided."""
     iq: int | None = None
     """The inbox item the message came from; used up with the turn."""
+    statements: Sequence[Any] = ()
+    """What a transactional step wants applied with its result."""
 
 
 class Instance:
     """One loaded instance."""
 
     __slots__ = (
-        "attributes", "change", "children", "dead", "host", "id", "inbox", "kernel", "mailbox", "n",
+        "attributes", "barred", "change", "children", "dead", "host", "id", "inbox", "kernel", "mailbox", "n",
         "offered", "queued", "rowed", "running", "since", "unstored",
     )  # fmt: skip
 
@@ -104,6 +109,8 @@ class Instance:
         self.rowed: set[str] = set()
         self.children: dict[str, str] = {}
         self.queued = False
+        self.barred = False
+        """A result that may still be refused is on its way: nothing is decided on top of it."""
         self.unstored = 0
         self.dead = False
         self.since = 0.0
@@ -127,13 +134,14 @@ class Instance:
         reply: Reply | None = None,
         request: Callable[[Instance], RequestId] | None = None,
         iq: int | None = None,
+        statements: Sequence[Any] = (),
     ) -> None:
         """Puts a message into the mailbox. Requests of callers are refused with `Busy` when it is
         full; results and timers are bounded by what is open and always fit."""
         if reply is not None and len(self.mailbox) >= MAILBOX_MAX:
             reply(Busy(f"the mailbox of {self.id} is full ({MAILBOX_MAX})"))
             return
-        self.mailbox.append(Envelope(message, reply, request, iq))
+        self.mailbox.append(Envelope(message, reply, request, iq, statements))
         if not self.queued:
             self.queued = True
             self.host.ready(self)
@@ -179,16 +187,19 @@ class Instance:
     def turn(self) -> None:
         """Up to 64 messages, one append."""
         self.queued = False
-        if self.dead:
+        if self.dead or self.barred:
             return
         batch = Batch(self)
         now = self.host.now()
         mailbox = self.mailbox
         for _ in range(min(TURN_MESSAGES_MAX, len(mailbox))):
-            if mailbox[0].request is not None and batch.append.request is not None:
+            first = mailbox[0]
+            if first.request is not None and batch.append.request is not None:
+                break
+            if first.statements and batch.append.rows:
                 break
             self._take(mailbox.popleft(), now, batch)
-            if batch.append.ended:
+            if batch.append.ended or batch.append.statements:
                 break
         if mailbox:
             self.queued = True
@@ -200,7 +211,7 @@ class Instance:
         if type(message) is Offer:
             self.offered.discard(message.iq)
         elif type(message) is Outcome:
-            batch.outcomes.append(message)
+            batch.outcomes.append((message, envelope.statements))
         try:
             entries = kernel.decide(message, now)
         except Rejected as refused:
@@ -212,6 +223,9 @@ class Instance:
                 batch.append.request = envelope.request(self)
             if envelope.reply is not None:
                 batch.replies.append((envelope.reply, entries))
+        if envelope.statements and entries:
+            batch.append.statements = envelope.statements
+            self.barred = True
         if envelope.iq is not None:
             batch.append.taken = [*batch.append.taken, envelope.iq]
         for entry in entries:
@@ -265,8 +279,13 @@ class Instance:
 
     def _stored(self, batch: Batch, result: Any) -> None:
         self.unstored -= 1
+        if batch.append.statements:
+            self._unbar()
         if isinstance(result, Exception) and not self.dead:
-            self.host.lost(self, result, [*batch.outcomes, *self._outcomes_waiting()])
+            outcomes = batch.outcomes
+            if batch.append.statements and isinstance(result, Rejected):
+                outcomes = [(_refused(outcome, result), ()) for outcome, _ in outcomes]
+            self.host.lost(self, result, [*outcomes, *self._outcomes_waiting()])
         batch.answer(result)
         if self.dead or isinstance(result, Exception):
             return
@@ -282,8 +301,14 @@ class Instance:
             self.offer_again()
         self._settle()
 
-    def _outcomes_waiting(self) -> list[Outcome]:
-        return [e.message for e in self.mailbox if isinstance(e.message, Outcome)]
+    def _unbar(self) -> None:
+        self.barred = False
+        if self.mailbox and not self.queued:
+            self.queued = True
+            self.host.ready(self)
+
+    def _outcomes_waiting(self) -> list[Ended]:
+        return [(e.message, e.statements) for e in self.mailbox if isinstance(e.message, Outcome)]
 
     def _perform(self, keys: list[str]) -> None:
         p = self.kernel.progress
@@ -319,12 +344,12 @@ class Instance:
         self.running.pop(key, None)
         self.host.abort(self, key)
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, outcome: Outcome, statements: Sequence[Any] = ()) -> None:
         """A call has ended: its outcome is a message, fenced by op and attempt."""
         if self.running.get(outcome.key) == outcome.attempt:
             del self.running[outcome.key]
         if not self.dead:
-            self.tell(outcome)
+            self.tell(outcome, statements=statements)
 
     def _settle(self) -> None:
         if not self.mailbox and not self.running and self.unstored == 0 and not self.dead:
@@ -360,7 +385,7 @@ class Batch:
         self.effects: list[str] = []
         self.everything = False
         self.kept: list[int] = []
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[Ended] = []
         """Results of this process that would be lost with the append."""
 
     def add(self, entry: Entry) -> None:
@@ -381,6 +406,12 @@ class Batch:
         failed = isinstance(result, Exception)
         for reply, answer in self.replies:
             reply(result if failed and not isinstance(answer, GreenroomError) else answer)
+
+
+def _refused(outcome: Outcome, error: Rejected) -> Outcome:
+    """The outcome of a step whose statements could not be applied: a failed attempt."""
+    failure = Failure(type(error).__name__, error.message, details=dict(error.details), op=outcome.key)
+    return Outcome(outcome.key, outcome.attempt, error=failure, kinds=(type(error).__name__,))
 
 
 def _ignore(result: Any) -> None:

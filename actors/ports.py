@@ -194,6 +194,9 @@ class Append(Struct, kw_only=True):
     """Events to be stored now and routed after the commit, under the cursor."""
     creates: Sequence[Create] = ()
     request: Request | None = None
+    statements: Sequence[tuple[str, tuple[Any, ...]]] = ()
+    """SQL of a transactional step, applied with the rows; when one fails the result is the failure
+    and nothing of the append is stored."""
     ended: bool = False
     """All waits, timers, inbox items and snapshots of the instance are dropped."""
     generation_start: int | None = None

@@ -24,7 +24,7 @@ from greenroom.actors.entries import (
     decode_entry,
     encode_entry,
 )
-from greenroom.actors.instance import Instance, Reply
+from greenroom.actors.instance import Ended, Instance, Reply
 from greenroom.actors.messages import Begin, Due, Message, Outcome, Park
 from greenroom.actors.ports import (
     Append,
@@ -108,7 +108,7 @@ class Directory:
         self.watchers: list[Callable[[Instance, Append, Appended], None]] = []
         self.emitted: Callable[[list[int]], None] = lambda places: None
         self.ticked: Callable[[str, int], None] = lambda schedule, due: None
-        self.unsaved: dict[int, list[Outcome]] = {}
+        self.unsaved: dict[int, list[Ended]] = {}
         self.stopping = False
         self._sweep: Any = None
         self.recovered = 0
@@ -196,11 +196,12 @@ class Directory:
         id = instance.id
 
         def done(outcome: Outcome, context: Any) -> None:
+            statements = context.statements if context and outcome.error is None else ()
             found = self.ids.get(id)
             if found is not None and found in self.active:
-                self.active[found].finished(outcome)
+                self.active[found].finished(outcome, statements)
             else:
-                self.unsaved.setdefault(n, []).append(outcome)
+                self.unsaved.setdefault(n, []).append((outcome, statements))
                 self.activate(n, _nothing)
 
         n = instance.n
@@ -292,7 +293,7 @@ class Directory:
         payload = encode_progress(p)
         self.submit(SaveSnapshot(instance.n, p.iseq, payload, 0), _nothing)
 
-    def lost(self, instance: Instance, error: Exception, outcomes: list[Outcome]) -> None:
+    def lost(self, instance: Instance, error: Exception, outcomes: list[Ended]) -> None:
         """Nothing of the append is stored: what was speculated is dropped, results are kept."""
         self._forget(instance)
         if isinstance(error, EngineDied | EngineStopping):
@@ -393,9 +394,9 @@ class Directory:
         self.ids[row.id] = row.n
         if loaded.damaged is not None:
             self._park_damaged(loaded, loaded.damaged)
-        for outcome in self.unsaved.pop(row.n, ()):
+        for outcome, statements in self.unsaved.pop(row.n, ()):
             instance.running[outcome.key] = outcome.attempt
-            instance.tell(outcome)
+            instance.tell(outcome, statements=statements)
         for call in self.executor.calls_of(row.id):
             instance.running[call.key] = call.attempt
         instance.give(loaded.items)

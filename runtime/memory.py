@@ -35,6 +35,7 @@ from greenroom.definitions.matching import (
 )
 from greenroom.runtime.memory_read import MemoryKeeper, MemoryReader
 from greenroom.runtime.memory_tables import Instance, StoredEvent, Tables, Wait
+from greenroom.runtime.statements import StatementFailed, apply_statements
 from greenroom.runtime.store import StoreFull, signed
 
 
@@ -156,13 +157,17 @@ class MemoryStore:
 
     # -- turns ------------------------------------------------------------------------------
 
-    def _append(self, work: ports.Append) -> ports.Appended:
+    def _append(self, work: ports.Append) -> ports.Appended | StatementFailed:
         instance = self.tables.instances.get(work.n)
         if instance is None or work.iseq != len(instance.rows) + 1:
             expected = len(instance.rows) + 1 if instance else "no such instance"
             raise EngineDied(
                 f"instance {work.n} appends row {work.iseq}, the journal expects {expected}"
             )
+        if work.statements:
+            failed = apply_statements(self.tables.sql(), work.statements)
+            if failed is not None:
+                return failed
         return self._turn(instance, work)
 
     def _create(self, work: ports.Create) -> ports.Created:

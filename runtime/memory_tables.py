@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Final
 
 import msgspec
@@ -76,6 +77,7 @@ class Tables:
     """Everything that is stored. It survives `MemoryStore.crash`."""
 
     def __init__(self) -> None:
+        self._sql: sqlite3.Connection | None = None
         self.meta: dict[str, str] = {}
         self.epoch = 0
         self.clean = True
@@ -109,3 +111,9 @@ class Tables:
             else:
                 found.append(msgspec.structs.replace(match, id="", workflow="", key=None))
         return found
+
+    def sql(self) -> sqlite3.Connection:
+        """The tables of transactional steps: a database in memory, made when first asked for."""
+        if self._sql is None:
+            self._sql = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        return self._sql

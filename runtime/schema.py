@@ -17,6 +17,7 @@ table has as few indexes as its reads allow.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import Final
 
@@ -120,6 +121,9 @@ CREATE TABLE schedule (
 """
 
 MIGRATIONS: Final = (FIRST,)
+
+TABLES: Final = frozenset(re.findall(r"CREATE TABLE (\w+)", "".join(MIGRATIONS)))
+"""The store's own tables: statements of steps may not touch them."""
 """One script a version; a released one never changes."""
 
 PRAGMAS: Final = (

@@ -32,6 +32,7 @@ from greenroom.runtime.sqlite_group import (
     stored_value,
 )
 from greenroom.runtime.sqlite_match import Matcher
+from greenroom.runtime.statements import StatementFailed, apply_statements
 from greenroom.runtime.store import FIRST_ENDED, JSON_CODEC, STATUS_CODE, signed
 
 _header: Final = struct.Struct("<qqqqqB").pack
@@ -43,7 +44,7 @@ class Turns:
         self.group = group
         self.matcher = matcher
 
-    def append(self, work: ports.Append) -> ports.Appended:
+    def append(self, work: ports.Append) -> ports.Appended | StatementFailed:
         group = self.group
         n = work.n
         facts = group.facts.get(n) or group.fact(n)
@@ -52,6 +53,11 @@ class Turns:
                 f"instance {n} appends row {work.iseq}, the journal expects "
                 f"{facts.iseq + 1 if facts else 'no such instance'}"
             )
+        if work.statements:
+            group.flush()
+            failed = apply_statements(group.db, work.statements)
+            if failed is not None:
+                return failed
         pos = group.head + 1
         self._rows(n, facts, work.rows)
         return self._rest(n, facts, pos, work) or ports.Appended(pos)
