@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -59,6 +60,62 @@ async def in_thread(connection: aiosqlite.Connection, function: Callable[[], T])
     return result
 
 
+class Slices:
+    """A long function and short ones sharing the store's thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._lock = threading.Lock()
+        self._over = False
+
+    async def put(self, function: Callable[[], T]) -> T:
+        """Runs a function between two slices."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        with self._lock:
+            over = self._over
+            if not over:
+                self._waiting.append((function, future))
+        if over:  # the long one has ended, its caller has not heard of it yet
+            await asyncio.sleep(0)
+            raise _Over
+        return await future
+
+    def run(self, function: Callable[[Callable[[], None]], T]) -> T:
+        """In the thread: the long function, and at its end whoever still waits."""
+        try:
+            return function(self._serve)
+        finally:
+            with self._lock:
+                self._over = True
+            self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting:
+            with self._lock:
+                function, future = self._waiting.pop(0)
+            try:
+                result = function()
+            except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+                self._loop.call_soon_threadsafe(_fail, future, error)
+            else:
+                self._loop.call_soon_threadsafe(_set, future, result)
+
+
+class _Over(Exception):
+    """The slices have ended; ask the thread itself."""
+
+
+def _set(future: asyncio.Future[Any], result: Any) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
 class Journal:
     """Implements `ports.Journal` over a store. SQLite runs in a thread of its own, a store in
     memory in the loop."""
@@ -85,7 +142,9 @@ class Journal:
         self._queue: list[tuple[ports.Work, Done]] = []
         self._wake: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
-        self._between: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._slices: Slices | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._storing = False
         self._retry_due = False
         self._retry: Any = None
 
@@ -99,6 +158,21 @@ class Journal:
     @property
     def read_only(self) -> bool:
         return self.state == "read_only"
+
+    @property
+    def busy(self) -> bool:
+        """Whether works wait or are being stored."""
+        return bool(self._queue) or self._storing
+
+    async def abandon(self) -> None:
+        """Stops without a word to the store, as a process that is killed does."""
+        self._queue.clear()
+        if self.state in ("open", "read_only"):
+            self._set_state("died")
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.wait([self._writer])
+        await self.close(clean=False)
 
     def submit(self, work: ports.Work, done: Done) -> None:
         refused = self._refusal(work)
@@ -158,24 +232,28 @@ class Journal:
         return opened[0]
 
     async def close(self, *, clean: bool = True) -> None:
-        """Stores what was submitted, then lets go of the file. Idempotent."""
-        if self.state in ("new", "closed"):
-            return
-        died = self.state == "died"
-        if not died:
-            self._set_state("closed")
-        self._rouse()
+        """Stores what was submitted, then lets go of the file. Idempotent; a caller that stops
+        waiting does not stop the closing."""
+        if self.state == "new":
+            self.state = "closed"
+        elif self._closing is None:
+            died = self.state == "died"
+            if not died:
+                self._set_state("closed")
+            self._closing = asyncio.create_task(self._close(clean and not died), name="close")
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+
+    async def _close(self, clean: bool) -> None:
         if self._retry is not None:
             self._retry.cancel()
-        writer = self._writer
-        if writer is not None and not writer.done():
-            await asyncio.shield(writer)
+        self._rouse()
+        if self._writer is not None and not self._writer.done():
+            await asyncio.wait([self._writer])
+        at = self._clock.now() if self._clock else 0
+        clean = clean and self.state != "died"
         try:
-            if not died and self.state != "died":
-                at = self._clock.now() if self._clock else 0
-                await self._do(lambda: self.store.close(clean, at))
-            else:
-                await self._do(lambda: self.store.close(False))
+            await self._do(lambda: self.store.close(clean, at))
         finally:
             connection, self._connection = self._connection, None
             if connection is not None:
@@ -183,19 +261,32 @@ class Journal:
                     await connection.close()
 
     async def _do(self, function: Callable[[], T]) -> T:
+        """Runs a function on the store: in its thread, between the slices of a backup, or here."""
+        if self._slices is not None:
+            with suppress(_Over):
+                return await self._slices.put(function)
         if self._connection is not None:
             return await in_thread(self._connection, function)
         await asyncio.sleep(0)  # lets others join the group, as the thread hop does
         return function()
 
-    async def between(self, function: Callable[[], T]) -> T:
-        """Runs a bounded piece of work on the store between two groups (backup slices)."""
+    async def long(self, function: Callable[[Callable[[], None]], T]) -> T:
+        """Runs a long function in the store's thread. It calls what it is given every few
+        milliseconds, and groups are stored meanwhile. One at a time."""
         if self.state not in ("open", "read_only"):
             raise self._gone()
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._between.append((function, future))
-        self._rouse()
-        return await future
+        connection = self._connection
+        if connection is None:
+            return function(lambda: None)
+        if self._slices is not None:
+            raise Busy("another backup is being made")
+        slices = self._slices = Slices()
+        try:
+            return await asyncio.shield(
+                asyncio.ensure_future(in_thread(connection, lambda: slices.run(function)))
+            )
+        finally:
+            self._slices = None
 
     # -- the writer -------------------------------------------------------------------------
 
@@ -211,15 +302,13 @@ class Journal:
                     await self._try_again()
                 if self._queue:
                     await self._store(self._take())
-                if self._between:
-                    await self._run_between()
         except BaseException as error:
             self._die(error)
             if not isinstance(error, Exception):
                 raise
 
     async def _something_to_do(self) -> bool:
-        while not (self._queue or self._between or self._retry_due):
+        while not (self._queue or self._retry_due):
             if self.state in ("closed", "died"):
                 return False
             self._wake = asyncio.get_running_loop().create_future()
@@ -244,6 +333,13 @@ class Journal:
         return queue[:end]
 
     async def _store(self, group: list[tuple[ports.Work, Done]]) -> None:
+        self._storing = True
+        try:
+            await self._store_group(group)
+        finally:
+            self._storing = False
+
+    async def _store_group(self, group: list[tuple[ports.Work, Done]]) -> None:
         works = [work for work, _ in group]
         store = self.store
 
@@ -258,7 +354,7 @@ class Journal:
                 works += [work for work, _ in late]
                 results, swollen = run()
             else:
-                results, swollen = await in_thread(self._connection, run)
+                results, swollen = await self._do(run)
         except StoreFull:
             await self._no_room(group)
             return
@@ -288,18 +384,6 @@ class Journal:
             await self._do(self.store.checkpoint)
         except StoreFull:
             self._enter_read_only()
-
-    async def _run_between(self) -> None:
-        waiting, self._between = self._between, []
-        for function, future in waiting:
-            try:
-                result = await self._do(function)
-            except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
-                if not future.done():
-                    future.set_exception(error)
-            else:
-                if not future.done():
-                    future.set_result(result)
 
     # -- no room ----------------------------------------------------------------------------
 
@@ -388,10 +472,6 @@ class Journal:
         queue, self._queue = self._queue, []
         for _, done in queue:
             self._tell(done, self._gone())
-        between, self._between = self._between, []
-        for _, future in between:
-            if not future.done():
-                future.set_exception(self._gone())
         if self._on_fatal is not None:
             self._on_fatal(error)
 
