@@ -58,7 +58,7 @@ from greenroom.actors.messages import (
     Resume,
     Skip,
 )
-from greenroom.actors.progress import CALLS, OpState, Progress, evolve, status_of
+from greenroom.actors.progress import CALLS, OpState, Progress, evolve, hops_of, status_of
 from greenroom.actors.replay import Changed, replay
 from greenroom.actors.walk import apply_to_plan, plan_request, result_problem
 from greenroom.definitions.errors import (
@@ -70,6 +70,7 @@ from greenroom.definitions.errors import (
     NotFound,
     StillFails,
 )
+from greenroom.definitions.events import HOPS_MAX
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Plan
@@ -132,7 +133,7 @@ class Kernel:
             case Skip():
                 return self._skip(message, now)
             case Recover():
-                return self._recover(now)
+                return self._recover(message, now)
             case Park():
                 if self.progress.ended:
                     return []
@@ -453,7 +454,7 @@ class Kernel:
 
         return self._trial(cause_of, (), [], void)
 
-    def _recover(self, now: int) -> list[Entry]:
+    def _recover(self, m: Recover, now: int) -> list[Entry]:
         p = self.progress
         lost: list[str] = []
         doubts: list[str] = []
@@ -465,7 +466,7 @@ class Kernel:
         if lost:
             poison = next((k for k in lost if p.ops[k].lost + 1 >= LOST_MAX), None)
             end = None
-            if poison is not None and p.failure is None:
+            if poison is not None and p.failure is None and m.counted:
                 name = p.ops[poison].request.name
                 end = Died(
                     Failure(
@@ -475,7 +476,9 @@ class Kernel:
                         op=poison,
                     )
                 )
-            entries.append(AttemptsLost(at=now, keys=tuple(lost), end=end))
+            entries.append(
+                AttemptsLost(at=now, keys=tuple(lost), counted=m.counted, end=end)
+            )
         for place, key in enumerate(doubts):
             name = p.ops[key].request.name
             failure = Failure(
@@ -495,7 +498,9 @@ class Kernel:
     def _turn(self, cause: Entry, held: Iterable[Entry] = ()) -> list[Entry]:
         """Applies a cause. A turn that dies leaves the cause, held, and how it died."""
         try:
+            self._check_history()
             turn = self._apply(cause, list(held), None)
+            self._check_hops(cause, turn)
         except Death as death:
             self.drop_machine()
             end = Died(death.failure, death.causes, death.view)
@@ -507,6 +512,43 @@ class Kernel:
             end = Died(self._changed_failure(changed))
             return [msgspec.structs.replace(cause, end=end)]
         return self._concluded(cause, turn)
+
+    def _check_history(self) -> None:
+        """K45: a history that long is replayed too slowly to go on with."""
+        size = len(self.log)
+        if size >= HISTORY_MAX:
+            raise Death(
+                Failure(
+                    "HistoryTooLong",
+                    f"{self._who()} has {size:,} entries in this generation, the limit is "
+                    f"{HISTORY_MAX:,}; use continue_as_new in long loops",
+                    "runaway",
+                )
+            )
+        if size == HISTORY_WARN and self.note is not None:
+            self.note("a long history; use continue_as_new in long loops", {"entries": size})
+
+    def _check_hops(self, cause: Entry, turn: Turn) -> None:
+        """Workflows that feed each other for ever are stopped."""
+        if not any(r.kind in ("emit", "child") and not r.gone for r in turn.requests):
+            return
+        hops = self.progress.hops
+        if isinstance(cause, EventReceived):
+            hops = hops_of(cause.event)
+        elif isinstance(cause, Started):
+            hops = cause.hops
+        elif isinstance(cause, TimerFired):
+            hops = 0
+        if hops >= HOPS_MAX:
+            raise Death(
+                Failure(
+                    "EventLoop",
+                    f"{self._who()} was reached over {hops} events and children that led to each "
+                    f"other; the limit is {HOPS_MAX}",
+                    "runaway",
+                    {"hops": hops},
+                )
+            )
 
     def _apply(self, cause: Entry, held: list[Entry], machine: Machine | None) -> Turn:
         p = self.progress

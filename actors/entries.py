@@ -200,9 +200,10 @@ class AttemptStarted(_Entry, frozen=True, tag="attempt"):
 
 
 class AttemptsLost(_Entry, frozen=True, tag="lost"):
-    """The process died while these ran; each gets the next attempt."""
+    """The process ended while these ran; each gets the next attempt. `counted`: it died."""
 
     keys: tuple[str, ...]
+    counted: bool = True
 
 
 class OpInDoubt(_Entry, frozen=True, tag="doubt"):

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from greenroom.actors.children import child_id
 from greenroom.actors.decide import Kernel
 from greenroom.actors.effects import ArmTimer, RunCall, effect_of, pending, touched, touches_all
 from greenroom.actors.entries import Entry, EventReceived, Failure, Request, encode_entry
@@ -27,7 +28,7 @@ from greenroom.actors.messages import (
 from greenroom.actors.ports import Append, Appended, Create, InboxItem, Keep
 from greenroom.actors.ports import Request as RequestId
 from greenroom.actors.progress import CALLS
-from greenroom.actors.rows import AppendBuilder, child_id, status_change
+from greenroom.actors.rows import AppendBuilder, status_change
 from greenroom.definitions.errors import Busy, GreenroomError, Rejected
 from greenroom.definitions.events import Event
 
@@ -47,6 +48,8 @@ class Host(Protocol):
     """What an instance needs of the place it runs in."""
 
     epoch: int
+    counts_losses: bool
+    """The last process ended without a good-bye: what it ran may be what killed it."""
 
     def now(self) -> int: ...
 
@@ -62,7 +65,9 @@ class Host(Protocol):
 
     def arm(self, instance: Instance, key: str, due: int) -> None: ...
 
-    def make_child(self, parent: Instance, request: Request) -> Create: ...
+    def make_child(self, parent: Instance, request: Request) -> Create | None:
+        """The work that creates a child; None when it cannot be (the parent is told)."""
+        ...
 
     def stored(self, instance: Instance, append: Append, result: Appended) -> None:
         """The append is durable: tell watchers, wake children, route what was emitted."""
@@ -179,7 +184,7 @@ class Instance:
             op.status == "started" and op.epoch < self.host.epoch
             for op in self.kernel.progress.ops.values()
         ):
-            self.tell(Recover())
+            self.tell(Recover(self.host.counts_losses))
         self.perform_all()
 
     # -- a turn --------------------------------------------------------------------------------
@@ -244,7 +249,7 @@ class Instance:
             self.inbox[message.iq] = msgspec.structs.replace(item, state="kept")
             batch.kept.append(message.iq)
 
-    def make_child(self, request: Request) -> Create:
+    def make_child(self, request: Request) -> Create | None:
         return self.host.make_child(self, request)
 
     def _commit(self, batch: Batch) -> None:

@@ -23,6 +23,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from greenroom.actors.cell import run_in_cell
+from greenroom.actors.children import child_id, is_detached
 from greenroom.actors.entries import (
     Answered,
     Begun,
@@ -425,8 +426,8 @@ class Machine:
         if op.kind == "dispatch":
             self.dispatched.add(request.key)
             return True, None
-        if op.kind == "child" and op.args["detach"]:
-            return True, None
+        if is_detached(request):
+            return True, child_id(self.instance, request.key, request.attempt)
         self.open[request.key] = branch
         branch.on = request.key
         return False, None
@@ -505,7 +506,7 @@ class Machine:
         try:
             for index, item in enumerate(gather.items):
                 made = item.execute() if hasattr(item, "execute") else item
-                if type(made) is Op and made.kind not in ("value", "emit", "dispatch"):
+                if type(made) is Op and not _answered_at_once(made):
                     ready.append((index, self._request(made, f"{base}.{index}", branch.since), made))
                 elif isinstance(made, Op | Gather):
                     routines.append((index, _awaiting(made)))
@@ -742,6 +743,10 @@ def _unwind(routine: Any) -> None:
         routine.close()
     except BaseException:
         return
+
+
+def _answered_at_once(op: Op) -> bool:
+    return op.kind in ("value", "emit", "dispatch") or (op.kind == "child" and op.args["detach"])
 
 
 async def _awaiting(item: Any) -> Any:

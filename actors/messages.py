@@ -75,7 +75,10 @@ class Skip(Struct, frozen=True, tag="skip"):
 
 
 class Recover(Struct, frozen=True, tag="recover"):
-    """The first message after loading: what an earlier process was running is lost."""
+    """The first message after loading: what an earlier process was running is lost. `counted`: it
+    died, so its attempts count towards poison; after a clean stop they do not."""
+
+    counted: bool = True
 
 
 class Park(Struct, frozen=True, tag="park"):

@@ -39,6 +39,7 @@ from greenroom.actors.entries import (
     Started,
     TimerFired,
 )
+from greenroom.actors.children import is_detached
 from greenroom.definitions.values import Json
 
 OpStatus = Literal["started", "ready", "retry", "open", "doubt"]
@@ -168,7 +169,7 @@ def evolve(p: Progress, entry: Entry, epoch: int) -> None:
             for key in entry.keys:
                 op = p.ops[key]
                 op.attempt += 1
-                op.lost += 1
+                op.lost = op.lost + 1 if entry.counted else 0
                 op.epoch, op.since = epoch, entry.at
                 op.status = "ready" if p.parked else "started"
         case OpInDoubt():
@@ -177,6 +178,7 @@ def evolve(p: Progress, entry: Entry, epoch: int) -> None:
             if dead:
                 _hold(p, entry)
             else:
+                p.hops = 0
                 _close(p, entry.key)
         case EventReceived():
             if dead:
@@ -235,12 +237,19 @@ def _close(p: Progress, key: str, keep_attempt: bool = False) -> None:
 
 
 def _received(p: Progress, entry: EventReceived) -> None:
+    p.hops = hops_of(entry.event)
     if entry.branch is not None:
         p.handlers += 1
         p.seen = max(p.seen, entry.iq)
     if entry.takes is not None:
         p.taken.add(entry.iq)
         _close(p, entry.takes)
+
+
+def hops_of(event: Json) -> int:
+    """How many emitted events led to this one; a posted event starts anew."""
+    hops = event.get("hops", 0)
+    return hops if isinstance(hops, int) and not isinstance(hops, bool) else 0
 
 
 def _skipped(p: Progress, entry: OpSkipped, dead: bool) -> None:
@@ -346,7 +355,7 @@ def _effects(p: Progress, entry: Entry, epoch: int) -> None:
             p.ops.pop(request.key, None)
             p.attempts[request.key] = request.attempt
             continue
-        if request.kind == "emit":
+        if request.kind == "emit" or is_detached(request):
             continue
         previous = p.ops.get(request.key)
         p.ops[request.key] = OpState(

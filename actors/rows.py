@@ -28,6 +28,7 @@ from greenroom.actors.entries import (
     Started,
     TimerFired,
 )
+from greenroom.actors.children import DETACHED, child_id, is_detached
 from greenroom.actors.messages import Cancel, Outcome, encode_message
 from greenroom.actors.ports import (
     Append,
@@ -47,12 +48,6 @@ WAITS_LISTED: Final = 100
 
 _EPOCH: Final = datetime.datetime(1970, 1, 1)  # noqa: DTZ001
 _WAIT_KINDS: Final = {"sleep": "timer", "wait": "event", "child": "child"}
-
-
-def child_id(parent: str, key: str, attempt: int) -> str:
-    """K14: the id of a child follows from who asked for it, so it cannot be made twice."""
-    digest = hashlib.blake2b(f"{parent}>{key}#{attempt}".encode(), digest_size=16).hexdigest()
-    return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-a{digest[17:20]}-{digest[20:]}"
 
 
 def wait_data(p: Progress, op: OpState) -> dict[str, Json] | None:
@@ -145,7 +140,7 @@ class AppendBuilder:
         p: Progress,
         rowed: set[str],
         children: dict[str, str],
-        make_child: Callable[[Request], Create],
+        make_child: Callable[[Request], Create | None],
     ) -> None:
         self.append = append
         self.p = p
@@ -253,9 +248,10 @@ class AppendBuilder:
                 self._list("emits").append(emitted(self.p, request))
             case "child":
                 create = self.make_child(request)
-                if not request.args["detach"]:
-                    self.children[request.key] = create.row.id
-                self._list("creates").append(create)
+                if create is not None:
+                    self._list("creates").append(create)
+                    if not is_detached(request):
+                        self.children[request.key] = create.row.id
             case _:
                 pass
 
@@ -271,6 +267,8 @@ class AppendBuilder:
         if p.parent is None or p.end is None:
             return
         parent, key, attempt = p.parent
+        if attempt == DETACHED:
+            return
         if p.end == "completed":
             message = Outcome(key, attempt, result_of(p))
         else:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from greenroom.actors.agenda import Item
+from greenroom.actors.children import DETACHED, child_id, is_detached
 from greenroom.actors.decide import Kernel
 from greenroom.actors.entries import (
     Died,
@@ -41,12 +42,13 @@ from greenroom.actors.ports import (
 )
 from greenroom.actors.progress import Progress, decode_progress, encode_progress, evolve, fold
 from greenroom.actors.replay import Changed
-from greenroom.actors.rows import AppendBuilder, child_id, instance_row, status_change
+from greenroom.actors.rows import AppendBuilder, instance_row, status_change
 from greenroom.actors.timer import Timer
 from greenroom.definitions.errors import (
     EngineDied,
     EngineStopping,
     GreenroomError,
+    InvalidInput,
     NotFound,
     StoreDamaged,
     TooLarge,
@@ -83,6 +85,8 @@ class Directory:
         epoch: int,
         next_n: int,
         log: Any,
+        *,
+        clean: bool = False,
     ) -> None:
         self.journal = journal
         self.clock = clock
@@ -90,6 +94,7 @@ class Directory:
         self.registry = registry
         self.supervisor = supervisor
         self.epoch = epoch
+        self.counts_losses = not clean
         self.next_n = next_n
         self.log = log
         self.timer = Timer(clock, self)
@@ -233,18 +238,27 @@ class Directory:
     def arm(self, instance: Instance, key: str, due: int) -> None:
         self.timer.arm(due, instance.n, key)
 
-    def make_child(self, parent: Instance, request: Request) -> Create:
+    def make_child(self, parent: Instance, request: Request) -> Create | None:
         p = parent.kernel.progress
-        definition = self.registry.current(request.name)
         args = request.args
+        try:
+            definition = self.registry.current(request.name)
+            input = {} if args["input"] is None else args["input"]
+            if not isinstance(input, dict):
+                raise InvalidInput(f"the input of {definition.name} must be an object")
+        except GreenroomError as error:
+            failure = Failure(type(error).__name__, error.message, op=request.key)
+            parent.tell(Outcome(request.key, request.attempt, error=failure, final=True))
+            return None
+        waited_for = DETACHED if is_detached(request) else request.attempt
         create, _ = self.prepare(
             definition,
-            args["input"],
+            input,
             id=child_id(p.id, request.key, request.attempt),
             key=args["key"],
             namespace=p.namespace,
             pending=True,
-            parent=(p.id, request.key, request.attempt),
+            parent=(p.id, request.key, waited_for),
             hops=p.hops + 1,
             test=p.test,
         )
@@ -274,7 +288,6 @@ class Directory:
         if made.created:
             self.activate(create.row.n, lambda child: child.tell(Begin()))
         elif made.conflict == "key":
-            args = create.first.rows[0]
             failure = Failure(
                 "AlreadyRunning",
                 f"a live {create.row.workflow} has the key {create.row.key}: {made.id}",
@@ -284,7 +297,6 @@ class Directory:
                 if id == create.row.id:
                     op = parent.kernel.progress.ops[key]
                     parent.tell(Outcome(key, op.attempt, error=failure, final=True))
-            del args
 
     def _snapshot(self, instance: Instance) -> None:
         p = instance.kernel.progress

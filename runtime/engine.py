@@ -250,6 +250,7 @@ class Engine:
                 self.opened.epoch,
                 self.opened.next_n,
                 _LazyLog(self),
+                clean=self.opened.clean,
             )
             self.directory.emitted = lambda places: self.router.recover()
             self.directory.ticked = self._tick
