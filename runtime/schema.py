@@ -146,6 +146,7 @@ lives in memory and needs no shared file. `synchronous` 2 is FULL."""
 
 def prepare(db: sqlite3.Connection, *, fresh: bool) -> None:
     """Checks that the file is ours and brings it to the newest version."""
+    _set(db, *PRAGMAS[0])  # before the first read: it decides where the log's index lives
     if not fresh:
         _check_owner(db)
     for name, value in PRAGMAS:
