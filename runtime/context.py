@@ -7,6 +7,7 @@ from typing import Any
 from greenroom.definitions.errors import InvalidRequest
 from greenroom.definitions.events import Event
 from greenroom.definitions.workflow import Mode
+from greenroom.runtime.loggers import logger
 
 
 class StepContext:
@@ -47,9 +48,7 @@ class StepContext:
     def log(self) -> Any:
         """A structlog logger with instance, op and attempt bound."""
         if self._log is None:
-            import structlog  # noqa: PLC0415  start-up time: most steps do not log
-
-            self._log = structlog.get_logger("greenroom.step").bind(
+            self._log = logger("greenroom.step").bind(
                 instance=self.instance, workflow=self.workflow, op=self.op, attempt=self.attempt
             )
         return self._log

@@ -97,6 +97,8 @@ from greenroom.runtime.filters import parse_filter
 from greenroom.runtime.finder import Finder
 from greenroom.runtime.forks import prefix_of
 from greenroom.runtime.journal import Journal, State
+from greenroom.runtime.loading import load
+from greenroom.runtime.loggers import LazyLogger
 from greenroom.runtime.memory import MemoryStore
 from greenroom.runtime.registry import Registry, save_work
 from greenroom.runtime.sections import Asks, Definitions, Events, Schedules
@@ -166,14 +168,13 @@ class Engine:
         self._store = store
         self._accept_truncation = accept_truncation
         self._on_fatal = on_fatal
-        self._log = log
+        self.log: Any = log if log is not None else LazyLogger("greenroom.engine")
         self._lock: locks.Lock | None = None
-        self._pending = list(workflows)
         self._token: Token[Any] | None = None
         self._event_watchers: list[Callable[[], None]] = []
         self._requests: dict[str, asyncio.Future[None]] = {}
         self.router = Router(self)
-        for workflow in self._pending:
+        for workflow in loaded(workflows):
             self.registry.add(definition_of(workflow))
 
     # -- life ----------------------------------------------------------------------------------
@@ -214,14 +215,6 @@ class Engine:
             self._token = None
         await self.close()
 
-    @property
-    def log(self) -> Any:
-        if self._log is None:
-            import structlog  # noqa: PLC0415  start-up time: most commands log nothing
-
-            self._log = structlog.get_logger("greenroom")
-        return self._log
-
     async def _open(self) -> None:
         if self.state != "new":
             raise InvalidRequest("this engine was opened before; make a new one")
@@ -240,7 +233,7 @@ class Engine:
             self.opened = await self.journal.open()
             for warning in self.opened.warnings:
                 self.log.warning(warning)
-            self.supervisor = Supervisor(self.clock, self._give_up, _LazyLog(self))
+            self.supervisor = Supervisor(self.clock, self._give_up, self.log)
             self.directory = Directory(
                 self.journal,
                 self.clock,
@@ -249,7 +242,7 @@ class Engine:
                 self.supervisor,
                 self.opened.epoch,
                 self.opened.next_n,
-                _LazyLog(self),
+                self.log,
                 clean=self.opened.clean,
             )
             self.directory.emitted = lambda places: self.router.recover()
@@ -357,10 +350,11 @@ class Engine:
 
     def register(self, *workflows: object) -> None:
         """Adds workflows to an open engine; what is loaded from code is released at once."""
-        for workflow in workflows:
+        found = loaded(workflows)
+        for workflow in found:
             self.registry.add(definition_of(workflow))
         if self.state == "open":
-            for workflow in workflows:
+            for workflow in found:
                 self._settle_soon(definition_of(workflow))
 
     def _settle_soon(self, definition: Definition) -> None:
@@ -1181,14 +1175,12 @@ class Engine:
 _SETTLED: Final = frozenset({"completed", "cancelled", "failed"})
 
 
-class _LazyLog:
-    """Gets the engine's logger only when something is logged."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._engine.log, name)
+def loaded(workflows: Sequence[object]) -> list[object]:
+    """Workflows as objects: a path or module name stands for all it holds."""
+    found: list[object] = []
+    for workflow in workflows:
+        found += load(str(workflow)) if isinstance(workflow, str | Path) else [workflow]
+    return found
 
 
 def _verb_reply(instance: Instance) -> shapes.Verb:
