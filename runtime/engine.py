@@ -961,7 +961,13 @@ class Engine:
     async def _find(self, ref: str) -> InstanceRow:
         if not isinstance(ref, str) or not ref:
             raise InvalidRequest(f"an instance is named by its id or workflow/key, got {ref!r}")
-        found: InstanceRow = await self.journal.call(Find(ref, self.namespace))
+        found: InstanceRow | None = await self.journal.call(Find(ref, self.namespace))
+        if found is None:
+            raise NotFound(
+                f"there is no instance {ref}",
+                hint="greenroom ls  shows what there is; an id may be cut to 8 characters or more",
+                instance=ref,
+            )
         return found
 
     async def _load(self, n: int) -> Loaded:

@@ -203,9 +203,11 @@ class Events:
         return shapes.Page([views.event_shape(row) for row in rows], after)
 
     async def _row(self, id: str) -> StoredEventRow:
-        found: StoredEventRow = await self._engine.journal.call(
+        found: StoredEventRow | None = await self._engine.journal.call(
             GetEvent(id, self._engine.namespace)
         )
+        if found is None:
+            raise NotFound(f"there is no event {id}", hint="greenroom events ls", event=id)
         return found
 
     async def get(self, id: str) -> shapes.StoredEvent:
