@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import traceback
 from collections import deque
 from collections.abc import Iterable
 from contextvars import Context, copy_context
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
@@ -56,6 +58,7 @@ from greenroom.definitions.programs import properties
 from greenroom.definitions.values import Json, copy, encode, encode_decode
 from greenroom.definitions.workflow import Definition, Target
 
+_NO_LOOP: Final = frozenset({"no running event loop", "no current event loop"})
 REQUESTS_PER_TURN_MAX: Final = 10_000
 UNWIND_OPS_MAX: Final = 50
 
@@ -405,7 +408,27 @@ class Machine:
             return
         if not blame and isinstance(error, StepFailed) and "op" in error.details:
             blame = {error.details["op"]}
-        raise Death(failure_of(error), blame, self._view())
+        failure = self._without_loop(error) or failure_of(error)
+        raise Death(failure, blame, self._view())
+
+    def _without_loop(self, error: BaseException) -> Failure | None:
+        """What asyncio says in a cell: it found no loop. Named as what it is, with the place."""
+        if not isinstance(error, RuntimeError) or str(error) not in _NO_LOOP:
+            return None
+        frames = traceback.extract_tb(error.__traceback__)
+        place = _place(error)
+        called = next(
+            (f.name for f in frames if "asyncio" in f.filename.replace("\\", "/").split("/")), None
+        )
+        what = f"asyncio's {called}()" if called else "the event loop"
+        return Failure(
+            "ForeignAwait",
+            f"{self.definition.name} uses {what}, which cannot be replayed; use greenroom's sleep, "
+            f"wait, gather and steps   {place or self.definition.source}",
+            "foreign",
+            {"awaited": what},
+            where=place,
+        )
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -784,10 +807,21 @@ def failure_of(error: BaseException, kind: Any = "raised") -> Failure:
     return Failure(type(error).__name__, text, kind, where=_place(error))
 
 
+_NOT_THEIRS: Final = (
+    str(Path(__file__).parent.parent) + os.sep,
+    str(Path(__file__).resolve().parent.parent / "runtime"),
+    str(Path(__file__).resolve().parent.parent / "actors"),
+    str(Path(__file__).resolve().parent.parent / "definitions"),
+    str(Path(asyncio.__file__).parent.parent) + os.sep,
+    "<frozen",
+)
+"""Where our own code and the standard library live, also when they are reached over a link."""
+
+
 def _place(error: BaseException) -> str | None:
-    frames = traceback.extract_tb(error.__traceback__)
-    for frame in reversed(frames):
-        if "greenroom" not in frame.filename.replace("\\", "/").split("/")[-3:-1]:
+    """`file.py:12` of the innermost frame that is neither ours nor the standard library's."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(_NOT_THEIRS) and "site-packages" not in frame.filename:
             return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
     return None
 

@@ -87,6 +87,7 @@ class Directory:
         log: Any,
         *,
         clean: bool = False,
+        passive: bool = False,
     ) -> None:
         self.journal = journal
         self.clock = clock
@@ -95,6 +96,8 @@ class Directory:
         self.supervisor = supervisor
         self.epoch = epoch
         self.counts_losses = not clean
+        self.passive = passive
+        """The store is looked at and changed by verbs, but no code of workflows is run."""
         self.next_n = next_n
         self.log = log
         self.timer = Timer(clock, self)
@@ -163,6 +166,8 @@ class Directory:
 
     def run(self, instance: Instance, key: str, attempt: int) -> None:
         """Starts an attempt. What is wrong before the function is called is an outcome too."""
+        if self.passive:
+            return
         kernel = instance.kernel
         p = kernel.progress
         op = p.ops[key]
@@ -411,8 +416,9 @@ class Directory:
             instance.tell(outcome, statements=statements)
         for call in self.executor.calls_of(row.id):
             instance.running[call.key] = call.attempt
-        instance.give(loaded.items)
-        instance.recover()
+        if not self.passive:
+            instance.give(loaded.items)
+            instance.recover()
         instance._settle()
         return instance
 
@@ -556,6 +562,7 @@ class Directory:
 
     def _first(self, kernel: Kernel, started: Started) -> list[Entry]:
         p = kernel.progress
+        self.current = started.id
         p.id, p.hops = started.id, started.hops  # the machine and emitted events need them
         p.namespace, p.workflow, p.key = started.namespace, started.workflow, started.key
         if started.state is not None:

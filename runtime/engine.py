@@ -149,6 +149,7 @@ class Engine:
         in_flight: int = IN_FLIGHT,
         threads: int = 32,
         accept_truncation: bool = False,
+        passive: bool = False,
         on_fatal: Callable[[BaseException], None] | None = None,
         log: Any = None,
     ) -> None:
@@ -167,6 +168,7 @@ class Engine:
         self.state = "new"
         self._store = store
         self._accept_truncation = accept_truncation
+        self._passive = passive
         self._on_fatal = on_fatal
         self.log: Any = log if log is not None else LazyLogger("greenroom.engine")
         self._lock: locks.Lock | None = None
@@ -191,7 +193,8 @@ class Engine:
         `GREENROOM_DATA` or `.greenroom/`) or in memory (`":memory:"`). Use it with `async with`.
 
         Options: `namespace`, `in_flight` (steps at once, 256), `threads` (for plain functions, 32),
-        `accept_truncation` (go on although the end of the journal is damaged), `clock`, `log`.
+        `accept_truncation` (go on although the end of the journal is damaged), `passive` (look and
+        use verbs, but run nothing), `clock`, `log`.
         """
         return cls(target, workflows, **options)
 
@@ -244,15 +247,17 @@ class Engine:
                 self.opened.next_n,
                 self.log,
                 clean=self.opened.clean,
+                passive=self._passive,
             )
             self.directory.emitted = lambda places: self.router.recover()
             self.directory.ticked = self._tick
             self.executor_context()
             self.registry.stored(await self.journal.call(ListDefinitions()))
             await self._settle_definitions()
-            await self.directory.recover()
-            self.router.recover()
-            self.directory.timer.start()
+            if not self._passive:
+                await self.directory.recover()
+                self.router.recover()
+                self.directory.timer.start()
         except BaseException:
             await self.journal.close(clean=False)
             self._unlock()

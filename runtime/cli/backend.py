@@ -106,7 +106,7 @@ class Local:
         from greenroom.runtime.engine import Engine  # noqa: PLC0415  start-up time
 
         self._stack = ExitStack()
-        self._engine: Any = self._stack.enter_context(Engine.sync(data))
+        self._engine: Any = self._stack.enter_context(Engine.sync(data, passive=True))
 
     def call(self, method: str, **params: Any) -> Any:
         return call_engine(self._engine, method, params)
