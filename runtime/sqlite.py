@@ -75,7 +75,7 @@ class SqliteStore:
             return self._started(warnings)
         except BaseException as error:
             self._abandon()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error | ValueError | TypeError | LookupError):
                 raise opening_error(self.path, error) from error
             raise
 
@@ -127,6 +127,7 @@ class SqliteStore:
         db.execute("UPDATE partition SET epoch=?", (epoch,))
         db.execute("COMMIT")
         self.group.epoch = epoch
+        _sync_folder(self.path.parent)
         self._watch = FileWatch([self.path, self.wal])
         self._write_mark()
         return ports.Opened(
@@ -326,10 +327,30 @@ class SqliteStore:
         }
 
     def _read(self, work: ports.Work) -> Any:
+        """A read changes nothing, so what breaks it is its own answer; errors of SQLite are not."""
         try:
             return self._answer(work)
+        except EngineDied:
+            raise
         except GreenroomError as error:  # the caller's fault, or damage that is only its own
             return error
+        except sqlite3.Error as error:
+            if not _undecodable(error):
+                raise
+        except (ValueError, TypeError, LookupError) as error:
+            return StoreDamaged(f"{type(work).__name__} met a row it cannot read: {error}")
+        return self._read_leniently(work)
+
+    def _read_leniently(self, work: ports.Work) -> Any:
+        """Text that is not UTF-8 any more: read around it, the checksums will name the row."""
+        db = self.connection
+        db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        try:
+            return self._answer(work)
+        except (GreenroomError, ValueError, TypeError, LookupError) as error:
+            return StoreDamaged(f"{type(work).__name__} met a row it cannot read: {error}")
+        finally:
+            db.text_factory = str
 
     def _answer(self, work: ports.Work) -> Any:
         reader = self._reader
@@ -462,8 +483,26 @@ class SqliteStore:
                 db.close()
 
 
-def opening_error(path: Path, error: sqlite3.Error) -> GreenroomError:
-    """What an error of SQLite while opening means."""
+def _undecodable(error: sqlite3.Error) -> bool:
+    """Python's own complaint about a text column, not one of SQLite's."""
+    return getattr(error, "sqlite_errorcode", None) is None and "decode" in str(error)
+
+
+def _sync_folder(path: Path) -> None:
+    """SQLite ignores it when the folder cannot be synced; the names of our files are at stake."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise EngineDied(f"cannot sync {path}: {error.strerror}") from error
+    finally:
+        os.close(fd)
+
+
+def opening_error(path: Path, error: Exception) -> GreenroomError:
+    """What an error while opening means."""
+    if not isinstance(error, sqlite3.Error) or _undecodable(error):
+        return StoreDamaged(f"{path} is damaged: {error}", hint="restore a backup")
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Locked(f"{path} is in use by another process", what=str(path))

@@ -19,7 +19,7 @@ import msgspec
 
 from greenroom.actors import ports
 from greenroom.runtime.crashpoints import crash_point
-from greenroom.runtime.store import FIRST_ENDED
+from greenroom.runtime.store import FIRST_ENDED, item_crc
 
 FACTS_MAX: Final = 50_000
 
@@ -190,11 +190,12 @@ class Group:
     # -- what is collected ------------------------------------------------------------------
 
     def put_item(
-        self, n: int, facts: Facts, kind: str, pos: int | None, payload: bytes, at: int, crc: int,
+        self, n: int, facts: Facts, kind: str, pos: int | None, payload: bytes, at: int,
         *, stored: bool,
     ) -> ports.InboxItem:  # fmt: skip
         """An inbox item; `stored` False: the payload is the event's and stays there."""
         self.iq += 1
+        crc = item_crc(n, self.iq, kind, pos, at, payload)
         self.new_items.append((n, self.iq, kind, pos, payload if stored else None, at, 0, crc))
         if facts.items >= 0:
             facts.items += 1

@@ -13,7 +13,7 @@ from greenroom.runtime.crashpoints import crash_point
 from greenroom.runtime.sqlite_group import Group
 from greenroom.runtime.sqlite_match import Matcher, decode_event, hashes
 from greenroom.runtime.sqlite_read import ENTRIES, Reader, checked
-from greenroom.runtime.store import FIRST_ENDED, JSON_CODEC, PRUNED_KIND, row_crc
+from greenroom.runtime.store import FIRST_ENDED, JSON_CODEC, PRUNED_KIND, event_crc, row_crc
 
 SNAPSHOTS_KEPT: Final = 2
 
@@ -249,10 +249,11 @@ class Keeper:
                 findings.append(ports.AuditFinding(
                     "error", "journal.rows", f"instance {row[7]}: {fault}", {"n": row[7]}))  # fmt: skip
         last = rows[-1][0] if len(rows) == limit else 1 << 62
-        for pos, body, crc in self.db.execute(
-            "SELECT pos, body, crc FROM event WHERE pos>? AND pos<=?", (after, last)
+        for pos, scope, accepted, by, hops, body, crc in self.db.execute(
+            "SELECT pos, scope, accepted, by, hops, body, crc FROM event WHERE pos>? AND pos<=?",
+            (after, last),
         ):
-            if zlib.crc32(body) != crc:
+            if event_crc(pos, scope, accepted, by, hops, body) != crc:
                 findings.append(ports.AuditFinding(
                     "error", "journal.events", f"the event at {pos} fails its checksum",
                     {"pos": pos}))  # fmt: skip

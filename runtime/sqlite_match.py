@@ -9,7 +9,6 @@ instance gets an event once, whichever way it was found.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -27,7 +26,7 @@ from greenroom.definitions.matching import (
     keys_overflow,
 )
 from greenroom.runtime.sqlite_group import Facts, Group
-from greenroom.runtime.store import delivers_to, signed
+from greenroom.runtime.store import delivers_to, event_crc, signed
 
 WHERES_MAX: Final = 4_096
 MATCHED, CURSOR = 11, 12
@@ -48,7 +47,7 @@ WAITS_ANY: Final = (
     " WHERE shape=? AND closed=0 AND (n, op) > (?, ?) AND opened<? ORDER BY n, op LIMIT ?"
 )
 LOOK_BACK: Final = (
-    "SELECT k.pos, e.body, e.accepted, e.crc FROM event_key k JOIN event e ON e.pos = k.pos"
+    "SELECT k.pos, e.body, e.accepted FROM event_key k JOIN event e ON e.pos = k.pos"
     " WHERE k.shape=? AND k.hash IN (?, 0) AND k.pos>?"
     " AND NOT EXISTS (SELECT 1 FROM given g WHERE g.pos = k.pos AND g.n = ?"
     " AND (g.nth = 0 OR g.action = 'started'))"
@@ -133,8 +132,8 @@ class Matcher:
         group.head += 1
         pos: int = group.head
         group.new_events[pos] = [
-            pos, event.id, event.source, row.scope, event.type, body, zlib.crc32(body),
-            row.accepted, row.by, signed(row.hash), row.hops, 0, cursor,
+            pos, event.id, event.source, row.scope, event.type, body,
+            event_crc(pos, row.scope, row.accepted, row.by, row.hops, body), row.accepted, row.by, signed(row.hash), row.hops, 0, cursor,
         ]  # fmt: skip
         group.new_event_ids.add((event.id, event.source, row.scope))
         group.events += 1
@@ -244,11 +243,11 @@ class Matcher:
         room = min(LOOK_BACK_MAX, INBOX_MAX - group.items_of(n, facts))
         while len(found) < room:
             rows = group.db.execute(LOOK_BACK, (shape.id, hash_, after, n, PAGE)).fetchall()
-            for after, body, accepted, crc in rows:
+            for after, body, accepted in rows:
                 if after != self.spent and self.matches(wait.where, decode_event(body).as_data()):
                     group.new_given.append((after, n, 0, "delivered", None, None, None))
                     found.append(
-                        group.put_item(n, facts, "event", after, body, accepted, crc, stored=False)
+                        group.put_item(n, facts, "event", after, body, accepted, stored=False)
                     )
                     group.db.execute("UPDATE event SET matched = matched + 1 WHERE pos=?", (after,))
                     if not wait.many or len(found) >= room:

@@ -19,7 +19,7 @@ from greenroom.runtime.sqlite_group import Group
 from greenroom.runtime.sqlite_list import INSTANCE, instance_row
 from greenroom.runtime.sqlite_match import decode_event
 from greenroom.runtime.sqlite_route import GIVEN
-from greenroom.runtime.store import FIRST_ENDED, STATUSES, ref_kind, row_crc
+from greenroom.runtime.store import FIRST_ENDED, STATUSES, event_crc, item_crc, ref_kind, row_crc
 
 PREFIX_MIN: Final = 8
 
@@ -96,7 +96,7 @@ class Reader:
         items: dict[int, list[ports.InboxItem]] = {}
         damaged: dict[int, str] = {}
         for n, iq, kind, payload, at, pos, kept, crc in self.db.execute(ITEMS, (ns,)):
-            if payload is None or zlib.crc32(payload) != crc:
+            if payload is None or item_crc(n, iq, kind, pos, at, payload) != crc:
                 damaged[n] = f"inbox item {iq} fails its checksum"
                 continue
             items.setdefault(n, []).append(
@@ -343,7 +343,7 @@ def checked(rows: Sequence[Any], first: int) -> tuple[list[ports.StoredRow], str
 def _events(rows: Iterable[Any]) -> list[ports.StoredEventRow]:
     found = []
     for pos, scope, body, accepted, by, hops, matched, cursor, crc in rows:
-        if zlib.crc32(body) != crc:
+        if event_crc(pos, scope, accepted, by, hops, body) != crc:
             raise StoreDamaged(f"the event at {pos} fails its checksum", pos=pos)
         found.append(ports.StoredEventRow(
             pos, scope, decode_event(body), accepted, by, hops, matched, cursor is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any, Final
 
 import msgspec
@@ -198,9 +197,7 @@ class Router:
         if full:
             group.dead.append((n, fan.pos, row.accepted, "inbox_full"))
         else:
-            item = group.put_item(
-                n, facts, "event", fan.pos, body, row.accepted, zlib.crc32(body), stored=False
-            )
+            item = group.put_item(n, facts, "event", fan.pos, body, row.accepted, stored=False)
             fan.items.append((n, facts.id, item))
         if len(fan.matched) < MATCHES_LISTED:
             name = group.names[facts.w][1]

@@ -189,9 +189,7 @@ class Turns:
         facts = group.fact(n) if n is not None else None
         if n is None or facts is None or facts.ended:
             return None
-        put = group.put_item(
-            n, facts, item.kind, item.pos, item.payload, item.at, _crc32(item.payload), stored=True
-        )
+        put = group.put_item(n, facts, item.kind, item.pos, item.payload, item.at, stored=True)
         return n, id, put
 
     def _change(self, n: int, facts: Facts, change: ports.StatusChange, at: int | None) -> None:

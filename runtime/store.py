@@ -27,6 +27,8 @@ PRUNED_KIND: Final = "Pruned"
 """The entry (of instance 0) that accounts for rows removed by retention."""
 
 _HEADER: Final = struct.Struct("<qqqqqB").pack
+_PLACE: Final = struct.Struct("<qqq").pack
+_ITEM: Final = struct.Struct("<qqqq").pack
 
 
 class StoreFull(Exception):
@@ -58,6 +60,17 @@ def row_crc(seq: int, n: int, iseq: int, epoch: int, at: int, kind: str, payload
     return zlib.crc32(_HEADER(seq, n, iseq, epoch, at, JSON_CODEC) + kind.encode(), payload_crc)
 
 
+def event_crc(pos: int, scope: str, accepted: int, by: str | None, hops: int, body: bytes) -> int:
+    """The checksum of a stored event; what became of it later is not in it."""
+    header = _PLACE(pos, accepted, hops) + f"{scope}\0{by}".encode()
+    return zlib.crc32(header, zlib.crc32(body))
+
+
+def item_crc(n: int, iq: int, kind: str, pos: int | None, at: int, payload: bytes) -> int:
+    """The checksum of an inbox item, over the event's body where that is its payload."""
+    return zlib.crc32(_ITEM(n, iq, pos or 0, at) + kind.encode(), zlib.crc32(payload))
+
+
 def signed(value: int) -> int:
     """A hash of 64 bits as the integer a database holds."""
     value &= 0xFFFF_FFFF_FFFF_FFFF
@@ -78,5 +91,5 @@ def ref_kind(ref: str) -> tuple[str, str] | None:
 Outcome = Any | GreenroomError
 __all__ = [
     "FIRST_ENDED", "JSON_CODEC", "PARTITIONS", "PRUNED_KIND", "STATUSES", "STATUS_CODE", "Event",
-    "Outcome", "Store", "StoreFull", "delivers_to", "ref_kind", "row_crc", "signed",
+    "Outcome", "Store", "StoreFull", "delivers_to", "event_crc", "item_crc", "ref_kind", "row_crc", "signed",
 ]  # fmt: skip
