@@ -342,8 +342,15 @@ class Engine:
         if state == "open" and self.state == "open":
             self.directory.writable_again()
 
-    def _check_open(self) -> None:
+    def _check_open(self, *, runs: bool = True) -> None:
+        """Raises unless the engine takes requests; `runs`: the request needs the workflows' code."""
         if self.state == "open":
+            if runs and self._passive:
+                raise InvalidRequest(
+                    "this store was opened without its workflows: it can be looked at, and instances "
+                    "can be paused or cancelled by force",
+                    hint="start a daemon on it:  greenroom serve --data DIR app.py",
+                )
             if self.journal.full:
                 raise Busy("more works wait for the disk than may; try again")
             return
@@ -758,7 +765,8 @@ class Engine:
         return await self._verb(instance, Skip(op, value, by, reason), request_id)
 
     async def _verb(self, ref: str, message: Message, request_id: str | None) -> shapes.Verb:
-        self._check_open()
+        plain = isinstance(message, Pause) or (isinstance(message, Cancel) and message.force)
+        self._check_open(runs=not plain)
         row = await self._find(ref)
         if request_id is None:
             instance, _ = await self._tell(row.n, message)

@@ -105,10 +105,16 @@ class Local:
             )
         from greenroom.runtime.engine import Engine  # noqa: PLC0415  start-up time
 
+        self._data = data
         self._stack = ExitStack()
         self._engine: Any = self._stack.enter_context(Engine.sync(data, passive=True))
 
     def call(self, method: str, **params: Any) -> Any:
+        if method == "ping":
+            raise Unreachable(
+                f"no daemon serves {self._data}",
+                hint=f"start one:  greenroom serve --data {self._data} app.py",
+            )
         return call_engine(self._engine, method, params)
 
     def post(self, event: Data) -> Data:
