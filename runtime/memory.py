@@ -185,8 +185,7 @@ class MemoryStore:
         if work.request is not None:
             tables.requests.setdefault(work.request.id, (work.request, row.id))
         turn = self._turn(instance, work.first)
-        first = work.first
-        outward = first.opened or first.creates or first.tell or first.emits
+        outward = turn.found or turn.created or turn.told or turn.emitted
         return ports.Created(
             True, row.id, None, turn.pos, turn.found, None, turn if outward else None
         )

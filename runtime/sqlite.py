@@ -50,12 +50,18 @@ class SqliteStore:
     """`path` is the database file; beside it SQLite keeps its log and we keep the mark."""
 
     def __init__(
-        self, path: Path | str, *, mark: Path | None = None, accept_truncation: bool = False
+        self,
+        path: Path | str,
+        *,
+        mark: Path | None = None,
+        accept_truncation: bool = False,
+        factory: type[sqlite3.Connection] = sqlite3.Connection,
     ) -> None:
         self.path = Path(path)
         self.wal = self.path.with_name(self.path.name + "-wal")
         self.mark = MarkFile(mark or self.path.with_name(self.path.name + ".mark"))
         self.accept_truncation = accept_truncation
+        self.factory = factory
         self.broken: BaseException | None = None
         self._db: sqlite3.Connection | None = None
         self._changes = 0
@@ -97,7 +103,7 @@ class SqliteStore:
 
     def _connect(self, fresh: bool) -> None:
         self._db = db = sqlite3.connect(
-            self.path, isolation_level=None, timeout=0, cached_statements=512
+            self.path, isolation_level=None, timeout=0, cached_statements=512, factory=self.factory
         )
         prepare(db, fresh=fresh)
         self.group = Group(db)
@@ -263,6 +269,7 @@ class SqliteStore:
         crash_point("journal.committed")
         self._write_mark()
         self.group.new_event_ids.clear()
+        self.group.absent_ids.clear()
         if len(self.group.facts) > FACTS_MAX:
             self.group.facts.clear()
 
@@ -277,6 +284,9 @@ class SqliteStore:
         }
         if len(unknown) > 1:
             self.group.learn(unknown)
+        ids = [work.row.id for at in turns if type(work := group[at]) is ports.Create]
+        if len(ids) > 1:
+            self.group.learn_absent(ids)
         append, create = self._turns.append, self._turns.create
         for at in turns:
             work = group[at]
@@ -285,8 +295,10 @@ class SqliteStore:
 
     def _write_mark(self) -> None:
         if self.group.head:
-            crc = self._crc_at(self.group.head)
-            self.mark.write(Mark(self._store_id, self.group.head, crc or 0))
+            place, crc = self.group.tail
+            if place != self.group.head:
+                crc = self._crc_at(self.group.head) or 0
+            self.mark.write(Mark(self._store_id, self.group.head, crc))
 
     def _failed(self, error: sqlite3.Error | OSError) -> NoReturn:
         """Sorts an error of SQLite: no room, or the end."""

@@ -60,13 +60,15 @@ ENDED: Final = (
 )
 FACTS: Final = (
     "SELECT i.n, i.id, i.w, i.key, i.status,"
-    " (SELECT COALESCE(max(e.iseq), 0) FROM entry e WHERE e.n = i.n) FROM instance i "
+    " (SELECT COALESCE(max(e.iseq), 0) FROM entry e WHERE e.n = i.n),"
+    " (SELECT COUNT(*) FROM inbox b WHERE b.n = i.n) FROM instance i "
 )
 
 # columns of a collected instance that a later turn of the same group may change
 SLOT, STATUS, UPDATED, OUTCOME, WAITS, STEPS, ERROR, CODE = 6, 7, 9, 10, 11, 12, 13, 14
 ATTRIBUTES, BUSY, GENERATION, POS = 15, 19, 20, 21
 CLOSED: Final = 6
+EVENT_CRC: Final = 6
 
 
 class Facts:
@@ -100,6 +102,9 @@ class Group:
         """Forgets what is not on disk."""
         self._clear()
         self.facts: dict[int, Facts] = {}
+        self.absent_ids: set[str] = set()
+        self.tail = (0, 0)
+        """Place and checksum of the last row written."""
         self.new_event_ids: set[tuple[str, str, str]] = set()
         """Of this group, flushed or not: what was looked up ahead does not know them."""
         row = self.db.execute("SELECT head, iq, entries, events, pruned, n FROM counter").fetchone()
@@ -141,8 +146,9 @@ class Group:
     def fact(self, n: int) -> Facts | None:
         found = self.facts.get(n)
         if found is None:
-            self.learn([n])
-            found = self.facts.get(n)
+            row = self.db.execute(FACTS + "WHERE i.n=?", (n,)).fetchone()
+            if row is not None:
+                found = self.facts[n] = Facts(*row[1:])
         return found
 
     def learn(self, ns: Iterable[int]) -> None:
@@ -150,16 +156,24 @@ class Group:
         rows = self.db.execute(
             FACTS + "WHERE i.n IN (SELECT value FROM json_each(?))", (_encode(list(ns)).decode(),)
         )
-        for n, id, w, key, status, iseq in rows:
-            self.facts[n] = Facts(id, w, key, status, iseq, -1)
+        for n, *row in rows:
+            self.facts[n] = Facts(*row)
 
     def number_of(self, id: str) -> int | None:
         """The number of the instance with this id."""
         found = self.new_ids.get(id)
-        if found is None:
+        if found is None and id not in self.absent_ids:
             row = self.db.execute("SELECT n FROM instance WHERE id=?", (id,)).fetchone()
             found = row[0] if row else None
         return found
+
+    def learn_absent(self, ids: list[str]) -> None:
+        """Looks up in one statement which of the ids of new instances are not known."""
+        rows = self.db.execute(
+            "SELECT id FROM instance WHERE id IN (SELECT value FROM json_each(?))",
+            (_encode(ids).decode(),),
+        )
+        self.absent_ids = set(ids).difference(id for (id,) in rows)
 
     def holder(self, w: int, key: str) -> int | None:
         """The number of the live instance that has the key."""
@@ -215,6 +229,7 @@ class Group:
         many = self.db.executemany
         if self.new_entries:
             many(INSERT_ENTRY, self.new_entries)
+            self.tail = max(self.tail, (self.new_entries[-1][0], self.new_entries[-1][-1]))
         crash_point("journal.insert")
         if self.changes or self.slots or self.generations or self.attributes:
             self._flush_changes()
@@ -225,6 +240,8 @@ class Group:
             many(COUNT, [(w, status, by) for (w, status), by in self.counts.items() if by])
         if self.new_events:
             many(INSERT_EVENT, self.new_events.values())
+            pos = next(reversed(self.new_events))
+            self.tail = max(self.tail, (pos, self.new_events[pos][EVENT_CRC]))
         if self.new_keys:
             many(INSERT_KEY, self.new_keys)
         if self.new_given:

@@ -80,6 +80,7 @@ class Matcher:
     def __init__(self, group: Group) -> None:
         self.group = group
         self._wheres: dict[bytes, Where | None] = {}
+        self._at_hand: tuple[Any, dict[int, list[int]]] = (None, {})
         self.spent: int | None = None
         """The place of the event whose starts are being made: they do not find it again."""
         self.reload()
@@ -139,8 +140,17 @@ class Matcher:
         group.events += 1
         if data is not None:
             for shape in self.shapes.get((row.scope, event.type), ()):
-                group.new_keys += [(shape.id, h, pos) for h in hashes(data, shape.paths)]
+                group.new_keys += [(shape.id, h, pos) for h in self._keys(data, shape)]
         return pos
+
+    def _keys(self, data: dict[str, Any], shape: Shape) -> list[int]:
+        """The keys of the event at hand, made once: it is stored under them and routed by them."""
+        if self._at_hand[0] is not data:
+            self._at_hand = data, {}
+        keys = self._at_hand[1].get(shape.id)
+        if keys is None:
+            keys = self._at_hand[1][shape.id] = hashes(data, shape.paths)
+        return keys
 
     def settle(self, pos: int, matched: int, cursor: int | None) -> None:
         """What became of an event, noted with it."""
@@ -195,7 +205,7 @@ class Matcher:
     ) -> Iterator[tuple[int, str, bytes]]:
         """Open waits under the event's keys, by instance; a few at a time, since the caller
         writes between."""
-        keys = hashes(data, shape.paths)
+        keys = self._keys(data, shape)
         place = after, LAST_OP
         while keys:
             execute = self.group.db.execute

@@ -74,6 +74,7 @@ class Turns:
         facts = group.facts[row.n] = Facts(row.id, w, row.key, status, 0, 0)
         pos = group.head + 1
         group.new_ids[row.id] = row.n
+        group.absent_ids.discard(row.id)
         group.new_instances[row.n] = [
             row.n, row.id, w, row.version, row.kind, row.key,
             row.n if status >= FIRST_ENDED else 0, status, row.created, row.updated, row.outcome,
@@ -170,17 +171,19 @@ class Turns:
             return self._outward(n, facts, pos, work)
         return None
 
-    def _outward(self, n: int, facts: Facts, pos: int, work: ports.Append) -> ports.Appended:
+    def _outward(self, n: int, facts: Facts, pos: int, work: ports.Append) -> ports.Appended | None:
         """What reaches beyond the instance: children first, so that they can be told."""
-        created = [self.create(child) for child in work.creates]
-        told = [t for id, item in work.tell if (t := self._tell(id, item))]
+        created = [self.create(child) for child in work.creates] if work.creates else []
+        told = [t for id, item in work.tell if (t := self._tell(id, item))] if work.tell else []
         emitted = [
             place for emit in work.emits if (place := self.matcher.store_unrouted(emit)) is not None
-        ]
+        ] if work.emits else []  # fmt: skip
         found: list[ports.InboxItem] = []
         for wait in work.opened:
             found += self.matcher.open(n, facts, wait, pos)
-        return ports.Appended(pos, found, created, told, emitted)
+        if found or created or told or emitted:
+            return ports.Appended(pos, found, created, told, emitted)
+        return None
 
     def _tell(self, id: str, item: ports.InboxRow) -> tuple[int, str, ports.InboxItem] | None:
         """Hands an item to another instance; one that has ended or is unknown hears nothing."""
