@@ -930,33 +930,50 @@ class Engine:
         self, instance: str, *, timeout: str | float | None = None
     ) -> shapes.Outcome:
         """Waits until the instance has completed, failed or was cancelled."""
-        row = await self._find(instance)
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        held = self._held(instance)
+        id = held.id if held is not None else (await self._find(instance)).id
+        future: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
 
-        def changed(_: Instance, append: Append) -> None:
+        def changed(stored: Instance, append: Append) -> None:
             if append.change is not None and append.change.status in _SETTLED and not future.done():
-                future.set_result(None)
+                future.set_result(stored)
 
-        waiters = self.directory.waiters.setdefault(row.id, [])
+        waiters = self.directory.waiters.setdefault(id, [])
         waiters.append(changed)
         try:
-            row = await self._find(row.id)
-            if row.status not in _SETTLED:
-                await self._until(future, timeout, row.id)
-                row = await self._find(row.id)
+            if held is not None:
+                settled = held.kernel.progress.ended
+            else:
+                settled = (await self._find(id)).status in _SETTLED
+            if not settled:
+                held = await self._until(future, timeout, id)
         finally:
             waiters.remove(changed)
             if not waiters:
-                self.directory.waiters.pop(row.id, None)
-        p = await self._progress(row.n)
+                self.directory.waiters.pop(id, None)
+        p = held.kernel.progress if held is not None else None
+        if p is not None and p.end is not None:  # nothing changes it any more
+            return shapes.Outcome(id, p.end, p.outcome, _result(p), None)
+        row = await self._find(id)
         shown = views.instance_shape(row)
-        result = result_of(p) if p.end == "completed" else None
-        return shapes.Outcome(row.id, shown.status, shown.outcome, result, shown.error)
+        return shapes.Outcome(
+            row.id, shown.status, shown.outcome, _result(await self._progress(row.n)), shown.error
+        )
 
-    async def _until(self, future: asyncio.Future[None], timeout: Any, id: str) -> None:
+    def _held(self, ref: str) -> Instance | None:
+        """The instance with this id, if it is in memory as it is on disk and has not failed: then
+        nothing needs to be read to know how it stands."""
+        n = self.directory.ids.get(ref)
+        found = self.directory.active.get(n) if n is not None else None
+        if found is None or found.unstored or found.kernel.progress.failure is not None:
+            return None
+        return found
+
+    async def _until(
+        self, future: asyncio.Future[Instance], timeout: Any, id: str
+    ) -> Instance:
         if timeout is None:
-            await future
-            return
+            return await future
         limit = seconds(timeout, "timeout")
         booking = self.clock.call_at(
             self.clock.now() + round(limit * 1000),
@@ -965,7 +982,7 @@ class Engine:
             ),
         )  # fmt: skip
         try:
-            await future
+            return await future
         finally:
             booking.cancel()
 
@@ -1000,8 +1017,7 @@ class Engine:
         """One instance with its state."""
         row = await self._find(instance)
         p = await self._progress(row.n)
-        result = result_of(p) if p.end == "completed" else None
-        return views.instance_shape(row, views.shown_state(p), result)
+        return views.instance_shape(row, views.shown_state(p), _result(p))
 
     async def list(
         self, q: str = "", *, limit: int = 50, cursor: str | None = None
@@ -1200,6 +1216,10 @@ def loaded(workflows: Sequence[object]) -> list[object]:
     for workflow in workflows:
         found += load(str(workflow)) if isinstance(workflow, str | Path) else [workflow]
     return found
+
+
+def _result(p: Progress) -> Json:
+    return result_of(p) if p.end == "completed" else None
 
 
 def _verb_reply(instance: Instance) -> shapes.Verb:

@@ -1,0 +1,66 @@
+"""The workflows that are measured. They do nothing, so that what is left is ours."""
+
+from __future__ import annotations
+
+import datetime
+from functools import cache
+from typing import Any
+
+from greenroom.definitions.declare import workflow
+from greenroom.definitions.ops import sleep_until, wait
+from greenroom.definitions.steps import begin, done, step
+
+
+def _step(number: int) -> Any:
+    async def nothing() -> dict[str, int]:
+        return {"n": number}
+
+    nothing.__name__ = f"step_{number}"  # a step's key in the journal
+    return step(f"step {number}")(nothing)
+
+
+@cache
+def chain(steps: int) -> Any:
+    """A step list of so many steps."""
+    items: Any = begin
+    for number in range(steps):
+        items = items >> _step(number)
+    items = items >> done
+
+    def chain() -> Any:
+        return items
+
+    return workflow(name="chain")(chain)
+
+
+@step("nothing")
+async def nothing() -> dict[str, int]:
+    return {"n": 1}
+
+
+@workflow(name="line")
+async def line(steps: int) -> int:
+    """The same as a program: so many ops, one after the other."""
+    for _ in range(steps):
+        await nothing()
+    return steps
+
+
+@workflow(name="waiter", on="bench.start", key="::data.k")
+async def waiter(k: int) -> dict[str, Any]:
+    """Waits for the event with its number."""
+    event = await wait("bench.wake", where={"data.k": k})
+    return {"k": k, "got": event.data["value"]}
+
+
+@workflow(name="loop")
+async def loop(k: int) -> None:
+    """Waits for its event again and again."""
+    while True:
+        await wait("bench.ping", where={"data.k": k}, since="now")
+
+
+@workflow(name="sleeper")
+async def sleeper(at_ms: int) -> int:
+    await sleep_until(datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC))
+    return at_ms
