@@ -83,6 +83,8 @@ class Executor:
         self.current: str | None = None
         """The instance whose function is on the event loop right now, for the watchdog."""
         self.stopping = False
+        self._waking = False
+        """A runner was woken and has not come yet, or somebody is about to look at the queue."""
         self._threads: Pool | None = None
         self._processes: Pool | None = None
         self._thread_count = threads
@@ -134,18 +136,31 @@ class Executor:
             self.queue.append(self.solo.popleft())
 
     def _hand_over(self) -> None:
-        """Sees to it that somebody takes the next call of the queue."""
-        if not self.queue:
+        """Sees to it that somebody takes the next call of the queue. One is enough: whoever comes
+        takes call after call, and looks after the rest before it begins one."""
+        if self._waking or not self.queue:
             return
         while self.resting:
             rest = self.resting.popleft()
             if not rest.done():
+                self._waking = True
                 rest.set_result(None)
                 return
         if len(self.runners) < self.in_flight:
+            self._waking = True
             loop = asyncio.get_running_loop()
             task = self._fresh.copy().run(loop.create_task, self._run_calls())
             self.runners[task] = None
+
+    def _look_soon(self) -> None:
+        """Hands over what is left once the runner that is at it lets go of the loop."""
+        if not self._waking:
+            self._waking = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        self._waking = False
+        self._hand_over()
 
     # -- a runner ------------------------------------------------------------------------------
 
@@ -154,19 +169,21 @@ class Executor:
         task = asyncio.current_task()
         assert task is not None
         clean = contextvars.copy_context()
+        self._waking = False
         try:
             while not self.stopping:
                 if not self.queue:
                     rest = asyncio.get_running_loop().create_future()
                     self.resting.append(rest)
                     await rest
+                    self._waking = False
                     continue
                 call = self.queue.popleft()
                 if call.aborted:
                     continue
                 call.runner = task
                 if self.queue:
-                    self._hand_over()
+                    self._look_soon()
                 self.current = call.instance
                 await self._attempt(call)
                 call.runner = None
@@ -174,7 +191,8 @@ class Executor:
                     break
         finally:
             self.runners.pop(task, None)
-            if self.queue and not self.stopping:
+            self._waking = False
+            if not self.stopping:
                 self._hand_over()
 
     async def _attempt(self, call: Call) -> None:
