@@ -149,7 +149,7 @@ class Router:
                 input = event.data
                 if trigger.transform is not None:
                     input = trigger.transform.evaluate(data)
-                if only is not None and input is None:
+                if input is None:
                     input = {}
                 if not isinstance(input, dict):
                     raise InvalidInput(f"{definition.name} needs an object as input")
