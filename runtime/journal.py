@@ -96,7 +96,7 @@ class Slices:
                 function, future = self._waiting.pop(0)
             try:
                 result = function()
-            except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
+            except BaseException as error:
                 self._loop.call_soon_threadsafe(_fail, future, error)
             else:
                 self._loop.call_soon_threadsafe(_set, future, result)
@@ -217,7 +217,7 @@ class Journal:
         else:
             opened = store.open()
         self._set_state("open")
-        self._make_reserve()
+        await self._do(self._make_reserve)
         self._writer = asyncio.create_task(self._write(), name="journal")
         return opened
 
@@ -374,7 +374,7 @@ class Journal:
     def _tell(self, done: Done, result: Any) -> None:
         try:
             done(result)
-        except Exception as error:  # noqa: BLE001 - one listener's fault must not silence the others
+        except Exception as error:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "a journal callback failed", "exception": error}
             )
@@ -390,7 +390,7 @@ class Journal:
     async def _no_room(self, group: list[tuple[ports.Work, Done]]) -> None:
         """The group is not stored. What may use the reserve is tried again, then reads alone."""
         first = self.state != "read_only"
-        self._release_reserve()
+        await self._do(self._release_reserve)
         self._enter_read_only()
         again = [pair for pair in group if _allowed(pair[0])]
         if not first:  # the reserve is used up as well
@@ -427,7 +427,7 @@ class Journal:
         if self.state != "read_only":
             return
         try:
-            if not self._make_reserve():
+            if not await self._do(self._make_reserve):
                 raise StoreFull("no room for the reserve")
             await self._do(self.store.probe)
         except StoreFull:

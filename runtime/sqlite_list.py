@@ -101,10 +101,12 @@ class Lister:
     def _by_index(self, field: str, value: Any) -> list[tuple[int]] | None:
         limit = FEW + 1
         if field == "key":
-            return self.db.execute(
-                "SELECT i.n FROM workflow w JOIN instance i ON i.w = w.w AND i.key=? LIMIT ?",
-                (str(value), limit),
-            ).fetchall()
+            query = "SELECT n FROM instance WHERE w=? AND key=? LIMIT ?"
+            return [
+                row
+                for w in self.group.names
+                for row in self.db.execute(query, (w, str(value), limit))
+            ]
         if field == "assignee":
             return self.db.execute(
                 "SELECT DISTINCT n FROM ask WHERE assignee=? AND answered IS NULL LIMIT ?",

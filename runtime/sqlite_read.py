@@ -22,6 +22,8 @@ from greenroom.runtime.sqlite_route import GIVEN
 from greenroom.runtime.store import FIRST_ENDED, STATUSES, event_crc, item_crc, ref_kind, row_crc
 
 PREFIX_MIN: Final = 8
+WAITS_MAX: Final = 2_000
+"""Waits of one shape that an explanation looks at."""
 
 ENTRIES: Final = "SELECT e.seq, e.iseq, e.epoch, e.kind, e.at, e.payload, e.crc, e.n FROM entry e "
 EVENT: Final = "SELECT pos, scope, body, accepted, by, hops, matched, cursor, crc FROM event "
@@ -206,14 +208,15 @@ class Reader:
     def waits_at(self, work: ports.WaitsAt, shapes: Iterable[int]) -> list[ports.WaitSeen]:
         query = (
             'SELECT s.n, i.id, w.name, i.key, s.op, s."where", s.opened, NULLIF(s.closed, 0)'
-            " FROM subscription s JOIN instance i ON i.n = s.n JOIN workflow w ON w.w = i.w"
-            " WHERE s.shape=? AND {} AND s.opened<? AND (? IS NULL OR w.name=?)"
-            " ORDER BY s.n, s.op LIMIT ?"
+            ' FROM (SELECT n, op, "where", opened, closed FROM subscription'
+            " WHERE shape=? AND {} LIMIT ?) s"
+            " JOIN instance i ON i.n = s.n JOIN workflow w ON w.w = i.w"
+            " WHERE s.opened<? AND (? IS NULL OR w.name=?) LIMIT ?"
         )
-        given = work.pos, work.workflow, work.workflow, work.limit
+        given = WAITS_MAX, work.pos, work.workflow, work.workflow, work.limit
         found: list[ports.WaitSeen] = []
         for shape in shapes:
-            for state, values in (("s.closed=0", ()), ("s.closed>?", (work.pos,))):
+            for state, values in (("closed=0", ()), ("closed>?", (work.pos,))):
                 rows = self.db.execute(query.format(state), (shape, *values, *given))
                 found += [ports.WaitSeen(*row) for row in rows]
         found.sort(key=lambda wait: (wait.n, wait.op))
