@@ -48,7 +48,7 @@ CALLS: Final = frozenset({"call", "dispatch"})
 """Kinds whose effect runs code."""
 
 
-class OpState(Struct, omit_defaults=True):
+class OpState(Struct, omit_defaults=True, gc=False):
     """An open op. `epoch` is that of the process that started the attempt; `failed` counts
     attempts against the retry policy, `lost` those a dying process took along."""
 
@@ -171,7 +171,7 @@ def evolve(p: Progress, entry: Entry, epoch: int) -> None:
                 op.attempt += 1
                 op.lost = op.lost + 1 if entry.counted else 0
                 op.epoch, op.since = epoch, entry.at
-                op.status = "ready" if p.parked else "started"
+                op.status = "ready" if p.parked or dead else "started"
         case OpInDoubt():
             p.ops[entry.key].status = "doubt"
         case TimerFired():
@@ -307,6 +307,8 @@ def _reopened(p: Progress, entry: Reopened, epoch: int, dead: bool) -> None:
     _drop_held(p, entry.void)
     p.failure, p.causes, p.view = None, (), None
     _apply_held(p)
+    for op in p.ops.values():
+        op.lost = 0  # a person has looked: three more tries
     _start_ready(p, entry.at, epoch)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,7 +116,7 @@ class FakeEngine:
             return {"id": instance, "state": "x" * 100_000}
         return {"id": instance}
 
-    async def outcome(self, instance: str, *, timeout: Any = None) -> shapes.Outcome:  # noqa: ASYNC109
+    async def outcome(self, instance: str, *, timeout: Any = None) -> shapes.Outcome:
         future = self.ended.setdefault(instance, asyncio.get_running_loop().create_future())
         return shapes.Outcome(instance, "completed", "ok", await asyncio.shield(future), None)
 
@@ -179,14 +177,6 @@ class Served:
             writer.close()
         await self.server.close()
         self.file.release()
-
-
-@pytest.fixture
-def short_dir() -> Iterator[Path]:
-    """A directory whose path leaves room for a socket's name."""
-    path = Path(tempfile.mkdtemp(prefix="g", dir="/tmp"))
-    yield path
-    shutil.rmtree(path)
 
 
 Serve = Callable[..., Any]
