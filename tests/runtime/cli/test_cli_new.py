@@ -10,7 +10,7 @@ import pytest
 
 from greenroom.definitions.declare import definition_of
 from greenroom.runtime.cli.bench_app import chain
-from greenroom.runtime.cli.demo_app import demo
+from greenroom.runtime.demo.orders import order
 
 if TYPE_CHECKING:
     from tests.runtime.cli.conftest import Cli
@@ -125,5 +125,5 @@ def test_systemd_install_writes_them_once(
 
 
 def test_the_workflows_we_bring_are_valid() -> None:
-    assert definition_of(demo).triggers[0].type == "demo.ordered"
+    assert definition_of(order).triggers[0].type == "order.created"
     assert definition_of(chain(3)).steps() == ["step 0", "step 1", "step 2"]
