@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -34,7 +34,7 @@ from greenroom.definitions.workflow import (
     trigger_on,
 )
 
-T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Declared:
@@ -59,6 +59,22 @@ class Declared:
         return f"<workflow {self.__greenroom__.name} ({self.__greenroom__.kind})>"
 
 
+@overload
+def workflow(target: F) -> F: ...
+@overload
+def workflow(
+    target: None = None,
+    *,
+    on: str | None = None,
+    where: Json = None,
+    key: Json = None,
+    transform: Json = None,
+    name: str | None = None,
+    version: int | None = None,
+    schedule: Any = None,
+    attributes: Mapping[str, str] | None = None,
+    strict: bool = False,
+) -> Callable[[F], F]: ...
 def workflow(
     target: Any = None,
     *,
