@@ -185,7 +185,8 @@ class Call(msgspec.Struct, frozen=True):
         """What the engine's verb gives: an awaitable, or the iterator of a stream."""
         given = params.given()
         if self.records_by:
-            given.setdefault("by", by)
+            said = given.get("by")  # a name somebody gives is noted, and who gave it
+            given["by"] = f"{said} via {by}" if said and by else said or by
         target = engine
         for part in self.verb.split("."):
             target = getattr(target, part)

@@ -167,7 +167,9 @@ async def run(
     signals = _Signals()
     fatal = partial(_fatal, settings)
     with signals.handled(), contextlib.ExitStack() as at_last:
-        async with open_engine(settings.data, workflows=workflows, on_fatal=fatal) as engine:
+        async with open_engine(
+            settings.data, workflows=workflows, promote=settings.promote, on_fatal=fatal
+        ) as engine:
             server = Server(engine)
             async with _watched(engine, settings), _listening(server, settings) as path:
                 recovered = engine.directory.recovered

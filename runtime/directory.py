@@ -247,7 +247,7 @@ class Directory:
         p = parent.kernel.progress
         args = request.args
         try:
-            definition = self.registry.current(request.name)
+            definition = self.registry.released(request.name)
             input = {} if args["input"] is None else args["input"]
             if not isinstance(input, dict):
                 raise InvalidInput(f"the input of {definition.name} must be an object")

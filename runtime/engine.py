@@ -150,6 +150,7 @@ class Engine:
         threads: int = 32,
         accept_truncation: bool = False,
         passive: bool = False,
+        promote: bool = True,
         on_fatal: Callable[[BaseException], None] | None = None,
         log: Any = None,
     ) -> None:
@@ -169,6 +170,7 @@ class Engine:
         self._store = store
         self._accept_truncation = accept_truncation
         self._passive = passive
+        self._promote = promote
         self._on_fatal = on_fatal
         self.log: Any = log if log is not None else LazyLogger("greenroom.engine")
         self._lock: locks.Lock | None = None
@@ -194,7 +196,8 @@ class Engine:
 
         Options: `namespace`, `in_flight` (steps at once, 256), `threads` (for plain functions, 32),
         `accept_truncation` (go on although the end of the journal is damaged), `passive` (look and
-        use verbs, but run nothing), `clock`, `log`.
+        use verbs, but run nothing), `promote=False` (changed workflows are registered, new
+        instances go on with the version released before), `clock`, `log`.
         """
         return cls(target, workflows, **options)
 
@@ -392,11 +395,14 @@ class Engine:
         now = self.clock.now()
         for name in self.registry.names():
             definition = self.registry.current(name)
-            row: DefinitionRow = await self.journal.call(save_work(definition, now))
-            settled = self.registry.settle(name, row)
+            first = not any(row.name == name for row in self.registry.versions())
+            work = save_work(definition, now, release=self._promote or first)
+            row: DefinitionRow = await self.journal.call(work)
+            self.registry.settle(name, row)
+            released = self.registry.released(name)
             if row.enabled:
-                self.router.index.add(self.namespace, settled)
-            for work in self._schedule_works(settled):
+                self.router.index.add(self.namespace, released)
+            for work in self._schedule_works(released):
                 await self.journal.call(work)
 
     def _schedule_works(self, definition: Definition) -> list[Any]:
@@ -528,7 +534,7 @@ class Engine:
         )
 
     def _startable(self, workflow: object, version: int | None) -> Definition:
-        definition = self.registry.current(workflow)
+        definition = self.registry.released(workflow)
         if version is not None and version != definition.version:
             found = self.registry.version(definition.name, version)
             known = {row.version for row in self.registry.versions() if row.name == definition.name}

@@ -30,6 +30,7 @@ class Registry:
         self._current: dict[str, Definition] = {}
         self._versions: dict[tuple[str, int], DefinitionRow] = {}
         self._bound: dict[tuple[str, int], Definition] = {}
+        self._release: dict[str, int] = {}
 
     def add(self, definition: Definition) -> None:
         known = self._current.get(definition.name)
@@ -57,20 +58,31 @@ class Registry:
             )
         return found
 
+    def released(self, workflow: object) -> Definition:
+        """The version that new instances get. Raises `NotFound`."""
+        current = self.current(workflow)
+        version = self._release.get(current.name, current.version or 1)
+        return self.version(current.name, version) or current
+
     def find(self, name: str) -> Definition | None:
         return self._current.get(name)
 
     def stored(self, rows: list[DefinitionRow]) -> None:
         """The versions the store knows."""
         for row in rows:
-            self._versions[row.name, row.version] = row
+            self._note(row)
+
+    def _note(self, row: DefinitionRow) -> None:
+        self._versions[row.name, row.version] = row
+        if row.release:
+            self._release[row.name] = row.version
 
     def versions(self) -> list[DefinitionRow]:
         return [self._versions[key] for key in sorted(self._versions)]
 
     def settle(self, name: str, row: DefinitionRow) -> Definition:
         """Takes the version the store gave a definition."""
-        self._versions[row.name, row.version] = row
+        self._note(row)
         definition = dataclasses.replace(self._current[name], version=row.version)
         self._current[name] = definition
         self._bound[name, row.version] = definition
@@ -93,7 +105,7 @@ class Registry:
         return found
 
 
-def save_work(definition: Definition, at: int) -> SaveDefinition:
+def save_work(definition: Definition, at: int, *, release: bool = True) -> SaveDefinition:
     body = Body(
         plan_shape(definition.body) if isinstance(definition.body, Plan) else None,
         [trigger.as_data() for trigger in definition.triggers],
@@ -106,6 +118,7 @@ def save_work(definition: Definition, at: int) -> SaveDefinition:
         at,
         definition.source,
         definition.version,
+        release,
     )
 
 
