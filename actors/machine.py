@@ -16,7 +16,7 @@ import hashlib
 import os
 import traceback
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from greenroom.actors.cell import run_in_cell
+from greenroom.actors.fiber import Fiber
 from greenroom.actors.children import child_id, is_detached
 from greenroom.actors.entries import (
     Answered,
@@ -120,7 +121,10 @@ class Branch:
 class Frame:
     """A gather that waits for its arguments. `members` are op keys or branches by index."""
 
-    __slots__ = ("blames", "branch", "cancelled", "errors", "left", "members", "mode", "pending", "quiet", "results")  # fmt: skip
+    __slots__ = (
+        "blames", "branch", "cancelled", "errors", "gathered", "left", "members", "mode", "pending",
+        "quiet", "results",
+    )  # fmt: skip
 
     def __init__(self, branch: Branch, gather: Gather) -> None:
         self.branch = branch
@@ -135,6 +139,8 @@ class Frame:
         self.left: int | None = None
         """Index that decided a race or a fail-fast; the others are being given up."""
         self.cancelled = False
+        self.gathered = False
+        """The branch goes on; told once, though giving members up settles them in between."""
 
 
 class Machine:
@@ -160,12 +166,14 @@ class Machine:
         self.continued: tuple[Json] | None = None
         self.cancelling = False
         self.waited = False
+        """Something has happened in this generation since it began."""
         self.encoded: dict[str, bytes] = {}
         self.turn = Turn()
+        self.fiber: Fiber | None = None
+        """The plain function that runs right now: ops it asks for are answered by a switch."""
         self.broken = False
         self.context: Context = copy_context()
         self.context.run(CURRENT.set, self)
-        self.unwinding = 0
 
     # -- applying causes -----------------------------------------------------------------------
 
@@ -206,6 +214,7 @@ class Machine:
                 self._cause(cause, input)
 
     def _cause(self, cause: Entry, input: Json) -> None:
+        self.waited = self.main is not None
         match cause:
             case Started():
                 self._begin(cause.input)
@@ -229,10 +238,11 @@ class Machine:
         program = self.definition.program
         values = copy(input) if isinstance(input, dict) else {}
         if program.cls is not None:
-            self.subject = program.cls.__new__(program.cls)
+            cls: Any = program.cls
+            self.subject = cls.__new__(cls)
             vars(self.subject).update(values)
             self.encoded = {name: encode(value) for name, value in values.items()}
-            routine = self._made(lambda: program.func(self.subject))
+            routine = self._routine(lambda: program.func(self.subject), program.sync)
         else:
             injector = program.injector
             assert injector is not None
@@ -249,6 +259,9 @@ class Machine:
             "workflow_name": self.definition.name,
             "workflow_target": self.definition.kind,
         }
+
+    def _routine(self, make: Callable[[], Any], sync: bool) -> Any:
+        return Fiber(make) if sync else self._made(make)
 
     def _made(self, make: Any) -> Any:
         try:
@@ -284,7 +297,10 @@ class Machine:
         event = event_of(cause.event)
         if cause.branch is not None:
             self.handlers_begun += 1
-            routine = self._made(lambda: self.subject.on_event(event))
+            handler = self.subject.on_event
+            routine = self._routine(
+                lambda: handler(event), not asyncio.iscoroutinefunction(handler)
+            )
             branch = Branch(
                 f"{self.base}{cause.branch}.", routine, since=cause.pos, handler=True
             )
@@ -305,6 +321,7 @@ class Machine:
     def _resume(self, branch: Branch, value: Any, error: BaseException | None) -> None:
         """Runs one branch until it suspends on something that is not answered at once."""
         send, throw = branch.routine.send, branch.routine.throw
+        self.fiber = branch.routine if type(branch.routine) is Fiber else None
         while True:
             try:
                 wanted = send(value) if error is None else throw(error)
@@ -434,11 +451,6 @@ class Machine:
 
     def _ask(self, branch: Branch, op: Op) -> tuple[bool, Any]:
         """(answered at once?, the answer). Raises InvalidInput for arguments that cannot be kept."""
-        if self.unwinding:
-            self.unwinding += 1
-            if self.unwinding <= UNWIND_OPS_MAX:
-                raise Suspended
-            return False, None
         if op.kind == "value":
             return True, self._value(branch, op.name)
         request = self._request(op, f"{branch.prefix}{branch.count + 1}", branch.since)
@@ -500,7 +512,6 @@ class Machine:
                 )
             )
         requests.append(request)
-        self.waited = self.waited or op.kind not in ("emit", "dispatch")
         self.asked[request.key] = op
         if op.target is not None:
             self.targets[request.key] = op.target
@@ -540,9 +551,7 @@ class Machine:
                         f"gather takes ops and coroutines, got {type(made).__name__} at {index}"
                     )
         except BaseException:
-            for item in (*gather.items, *(routine for _, routine in routines)):
-                if asyncio.iscoroutine(item):
-                    item.close()
+            _close_unstarted((*gather.items, *(routine for _, routine in routines)))
             raise
         branch.count += 1
         if not gather.items:
@@ -580,7 +589,8 @@ class Machine:
         if decided and frame.left is None and not frame.cancelled:
             frame.left = index
             self._give_up(frame)
-        if frame.pending == 0:
+        if frame.pending == 0 and not frame.gathered:
+            frame.gathered = True
             self._gathered(frame)
 
     def _gathered(self, frame: Frame) -> None:
@@ -720,15 +730,18 @@ class Machine:
         """The request of an op that is open here though the journal closed it: name and arguments
         from the code as replayed now."""
         op = self.asked.get(key)
-        if op is None or key not in self.open:
+        if op is None:
             return None
-        waiter = self.open[key]
+        if key in self.dispatched:
+            return self._request(op, key, None)
+        waiter = self.open.get(key)
+        if waiter is None:
+            return None
         branch = waiter if isinstance(waiter, Branch) else waiter[0].branch
         return self._request(op, key, branch.since)
 
     def close(self) -> None:
         """Ends the coroutines. Their `finally` blocks run up to the first op they ask for."""
-        self.unwinding = 1
         for branch in self._leaves_first():
             if not branch.done:
                 branch.done = True
@@ -757,15 +770,22 @@ def _unwind(routine: Any) -> None:
     with `Suspended` again. One that swallows it for ever is left alone."""
     for _ in range(UNWIND_OPS_MAX):
         try:
-            routine.throw(Suspended())
-        except StopIteration:
-            return
+            wanted = routine.throw(Suspended())
         except BaseException:
             return
+        if type(wanted) is Gather:
+            _close_unstarted(wanted.items)
     try:
         routine.close()
     except BaseException:
         return
+
+
+def _close_unstarted(items: Iterable[Any]) -> None:
+    """Coroutines that will never run; Python complains about those left to the collector."""
+    for item in items:
+        if asyncio.iscoroutine(item):
+            item.close()
 
 
 def _answered_at_once(op: Op) -> bool:

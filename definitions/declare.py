@@ -214,15 +214,13 @@ def _class_program(cls: type, place: str) -> Program:
     handle = getattr(cls, "handle", None)
     if not callable(handle) or handle is Workflow.handle:
         raise InvalidDefinition(f"{cls.__name__} has no handle()   {place}")
-    if not inspect.iscoroutinefunction(handle):
-        raise InvalidDefinition(
-            f"{cls.__name__}.handle must be `async def`   {place}",
-            hint="await each task: `await SendMail(...).execute()`",
-        )
+    if inspect.isgeneratorfunction(handle) or inspect.isasyncgenfunction(handle):
+        raise InvalidDefinition(f"{cls.__name__}.handle is a generator   {place}")
     on_event = getattr(cls, "on_event", None)
-    if on_event is not None and not inspect.iscoroutinefunction(on_event):
-        raise InvalidDefinition(f"{cls.__name__}.on_event must be `async def`   {place}")
-    return Program(handle, None, cls, on_event is not None)
+    if on_event is not None and not callable(on_event):
+        raise InvalidDefinition(f"{cls.__name__}.on_event is not a method   {place}")
+    sync = not inspect.iscoroutinefunction(handle)
+    return Program(handle, None, cls, on_event is not None, sync)
 
 
 def _triggers(

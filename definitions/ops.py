@@ -94,14 +94,23 @@ class ContinueAsNew(BaseException):
         self.input = input
 
 
+def asked(op: Any) -> Any:
+    """An op as the code that asks for it gets it: something to await, or, in a synchronous
+    program, its outcome."""
+    machine = CURRENT.get()
+    if machine is not None and machine.fiber is not None:
+        return machine.fiber.ask(op)
+    return op
+
+
 def sleep(duration: str | float | datetime.timedelta) -> Op:
     """Sleeps for a duration; durable, costs nothing while it lasts."""
-    return Op("sleep", "sleep", due_s=seconds(duration, "sleep"))
+    return asked(Op("sleep", "sleep", due_s=seconds(duration, "sleep")))  # type: ignore[no-any-return]
 
 
 def sleep_until(when: datetime.datetime) -> Op:
     """Sleeps until a moment; a naive one is UTC."""
-    return Op("sleep", "sleep", until=_epoch_ms(when))
+    return asked(Op("sleep", "sleep", until=_epoch_ms(when)))  # type: ignore[no-any-return]
 
 
 def wait(
@@ -122,14 +131,17 @@ def wait(
     if since not in ("start", "now"):
         raise InvalidInput(f'since must be "start" or "now", got {since!r}')
     due = None if timeout is None else seconds(timeout, "timeout")
-    return Op("wait", type, where=compile_where(where), due_s=due, since=since)
+    return asked(  # type: ignore[no-any-return]
+        Op("wait", type, where=compile_where(where), due_s=due, since=since)
+    )
 
 
 def emit(type: str, data: Json = None, *, subject: str | None = None) -> Op:
     """Posts an event, exactly once, with the commit of this turn; does not wait for anybody."""
     if not isinstance(type, str) or not type or len(type) > NAME_MAX:
         raise InvalidInput(f"emit needs an event type of 1 to {NAME_MAX} characters, got {type!r}")
-    return Op("emit", type, {"data": data, "subject": subject} if subject else {"data": data})
+    args = {"data": data, "subject": subject} if subject else {"data": data}
+    return asked(Op("emit", type, args))  # type: ignore[no-any-return]
 
 
 def approval(
@@ -140,9 +152,8 @@ def approval(
 ) -> Op:
     """Asks a person; gives the answer's data, or None when `due` has passed."""
     due_s = None if due is None else seconds(due, "due")
-    return Op(
-        "ask", title, due_s=due_s, ask=Ask("approval", title, APPROVAL_SCHEMA, assignee, due_s)
-    )
+    question = Ask("approval", title, APPROVAL_SCHEMA, assignee, due_s)
+    return asked(Op("ask", title, due_s=due_s, ask=question))  # type: ignore[no-any-return]
 
 
 APPROVAL_SCHEMA: Final[dict[str, Json]] = {
@@ -154,17 +165,17 @@ APPROVAL_SCHEMA: Final[dict[str, Json]] = {
 
 def now() -> Op:
     """The time of the entry that woke the program: a `datetime` in UTC, the same on replay."""
-    return Op("value", "now")
+    return asked(Op("value", "now"))  # type: ignore[no-any-return]
 
 
 def random() -> Op:
     """A float in [0, 1) that depends on the instance and the place of the call alone."""
-    return Op("value", "random")
+    return asked(Op("value", "random"))  # type: ignore[no-any-return]
 
 
 def uuid() -> Op:
     """A UUID text that depends on the instance and the place of the call alone."""
-    return Op("value", "uuid")
+    return asked(Op("value", "uuid"))  # type: ignore[no-any-return]
 
 
 def gather(*items: Any, return_exceptions: bool = False, on_error: Settle = "settle") -> Gather:
@@ -175,7 +186,7 @@ def gather(*items: Any, return_exceptions: bool = False, on_error: Settle = "set
     """
     if on_error not in ("settle", "cancel"):
         raise InvalidInput(f'on_error must be "settle" or "cancel", got {on_error!r}')
-    return Gather(items, on_error, return_exceptions)
+    return asked(Gather(items, on_error, return_exceptions))  # type: ignore[no-any-return]
 
 
 def race(*items: Any) -> Gather:
@@ -183,7 +194,7 @@ def race(*items: Any) -> Gather:
     its error) and gives the others up."""
     if not items:
         raise InvalidInput("race needs at least one op")
-    return Gather(items, "race")
+    return asked(Gather(items, "race"))  # type: ignore[no-any-return]
 
 
 def continue_as_new(input: Json = None) -> None:
@@ -201,7 +212,8 @@ def child(
     """Starts another workflow (by name, class or function) and waits for its result; with
     `detach=True` gives its id at once and does not wait."""
     name = workflow if isinstance(workflow, str) else workflow_name(workflow)
-    return Op("child", name, {"input": input, "key": key, "detach": detach})
+    args = {"input": input, "key": key, "detach": detach}
+    return asked(Op("child", name, args))  # type: ignore[no-any-return]
 
 
 def workflow_name(workflow: Any) -> str:

@@ -19,7 +19,7 @@ from greenroom.definitions.errors import InvalidDefinition, InvalidInput, NoEngi
 from greenroom.definitions.events import NAME_MAX
 from greenroom.definitions.injection import injector, location
 from greenroom.definitions.matching import compile_where
-from greenroom.definitions.ops import CURRENT, Gather, Op
+from greenroom.definitions.ops import CURRENT, Gather, Op, asked
 from greenroom.definitions.values import Json, encode
 from greenroom.definitions.workflow import Target
 
@@ -67,7 +67,7 @@ class Task:
 
     def execute(self) -> Any:
         """In a program: an op to await. Anywhere else: runs `handle()` here and now."""
-        return self._op("call") if CURRENT.get() is not None else self.handle()
+        return asked(self._op("call")) if CURRENT.get() is not None else self.handle()
 
     def dispatch(self) -> Any:
         """In a program: an op whose result nobody waits for."""
@@ -76,7 +76,7 @@ class Task:
                 f"{type(self).__name__}.dispatch() works inside a workflow only",
                 hint="call execute() to run a task here, or start a workflow",
             )
-        return self._op("dispatch")
+        return asked(self._op("dispatch"))
 
     def __await__(self) -> Any:
         return self.execute().__await__()
@@ -155,13 +155,13 @@ class Workflow:
     def dispatch(self) -> Any:
         """Starts an instance and gives its handle; inside a workflow, a child nobody waits for."""
         if CURRENT.get() is not None:
-            return self._child(detach=True)
+            return asked(self._child(detach=True))
         return current_engine(f"{type(self).__name__}.dispatch()").dispatch(self)
 
     def execute(self) -> Any:
         """Inside a workflow: a child whose result is awaited. Outside: runs `handle()` here."""
         if CURRENT.get() is not None:
-            return self._child(detach=False)
+            return asked(self._child(detach=False))
         return self.handle()
 
     @classmethod
@@ -212,16 +212,21 @@ class Parallel:
                 raise InvalidInput(f"Parallel takes tasks and workflows, got {type(job).__name__}")
         self.jobs = jobs
 
-    def execute(self) -> Gather:
+    def execute(self) -> Any:
         """The results in argument order; the first failure (by order) is raised at the end."""
-        return Gather(
-            [job.execute() if isinstance(job, Task | Workflow) else job for job in self.jobs]
-        )
+        return asked(Gather([_op_of(job, awaited=True) for job in self.jobs]))
 
-    def dispatch(self) -> Gather:
-        return Gather(
-            [job.dispatch() if isinstance(job, Task | Workflow) else job for job in self.jobs]
-        )
+    def dispatch(self) -> Any:
+        """All are started and nobody waits for them."""
+        return asked(Gather([_op_of(job, awaited=False) for job in self.jobs]))
+
+
+def _op_of(job: Any, *, awaited: bool) -> Any:
+    if isinstance(job, Task):
+        return job._op("call" if awaited else "dispatch")
+    if isinstance(job, Workflow):
+        return job._child(detach=not awaited)
+    return job
 
 
 class Wait:
@@ -263,10 +268,11 @@ class Wait:
             raise InvalidInput(f"a wait needs a number that is not negative, got {value!r}")
         return self.for_(value * unit)
 
-    def execute(self) -> Op:
+    def execute(self) -> Any:
         if self._event is None:
-            return Op("sleep", "sleep", due_s=self._seconds or 0.0)
-        return Op("wait", self._event, where=compile_where(self._where), due_s=self._seconds)
+            return asked(Op("sleep", "sleep", due_s=self._seconds or 0.0))
+        where = compile_where(self._where)
+        return asked(Op("wait", self._event, where=where, due_s=self._seconds))
 
     def __await__(self) -> Any:
         return self.execute().__await__()

@@ -19,7 +19,7 @@ from greenroom.definitions.conditions import compile_condition
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import InvalidDefinition
 from greenroom.definitions.injection import Injector, injector, location
-from greenroom.definitions.ops import APPROVAL_SCHEMA, CURRENT, Op
+from greenroom.definitions.ops import APPROVAL_SCHEMA, CURRENT, Op, asked
 from greenroom.definitions.retries import RetryPolicy
 from greenroom.definitions.workflow import MODES, Ask, Guard, Mode, Node, Plan, Target
 
@@ -48,7 +48,8 @@ class Step(Generic[P, R]):
         if CURRENT.get() is None:
             return self.target.func(*args, **kwargs)  # type: ignore[no-any-return]
         arguments = self.target.injector.bind(args, kwargs) if self.target.injector else kwargs
-        return Op("call", self.target.name, arguments, target=self.target)  # type: ignore[return-value]
+        op = Op("call", self.target.name, arguments, target=self.target)
+        return asked(op)  # type: ignore[no-any-return]
 
     def __rshift__(self, other: Any) -> StepList:
         return StepList.of(self) >> other
