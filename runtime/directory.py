@@ -277,8 +277,9 @@ class Directory:
             if waiters:
                 for waiter in list(waiters):
                     waiter(instance, append)
-        for create, made in zip(append.creates, result.created, strict=True):
-            self._child_created(instance, create, made)
+        if append.creates:
+            for create, made in zip(append.creates, result.created, strict=True):
+                self._child_created(instance, create, made)
         for n, id, item in result.told:
             self.deliver(n, id, [item])
         if result.emitted:
@@ -407,6 +408,7 @@ class Directory:
             return None
         instance = Instance(self, row.n, row.id, kernel)
         instance.change = status_change(kernel.progress)
+        instance.start_pos = loaded.start_pos
         self.active[row.n] = instance
         self.ids[row.id] = row.n
         if loaded.damaged is not None:
@@ -537,7 +539,9 @@ class Directory:
         instance = Instance(self, n, id, kernel)
         append = Append(n=n, iseq=1, rows=[])
         p = kernel.progress
-        builder = AppendBuilder(append, p, instance.rowed, instance.children, instance.make_child)
+        builder = AppendBuilder(
+            append, p, instance.rowed, instance.children, instance.make_child, None
+        )
         if made is None:
             made = self._first(kernel, started)
         else:
@@ -579,6 +583,7 @@ class Directory:
             return
         self.active[instance.n] = instance
         self.ids[instance.id] = instance.n
+        instance.start_pos = result.pos
         appended = Appended(
             result.pos, result.found, result.first.created if result.first else [],
             result.first.told if result.first else [], result.first.emitted if result.first else [],

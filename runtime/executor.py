@@ -198,7 +198,11 @@ class Executor:
     async def _attempt(self, call: Call) -> None:
         try:
             try:
-                value = await self._invoke(call)
+                target = call.target
+                if target.is_async and target.timeout_s is None:  # the hot path
+                    value = await _called(target, call.arguments)
+                else:
+                    value = await self._invoke(call)
             finally:
                 self.current = None
             back = encode_decode(value, f"{call.target.name} returned a value that")[1]
@@ -219,8 +223,6 @@ class Executor:
         target = call.target
         if target.is_async:
             made = _called(target, call.arguments)
-            if target.timeout_s is None:
-                return await made
             async with asyncio.timeout(target.timeout_s):
                 return await made
         loop = asyncio.get_running_loop()

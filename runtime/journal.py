@@ -175,11 +175,13 @@ class Journal:
         await self.close(clean=False)
 
     def submit(self, work: ports.Work, done: Done) -> None:
-        refused = self._refusal(work)
-        if refused is not None:
-            asyncio.get_running_loop().call_soon(done, refused)
-            return
-        self._queue.append((work, done))
+        queue = self._queue
+        if self.state != "open" or len(queue) >= QUEUE_MAX:
+            refused = self._refusal(work)
+            if refused is not None:
+                asyncio.get_running_loop().call_soon(done, refused)
+                return
+        queue.append((work, done))
         self._rouse()
 
     async def call(self, work: ports.Work) -> Any:
