@@ -19,9 +19,11 @@ from greenroom.actors.decide import Kernel
 from greenroom.actors.effects import ArmTimer, RunCall, effect_of, pending, touched, touches_all
 from greenroom.actors.entries import Entry, EventReceived, Failure, Request, encode_entry
 from greenroom.actors.messages import (
+    Cancel,
     Message,
     Offer,
     Outcome,
+    Pause,
     Recover,
     decode_message,
 )
@@ -96,7 +98,7 @@ class Instance:
 
     __slots__ = (
         "attributes", "barred", "change", "children", "dead", "host", "id", "inbox", "kernel", "mailbox", "n",
-        "offered", "queued", "rowed", "running", "since", "unstored",
+        "offered", "queued", "rowed", "running", "since", "start_pos", "unstored",
     )  # fmt: skip
 
     def __init__(self, host: Host, n: int, id: str, kernel: Kernel) -> None:
@@ -119,6 +121,7 @@ class Instance:
         self.unstored = 0
         self.dead = False
         self.since = 0.0
+        self.start_pos: int | None = None
         self.change: Any = None
         self._index()
 
@@ -231,6 +234,8 @@ class Instance:
         if envelope.statements and entries:
             batch.append.statements = envelope.statements
             self.barred = True
+        if isinstance(message, Pause | Cancel):
+            batch.append.urgent = True  # steering works on a full disk too
         if envelope.iq is not None:
             batch.append.taken = [*batch.append.taken, envelope.iq]
         for entry in entries:
@@ -384,7 +389,12 @@ class Batch:
         self.kernel = kernel
         self.append = Append(n=instance.n, iseq=kernel.progress.iseq + 1, rows=[])
         self.builder = AppendBuilder(
-            self.append, kernel.progress, instance.rowed, instance.children, instance.make_child
+            self.append,
+            kernel.progress,
+            instance.rowed,
+            instance.children,
+            instance.make_child,
+            instance.start_pos,
         )
         self.replies: list[tuple[Reply, Any]] = []
         self.effects: list[str] = []

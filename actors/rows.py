@@ -141,6 +141,7 @@ class AppendBuilder:
         rowed: set[str],
         children: dict[str, str],
         make_child: Callable[[Request], Create | None],
+        start_pos: int | None,
     ) -> None:
         self.append = append
         self.p = p
@@ -149,6 +150,9 @@ class AppendBuilder:
         self.children = children
         """Ids of the children that are waited for, by op."""
         self.make_child = make_child
+        self.start_pos = start_pos
+        """Where the instance begins in the journal: no wait looks back beyond it. None in the first
+        turn, whose waits have nothing to look back to."""
 
     def add(self, entry: Entry) -> None:
         """The rows that belong to an entry which the progress has just folded."""
@@ -226,7 +230,7 @@ class AppendBuilder:
                         match.paths,
                         match.hash,
                         encode(match.where),
-                        match.since,
+                        self.start_pos if match.since == 0 else match.since,
                     )
                 )
             case "ask":
