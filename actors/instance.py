@@ -9,7 +9,7 @@ mailbox, so a waiting instance costs nothing and a step that ends at once costs 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -31,7 +31,7 @@ from greenroom.actors.ports import Append, Appended, Create, InboxItem, Keep
 from greenroom.actors.ports import Request as RequestId
 from greenroom.actors.progress import CALLS
 from greenroom.actors.rows import AppendBuilder, status_change
-from greenroom.definitions.errors import Busy, GreenroomError, Rejected
+from greenroom.definitions.errors import Busy, GreenroomError, Rejected, StaleAppend
 from greenroom.definitions.events import Event
 
 TURN_MESSAGES_MAX: Final = 64
@@ -219,7 +219,7 @@ class Instance:
         if type(message) is Offer:
             self.offered.discard(message.iq)
         elif type(message) is Outcome:
-            batch.outcomes.append((message, envelope.statements))
+            batch.outcomes.append(envelope)
         try:
             entries = kernel.decide(message, now)
         except Rejected as refused:
@@ -273,7 +273,7 @@ class Instance:
             if change != self.change:
                 self.change = append.change = change
         self.unstored += 1
-        host.submit(append, lambda result: self._stored(batch, result))
+        host.submit(append, batch.stored)
 
     def _still_running(self) -> bool:
         """The hot path of a line of steps: nothing that a list shows has changed."""
@@ -289,13 +289,15 @@ class Instance:
 
     def _stored(self, batch: Batch, result: Any) -> None:
         self.unstored -= 1
+        if isinstance(result, StaleAppend):
+            result = Busy("a write before this one could not be stored; try again")
         if batch.append.statements:
             self._unbar()
         if isinstance(result, Exception) and not self.dead:
-            outcomes = batch.outcomes
+            outcomes = _outcomes_of(batch.outcomes)
             if batch.append.statements and isinstance(result, Rejected):
                 outcomes = [(_refused(outcome, result), ()) for outcome, _ in outcomes]
-            self.host.lost(self, result, [*outcomes, *self._outcomes_waiting()])
+            self.host.lost(self, result, [*outcomes, *_outcomes_of(self.mailbox)])
         batch.answer(result)
         if self.dead or isinstance(result, Exception):
             return
@@ -316,9 +318,6 @@ class Instance:
         if self.mailbox and not self.queued:
             self.queued = True
             self.host.ready(self)
-
-    def _outcomes_waiting(self) -> list[Ended]:
-        return [(e.message, e.statements) for e in self.mailbox if isinstance(e.message, Outcome)]
 
     def _perform(self, keys: list[str]) -> None:
         p = self.kernel.progress
@@ -381,12 +380,13 @@ class Batch:
     """One turn's harvest: the append, whom to answer, which effects to look at."""
 
     __slots__ = (
-        "append", "builder", "effects", "everything", "kept", "kernel", "outcomes", "replies",
+        "append", "builder", "effects", "everything", "instance", "kept", "kernel", "outcomes",
+        "replies",
     )  # fmt: skip
 
     def __init__(self, instance: Instance) -> None:
-        kernel = instance.kernel
-        self.kernel = kernel
+        self.instance = instance
+        self.kernel = kernel = instance.kernel
         self.append = Append(n=instance.n, iseq=kernel.progress.iseq + 1, rows=[])
         self.builder = AppendBuilder(
             self.append,
@@ -400,7 +400,7 @@ class Batch:
         self.effects: list[str] = []
         self.everything = False
         self.kept: list[int] = []
-        self.outcomes: list[Ended] = []
+        self.outcomes: list[Envelope] = []
         """Results of this process that would be lost with the append."""
 
     def add(self, entry: Entry) -> None:
@@ -416,11 +416,18 @@ class Batch:
             self.append.ended = True
             self.builder.outcome_to_parent()
 
+    def stored(self, result: Any) -> None:
+        self.instance._stored(self, result)
+
     def answer(self, result: Any) -> None:
         """Answers the callers: with the refusal or entries decided, or with why nothing is stored."""
         failed = isinstance(result, Exception)
         for reply, answer in self.replies:
             reply(result if failed and not isinstance(answer, GreenroomError) else answer)
+
+
+def _outcomes_of(envelopes: Iterable[Envelope]) -> list[Ended]:
+    return [(e.message, e.statements) for e in envelopes if isinstance(e.message, Outcome)]
 
 
 def _refused(outcome: Outcome, error: Rejected) -> Outcome:

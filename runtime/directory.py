@@ -203,22 +203,24 @@ class Directory:
             failure = Failure(error.code, error.message, details=dict(error.details), op=key)
             instance.finished(Outcome(key, attempt, error=failure, final=True, kinds=("MissingState",)))
             return
-        id = instance.id
-
-        def done(outcome: Outcome, context: Any) -> None:
-            statements = context.statements if context and outcome.error is None else ()
-            found = self.ids.get(id)
-            if found is not None and found in self.active:
-                self.active[found].finished(outcome, statements)
-            else:
-                self.unsaved.setdefault(n, []).append((outcome, statements))
-                self.activate(n, _nothing)
-
-        n = instance.n
-        solo = op.lost >= 2
         self.executor.submit(
-            Call(id, key, attempt, target, arguments, source, done, context, solo)
+            Call(
+                instance.n, instance.id, key, attempt, target, arguments, source, self._finished,
+                context, solo=op.lost >= 2,
+            )  # fmt: skip
         )
+
+    def _finished(self, call: Call, outcome: Outcome) -> None:
+        """An attempt has ended. Its instance may have left memory meanwhile."""
+        statements: Any = ()
+        if call.context is not None and outcome.error is None:
+            statements = call.context.statements
+        instance = self.active.get(call.n)
+        if instance is not None:
+            instance.finished(outcome, statements)
+        else:
+            self.unsaved.setdefault(call.n, []).append((outcome, statements))
+            self.activate(call.n, _nothing)
 
     def _context(self, p: Progress, key: str, attempt: int, mode: Any) -> StepContext:
         event = Event(**{k: v for k, v in p.event.items() if k in _EVENT_FIELDS}) if p.event else None

@@ -37,22 +37,24 @@ class Call:
     """One attempt of one op."""
 
     __slots__ = (
-        "aborted", "arguments", "attempt", "context", "done", "instance", "key", "runner", "solo",
-        "source", "target",
+        "aborted", "arguments", "attempt", "context", "done", "instance", "key", "n", "runner",
+        "solo", "source", "target",
     )  # fmt: skip
 
     def __init__(
         self,
+        n: int,
         instance: str,
         key: str,
         attempt: int,
         target: Target,
         arguments: dict[str, Any],
         source: Any,
-        done: Callable[[Outcome, Any], None],
+        done: Callable[[Call, Outcome], None],
         context: Any = None,
         solo: bool = False,
     ) -> None:
+        self.n = n
         self.instance = instance
         self.key = key
         self.attempt = attempt
@@ -250,7 +252,7 @@ class Executor:
             self._next_solo()
         self._remove(call)
         if not call.aborted:
-            call.done(outcome, call.context)
+            call.done(call, outcome)
 
     # -- outcomes ------------------------------------------------------------------------------
 
