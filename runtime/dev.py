@@ -2,7 +2,8 @@
 
 The daemon is a process of its own, so that saved code is really loaded anew; nothing is lost,
 because instances live in the journal. A file that cannot be loaded leaves its error on the screen
-and the next save tries again.
+and the next save tries again. A daemon that was killed, by `kill -9` say, is started again at once:
+that nothing is lost then is the point of it all, and easily seen.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,6 +24,9 @@ from greenroom.runtime.places import own_command
 SCAN_S: Final = 1.0
 STOP_S: Final = 35.0
 """A little more than the daemon gives itself."""
+
+LIVED_S: Final = 0.2
+"""One that is killed sooner than this is not started again at once: the next would be as well."""
 
 SUFFIXES: Final = (".py", ".json")
 
@@ -59,18 +64,37 @@ class Runner:
     def __init__(self, command: Sequence[str]) -> None:
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
 
     @property
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        # a group of its own: Ctrl-C reaches this process, which then asks the daemon to stop
-        self._process = subprocess.Popen(self._command, process_group=0)
+        with self._lock:
+            # a group of its own: Ctrl-C reaches this process, which then asks the daemon to stop
+            process = self._process = subprocess.Popen(self._command, process_group=0)
+        threading.Thread(target=self._attend, args=(process, time.monotonic()), daemon=True).start()
+
+    def _attend(self, process: subprocess.Popen[bytes], begun: float) -> None:
+        """Waits for an end that nobody here asked for."""
+        code = process.wait()
+        with self._lock:
+            if self._process is not process:
+                return
+            self._process = None
+        if code < 0 and time.monotonic() - begun >= LIVED_S:
+            sys.stderr.write(
+                f"the daemon was killed ({signal.Signals(-code).name}): starting again\n"
+            )
+            self.start()
+        else:
+            sys.stderr.write(f"the daemon ended with {code}: the next save starts it again\n")
 
     def stop(self) -> None:
         """Asks the daemon to drain, and ends it if it does not. Idempotent."""
-        process, self._process = self._process, None
+        with self._lock:
+            process, self._process = self._process, None
         if process is None:
             return
         process.terminate()

@@ -201,6 +201,9 @@ class Director:
     def _show(self, client: SyncClient) -> dict[str, int]:
         found = {status: number for status, number in client.info().instances.items() if number}
         self.progress(f"         {self.answered:>3} events posted   {_words(found)}")
+        if "failed" in found:
+            first = client.list("status:failed", limit=1).items[0]
+            raise DemoFailed(f"an instance failed\n{client.why(first.id).text}")
         return found
 
     def _doctor(self, client: SyncClient) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -61,3 +63,32 @@ def test_a_daemon_that_does_not_stop_is_ended(monkeypatch: pytest.MonkeyPatch) -
     runner.start()
     runner.stop()
     assert runner.pid is None
+
+
+def test_a_daemon_that_is_killed_is_started_again(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dev, "LIVED_S", 0.0)
+    runner = dev.Runner([sys.executable, "-c", "import time; time.sleep(60)"])
+    runner.start()
+    first = runner.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    while runner.pid in (first, None):
+        time.sleep(0.01)
+    runner.stop()
+    assert capfd.readouterr().err == "the daemon was killed (SIGKILL): starting again\n"
+
+
+def test_a_daemon_that_ends_by_itself_waits_for_the_next_save(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    runner = dev.Runner([sys.executable, "-c", "raise SystemExit(2)"])
+    runner.start()
+    while runner.pid is not None:
+        time.sleep(0.01)
+    said = ""
+    while not said:
+        time.sleep(0.01)
+        said = capfd.readouterr().err
+    assert said == "the daemon ended with 2: the next save starts it again\n"
