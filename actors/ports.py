@@ -169,8 +169,8 @@ class Request(Struct, frozen=True):
 
 
 class Append(Struct, kw_only=True):
-    """Turns of one instance. `iseq` is the number of the first row; the store refuses (a
-    programming error, fatal) anything but its own next one."""
+    """Turns of one instance. `iseq` is the number of the first row; the store refuses
+    (`StaleAppend`) anything but its own next one: one before it could not be stored."""
 
     n: int
     iseq: int

@@ -287,6 +287,10 @@ class StoreError(GreenroomError):
     """The store failed."""
 
 
+class StaleAppend(StoreError):
+    """A turn was decided on top of one that could not be stored; it is dropped with it."""
+
+
 class StoreDamaged(StoreError):
     """The store is damaged; nothing was deleted or repaired."""
 

@@ -26,6 +26,7 @@ from greenroom.definitions.errors import (
     InboxFull,
     InvalidEvent,
     NotFound,
+    StaleAppend,
 )
 from greenroom.definitions.matching import (
     compile_where,
@@ -35,7 +36,7 @@ from greenroom.definitions.matching import (
 )
 from greenroom.runtime.memory_read import MemoryKeeper, MemoryReader
 from greenroom.runtime.memory_tables import Instance, StoredEvent, Tables, Wait
-from greenroom.runtime.statements import StatementFailed, apply_statements
+from greenroom.runtime.statements import apply_statements
 from greenroom.runtime.store import StoreFull, signed
 
 
@@ -157,11 +158,11 @@ class MemoryStore:
 
     # -- turns ------------------------------------------------------------------------------
 
-    def _append(self, work: ports.Append) -> ports.Appended | StatementFailed:
+    def _append(self, work: ports.Append) -> ports.Appended | GreenroomError:
         instance = self.tables.instances.get(work.n)
         if instance is None or work.iseq != len(instance.rows) + 1:
             expected = len(instance.rows) + 1 if instance else "no such instance"
-            raise EngineDied(
+            return StaleAppend(
                 f"instance {work.n} appends row {work.iseq}, the journal expects {expected}"
             )
         if work.statements:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.actors import ports
-from greenroom.definitions.errors import EngineDied
+from greenroom.definitions.errors import GreenroomError, StaleAppend
 from greenroom.runtime.sqlite_group import (
     ANSWER_ASK,
     ATTRIBUTES,
@@ -32,7 +32,7 @@ from greenroom.runtime.sqlite_group import (
     stored_value,
 )
 from greenroom.runtime.sqlite_match import Matcher
-from greenroom.runtime.statements import StatementFailed, apply_statements
+from greenroom.runtime.statements import apply_statements
 from greenroom.runtime.store import FIRST_ENDED, JSON_CODEC, STATUS_CODE, signed
 
 _header: Final = struct.Struct("<qqqqqB").pack
@@ -44,12 +44,12 @@ class Turns:
         self.group = group
         self.matcher = matcher
 
-    def append(self, work: ports.Append) -> ports.Appended | StatementFailed:
+    def append(self, work: ports.Append) -> ports.Appended | GreenroomError:
         group = self.group
         n = work.n
         facts = group.facts.get(n) or group.fact(n)
         if facts is None or work.iseq != facts.iseq + 1:
-            raise EngineDied(
+            return StaleAppend(
                 f"instance {n} appends row {work.iseq}, the journal expects "
                 f"{facts.iseq + 1 if facts else 'no such instance'}"
             )

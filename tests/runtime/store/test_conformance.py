@@ -9,11 +9,11 @@ import pytest
 
 from greenroom.actors import ports
 from greenroom.definitions.errors import (
-    EngineDied,
     InboxFull,
     InvalidEvent,
     InvalidRequest,
     NotFound,
+    StaleAppend,
 )
 
 AT = 1_700_000_000_000
@@ -36,12 +36,12 @@ def test_rows_come_back_with_their_places(store: Any, make: Any) -> None:
     assert [(row.n, row.row.seq) for row in journal] == [(2, 2), (1, 3), (1, 4)]
 
 
-def test_a_row_out_of_count_is_fatal(store: Any, make: Any) -> None:
+def test_a_row_out_of_count_is_refused_and_its_group_goes_on(store: Any, make: Any) -> None:
+    """A turn that was decided on top of one the full disk refused must not end the process."""
     store.run([make.create(1)])
-    with pytest.raises(EngineDied):
-        store.run([make.append(1, 3)])
-    with pytest.raises(EngineDied):
-        store.run([ports.Counts()])
+    refused, created = store.run([make.append(1, 9), make.create(2)])
+    assert isinstance(refused, StaleAppend) and created.created
+    assert store.run([make.append(1, 2)])[0].pos > 0
 
 
 def test_a_second_live_instance_of_a_key_is_refused_and_a_new_one_after_its_end(
