@@ -20,15 +20,49 @@ QUESTIONS: Final = (
 )  # fmt: skip
 
 
+BUDGET: Final = (
+    ("steps", "steps_per_s", "durable steps a second", ">= 25,000"),
+    ("steps", "ratio_to_limit", "  part of what the disk path can do", ">= 0.25"),
+    ("steps", "program_steps_per_s", "  the same as a program", ""),
+    ("steps", "p99_ms", "  an instance of them, p99 ms", ""),
+    ("limit", "limit_steps_per_s", "the bare loop, steps a second", ""),
+    ("sequential", "us_per_step", "one step after the other, us", ""),
+    ("sequential", "ratio_to_bare", "  to a bare commit", "<= 1.5"),
+    ("programs", "ratio_many_to_few", "an op after many to one after few", ""),
+    ("programs", "many_replay_entries_per_s", "replayed entries a second", ""),
+    ("events", "no_match_per_s", "events a second, nobody waits", ">= 30,000"),
+    ("events", "wake_per_s", "  each wakes one instance to its end", ">= 6,000"),
+    ("routing", "waits_ratio", "routing among many to among 100", "<= 1.5"),
+    ("routing", "half_triggers_ratio", "  half of them triggers", "<= 1.5"),
+    ("waiting", "rss_mb", "memory with all waiting, MB", "<= 150"),
+    ("waiting", "ready_ms", "  from opening to ready, ms", "<= 2,000"),
+    ("timers", "late_max_ms", "the latest of the timers, ms", "<= 1,000"),
+    ("recovery", "ready_ms", "a killed daemon is back, ms", ""),
+    ("startup", "import_cpu_ms", "import greenroom, CPU ms", "<= 150"),
+    ("startup", "version_cpu_ms", "greenroom --version, CPU ms", "<= 60"),
+)
+"""What the table shows: question, figure, words, and the target on two quiet cores at full size."""
+
+
 def answer(question: str, sizes: dict[str, int], data: str | None = None) -> Figures:
     """Runs one benchmark. Its store lies in a temporary folder, made in `data` if given."""
     module: Any = importlib.import_module(f"greenroom.runtime.benchmarks.{question}")
     around = surroundings()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="greenroom-bench-", dir=data) as folder:
-        figures = module.measure(Path(folder), **sizes)
+        figures: Figures = module.measure(Path(folder), **sizes)
     took = {"took_s": round(time.monotonic() - begun, 1)}
-    return {"bench": question, "parameters": sizes} | figures | took | around
+    return {"bench": question, "parameters": sizes, **figures, **took, **around}
+
+
+def rows(answers: Sequence[Figures]) -> list[list[str]]:
+    """The table of what was measured: words, figure, target."""
+    found = {figures["bench"]: figures for figures in answers}
+    return [
+        [words, f"{found[question][name]:,}", target]
+        for question, name, words, target in BUDGET
+        if question in found
+    ]
 
 
 def sizes_of(question: str, quick: bool) -> dict[str, int]:

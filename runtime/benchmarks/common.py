@@ -73,9 +73,9 @@ def rss_mb(pid: int | str = "self") -> float:
 
 def durability() -> str:
     """The settings of the store that decide what a commit is worth."""
-    settings = dict(PRAGMAS)
-    word = {0: "OFF", 1: "NORMAL", 2: "FULL", 3: "EXTRA"}[int(settings["synchronous"])]
-    return f"synchronous={word}, journal_mode={str(settings['journal_mode']).upper()}"
+    settings = {name: str(value) for name, value in PRAGMAS}
+    word = ("OFF", "NORMAL", "FULL", "EXTRA")[int(settings["synchronous"])]
+    return f"synchronous={word}, journal_mode={settings['journal_mode'].upper()}"
 
 
 def surroundings() -> Figures:

@@ -22,7 +22,7 @@ from greenroom.runtime.journal import in_thread
 from greenroom.runtime.schema import prepare
 from greenroom.runtime.sqlite import SqliteStore
 
-SIZES: Final = {"instances": 1000, "steps": 10, "concurrency": 100, "rounds": 3}
+SIZES: Final = {"instances": 1000, "steps": 10, "concurrency": 100, "rounds": 5}
 QUICK: Final = {"instances": 50, "steps": 10, "concurrency": 20, "rounds": 1}
 
 _CHANGES: Final = ("INSERT", "UPDATE", "DELETE")
@@ -111,17 +111,24 @@ def write(db: sqlite3.Connection, group: Group) -> None:
     db.execute("COMMIT")
 
 
-async def fastest_replay(
-    folder: Path, groups: list[Group], begin: int, end: int, times: int = 3
-) -> float:
-    """The best of several: a limit that was slow by accident would flatter us."""
-    seconds = []
-    for number in range(times):
-        path = folder / f"limit-{number}.db"
-        seconds.append(await replay(path, groups, begin, end))
+async def limit_of(folder: Path, groups: list[Group], begin: int, end: int) -> float:
+    """The seconds of the bare loop on a store of its own."""
+    path = folder / "limit.db"
+    try:
+        return await replay(path, groups, begin, end)
+    finally:
         for file in folder.glob(f"{path.name}*"):
             file.unlink()
-    return min(seconds)
+
+
+def size_of(groups: list[Group]) -> tuple[int, int]:
+    """Rows that were changed and the bytes of their texts."""
+    rows = size = 0
+    for group in groups:
+        for _, values in group:
+            rows += len(values)
+            size += sum(len(v) for row in values for v in row if isinstance(v, str | bytes))
+    return rows, size
 
 
 def measure(folder: Path, *, instances: int, steps: int, concurrency: int, rounds: int) -> Figures:

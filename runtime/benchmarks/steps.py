@@ -16,15 +16,15 @@ import msgspec
 
 from greenroom.runtime.benchmarks.common import Figures, Took, in_lanes, median, rss_mb
 from greenroom.runtime.benchmarks.limit import (
-    Group,
-    fastest_replay,
+    limit_of,
     recorded_store,
     recording_of,
+    size_of,
 )
 from greenroom.runtime.benchmarks.workloads import chain, line
 from greenroom.runtime.engine import Engine
 
-SIZES: Final = {"instances": 1000, "steps": 10, "concurrency": 100, "rounds": 5}
+SIZES: Final = {"instances": 1000, "steps": 10, "concurrency": 100, "rounds": 7}
 QUICK: Final = {"instances": 50, "steps": 10, "concurrency": 20, "rounds": 1}
 
 WARM_UP: Final = 100
@@ -67,9 +67,7 @@ def measure(folder: Path, *, instances: int, steps: int, concurrency: int, round
     return figures
 
 
-async def one_round(
-    folder: Path, kind: str, instances: int, steps: int, concurrency: int
-) -> Run:
+async def one_round(folder: Path, kind: str, instances: int, steps: int, concurrency: int) -> Run:
     """A run on a new store, and the limit of exactly that run."""
     path = folder / "run.db"
     store = recorded_store(path)
@@ -90,15 +88,5 @@ async def one_round(
         memory = rss_mb()
     for file in folder.glob(f"{path.name}*"):
         file.unlink()
-    limit_s = await fastest_replay(folder, groups, begin, end)
+    limit_s = await limit_of(folder, groups, begin, end)
     return Run(took, limit_s, memory, end - begin, *size_of(groups[begin:end]))
-
-
-def size_of(groups: list[Group]) -> tuple[int, int]:
-    """Rows that were changed and the bytes of their texts."""
-    rows = size = 0
-    for group in groups:
-        for _, values in group:
-            rows += len(values)
-            size += sum(len(v) for row in values for v in row if isinstance(v, str | bytes))
-    return rows, size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from functools import cache
 from typing import Any
@@ -51,6 +52,17 @@ async def waiter(k: int) -> dict[str, Any]:
     """Waits for the event with its number."""
     event = await wait("bench.wake", where={"data.k": k})
     return {"k": k, "got": event.data["value"]}
+
+
+@step("slow")
+async def slow() -> None:
+    await asyncio.sleep(0.5)
+
+
+@workflow(name="slowly", on="bench.slow")
+def slowly() -> Any:
+    """Has a step in flight for a while."""
+    return begin >> slow >> done
 
 
 @workflow(name="loop")

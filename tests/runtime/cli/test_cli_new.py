@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from greenroom.definitions.declare import definition_of
-from greenroom.runtime.cli.bench_app import chain
+from greenroom.runtime.benchmarks.workloads import chain
 from greenroom.runtime.demo.orders import order
 
 if TYPE_CHECKING:
