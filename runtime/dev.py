@@ -64,7 +64,7 @@ class Runner:
     def __init__(self, command: Sequence[str]) -> None:
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def pid(self) -> int | None:
@@ -83,13 +83,12 @@ class Runner:
             if self._process is not process:
                 return
             self._process = None
-        if code < 0 and time.monotonic() - begun >= LIVED_S:
-            sys.stderr.write(
-                f"the daemon was killed ({signal.Signals(-code).name}): starting again\n"
-            )
-            self.start()
-        else:
-            sys.stderr.write(f"the daemon ended with {code}: the next save starts it again\n")
+            if code < 0 and time.monotonic() - begun >= LIVED_S:
+                name = signal.Signals(-code).name
+                sys.stderr.write(f"the daemon was killed ({name}): starting again\n")
+                self.start()
+                return
+        sys.stderr.write(f"the daemon ended with {code}: the next save starts it again\n")
 
     def stop(self) -> None:
         """Asks the daemon to drain, and ends it if it does not. Idempotent."""
