@@ -70,6 +70,7 @@ from greenroom.definitions.errors import (
     NotFound,
     StillFails,
 )
+from greenroom.definitions.eventclasses import is_called
 from greenroom.definitions.events import HOPS_MAX
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.values import Json
@@ -212,7 +213,7 @@ class Kernel:
         """The oldest open wait that takes this event."""
         for key, op in self.progress.ops.items():
             match = op.request.match
-            if match is None or op.status != "open" or op.request.name != m.event.get("type"):
+            if match is None or op.status != "open" or not is_called(m.event, op.request.name):
                 continue
             if match.since is None:
                 if m.at < op.since:

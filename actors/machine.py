@@ -52,6 +52,7 @@ from greenroom.actors.entries import (
     TimerFired,
 )
 from greenroom.definitions.errors import CodeChanged, InvalidInput, StepFailed, TooLarge
+from greenroom.definitions.eventclasses import as_known, as_object
 from greenroom.definitions.events import Event
 from greenroom.definitions.matching import key_hash
 from greenroom.definitions.ops import CURRENT, ContinueAsNew, Gather, Op, Suspended
@@ -159,6 +160,8 @@ class Machine:
         self.asked: dict[str, Op] = {}
         self.targets: dict[str, Target] = {}
         self.dispatched: set[str] = set()
+        self.lenient: set[str] = set()
+        """Those of the dispatched whose failure is recorded and nothing more."""
         self.queue: deque[tuple[Branch, Any, BaseException | None]] = deque()
         self.now = 0
         self.over = False
@@ -239,7 +242,7 @@ class Machine:
         values = copy(input) if isinstance(input, dict) else {}
         if program.cls is not None:
             cls: Any = program.cls
-            self.subject = cls.__new__(cls)
+            self.subject = object.__new__(cls)
             vars(self.subject).update(values)
             self.encoded = {name: encode(value) for name, value in values.items()}
             routine = self._routine(lambda: program.func(self.subject), program.sync)
@@ -287,6 +290,8 @@ class Machine:
     def _break(self, cause: OpFailed) -> None:
         if cause.key in self.dispatched:
             self.dispatched.discard(cause.key)
+            if cause.key in self.lenient:
+                return
             raise Death(cause.error, {cause.key})
         error = StepFailed(
             cause.error.message, type=cause.error.type, **{**cause.error.details, "op": cause.key}
@@ -308,7 +313,9 @@ class Machine:
             self.queue.append((branch, None, None))
             self._drain()
         if cause.takes is not None:
-            self._feed(cause.takes, event, None)
+            op = self.asked.get(cause.takes)
+            wanted = op.event_class if op is not None else None
+            self._feed(cause.takes, event if wanted is None else as_object(event, wanted), None)
 
     # -- running -------------------------------------------------------------------------------
 
@@ -460,6 +467,8 @@ class Machine:
             return True, None
         if op.kind == "dispatch":
             self.dispatched.add(request.key)
+            if op.lenient:
+                self.lenient.add(request.key)
             return True, None
         if is_detached(request):
             return True, child_id(self.instance, request.key, request.attempt)
@@ -471,7 +480,7 @@ class Machine:
         args = op.args
         if args is not None:
             args = encode_decode(args, f"the arguments of {op.name}")[1]
-        due = op.until
+        due = op.until if op.when is None else op.when(self.now)
         if op.due_s is not None:
             due = self.now + round(op.due_s * 1000)
         target, where, question = op.target, op.where, op.ask

@@ -153,6 +153,8 @@ class Router:
                     input = {}
                 if not isinstance(input, dict):
                     raise InvalidInput(f"{definition.name} needs an object as input")
+                if key is None and trigger.key is None:
+                    key = definition.key_of(input)
                 create, instance = self.stage.start_for(
                     definition, input, key, event, namespace, hops
                 )

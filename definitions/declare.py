@@ -18,10 +18,12 @@ from greenroom.definitions.expressions import Value, compile_value
 from greenroom.definitions.injection import injector, location
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import child, is_driven
-from greenroom.definitions.programs import Workflow
+from greenroom.definitions.programs import Workflow, key_rule
 from greenroom.definitions.schedules import Schedule, parse_schedule
 from greenroom.definitions.steps import Step, StepList
+from greenroom.definitions.tasks import Task, task_target
 from greenroom.definitions.values import Json
+from greenroom.definitions.versions import Version, implementations
 from greenroom.definitions.workflow import (
     Definition,
     Plan,
@@ -149,12 +151,15 @@ def compile_definition(
     if where is not None and on is None:
         raise InvalidDefinition(f"where= needs on=, the event type to filter   {place}")
     body = _body(subject, title, place)
+    older = _older(subject, title)
+    if older or (inspect.isclass(subject) and issubclass(subject, Version)):
+        version = len(older) + 1
     triggers = _triggers(title, on, where, key, transform, schedule)
     fingerprint = data_hash(
         {
             "body": msgspec.to_builtins(plan_shape(body))
             if isinstance(body, Plan)
-            else code_hash(subject),
+            else code_hash(*_sources(subject)),
             "triggers": [
                 {**trigger.as_data(), "key": key, "transform": transform} for trigger in triggers
             ],
@@ -171,7 +176,14 @@ def compile_definition(
         place,
         {label: compile_value(_expression(text)) for label, text in (attributes or {}).items()},
         strict,
+        older=older,
     )
+
+
+def _sources(subject: Any) -> list[Any]:
+    if inspect.isclass(subject) and issubclass(subject, Version):
+        return [subject, subject.current()]
+    return [subject]
 
 
 def _expression(text: str) -> str:
@@ -182,6 +194,10 @@ def _body(subject: Any, title: str, place: str) -> Plan | Program:
     if isinstance(subject, StepList):
         return _plan(subject, title, place)
     if inspect.isclass(subject):
+        if issubclass(subject, Task):
+            return _task_program(subject)
+        if issubclass(subject, Version):
+            subject = subject.current()
         return _class_program(subject, place)
     if inspect.iscoroutinefunction(subject):
         return Program(subject, injector(subject), None, False)
@@ -220,7 +236,27 @@ def _class_program(cls: type, place: str) -> Program:
     if on_event is not None and not callable(on_event):
         raise InvalidDefinition(f"{cls.__name__}.on_event is not a method   {place}")
     sync = not inspect.iscoroutinefunction(handle)
-    return Program(handle, None, cls, on_event is not None, sync)
+    return Program(handle, None, cls, on_event is not None, sync, key_rule(cls))
+
+
+async def _run_task(task: Task) -> Any:
+    return await task._op("call")
+
+
+def _task_program(cls: type[Task]) -> Program:
+    """A task dispatched outside a workflow: an instance that runs it and nothing else."""
+    task_target(cls)
+    return Program(_run_task, None, cls, False)
+
+
+def _older(cls: Any, title: str) -> dict[int, Definition]:
+    """The versions before the last of a class that lists them."""
+    if not (inspect.isclass(cls) and issubclass(cls, Version)):
+        return {}
+    return {
+        number: compile_definition(found, name=title, version=number)
+        for number, found in enumerate(implementations(cls)[:-1], 1)
+    }
 
 
 def _triggers(
@@ -254,7 +290,7 @@ def definition_of(subject: Any) -> Definition:
         if inspect.isclass(subject) and found.program.cls is not subject:
             return compile_definition(subject)  # a subclass of a declared workflow
         return found
-    if inspect.isclass(subject) and issubclass(subject, Workflow):
+    if inspect.isclass(subject) and issubclass(subject, Workflow | Task):
         return compile_definition(subject)
     if isinstance(subject, StepList):
         raise InvalidDefinition("a bare step list has no name: put it into an @workflow function")

@@ -31,7 +31,10 @@ T = TypeVar("T")
 class Op(Awaitable[Any]):
     """One request. Awaited once, inside a program."""
 
-    __slots__ = ("args", "ask", "due_s", "key", "kind", "name", "since", "target", "until", "where")
+    __slots__ = (
+        "args", "ask", "due_s", "event_class", "key", "kind", "lenient", "name", "since", "target",
+        "until", "when", "where",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -42,10 +45,13 @@ class Op(Awaitable[Any]):
         target: Target | None = None,
         due_s: float | None = None,
         until: int | None = None,
+        when: Callable[[int], int] | None = None,
         where: Where | None = None,
         since: Literal["start", "now"] = "start",
         ask: Ask | None = None,
         key: str | None = None,
+        event_class: type | None = None,
+        lenient: bool = False,
     ) -> None:
         self.kind = kind
         self.name = name
@@ -53,10 +59,16 @@ class Op(Awaitable[Any]):
         self.target = target
         self.due_s = due_s
         self.until = until
+        self.when = when
+        """Gives the due time from the time of the request, in milliseconds."""
         self.where = where
         self.since = since
         self.ask = ask
         self.key = key
+        self.event_class = event_class
+        """The class the awaited event is handed on as."""
+        self.lenient = lenient
+        """A failure of this dispatched op does not fail the instance."""
 
     def __await__(self) -> Generator[Op, Any, Any]:
         return (yield self)

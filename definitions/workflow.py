@@ -32,19 +32,19 @@ MODES: Final = ("at_least_once", "at_most_once", "transactional")
 class Target:
     """A unit of work an op runs: the function and how to run it.
 
-    `name` is what the journal calls it. `delay_of(error, failed)` is an author's own rule for the
-    next attempt: seconds, or None to give up.
+    `name` is what the journal calls it. `delay_of(arguments, error)` is an author's own rule for
+    the next attempt: seconds, or None to give up.
     """
 
     name: str
     func: Callable[..., Any]
-    injector: Injector
+    injector: Injector | None
     is_async: bool
     mode: Mode = "at_least_once"
     retry: RetryPolicy | None = None
     timeout_s: float | None = None
     executor: Literal["auto", "thread", "process"] = "auto"
-    delay_of: Callable[[Exception, int], float | None] | None = None
+    delay_of: Callable[[dict[str, Any], Exception], float | None] | None = None
     verify: Callable[..., Any] | None = None
     summary: str | None = None
 
@@ -105,6 +105,8 @@ class Program:
     cls: type | None
     handles_events: bool
     sync: bool = False
+    key_rule: Callable[[dict[str, Json]], str | None] | None = None
+    """Gives the key of an instance from its input, where the class has an `id()`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -139,6 +141,8 @@ class Definition:
     strict: bool = False
     learned: dict[str, Target] = dataclasses.field(default_factory=dict, compare=False)
     """Targets of a program by name, as far as its requests have shown them."""
+    older: Mapping[int, Definition] = dataclasses.field(default_factory=dict, compare=False)
+    """Versions before this one that the code still has."""
 
     @property
     def plan(self) -> Plan:
@@ -159,6 +163,11 @@ class Definition:
             if trigger.key is not None:
                 return key_text(trigger.key.evaluate(event), self.name)
         return None
+
+    def key_of(self, input: dict[str, Json]) -> str | None:
+        """The key the class of a program gives an instance with this input: its `id()`."""
+        rule = self.body.key_rule if isinstance(self.body, Program) else None
+        return None if rule is None else rule(input)
 
     def attributes_of(self, input: Json) -> dict[str, Any]:
         out: dict[str, Any] = {}

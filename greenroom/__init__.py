@@ -65,7 +65,7 @@ if TYPE_CHECKING:
         uuid,
         wait,
     )
-    from greenroom.definitions.programs import Parallel, Task, Wait, Workflow
+    from greenroom.definitions.programs import Parallel, Workflow, Zenatonable
     from greenroom.definitions.retries import RetryPolicy
     from greenroom.definitions.steps import (
         Step,
@@ -79,6 +79,9 @@ if TYPE_CHECKING:
         retrystep,
         step,
     )
+    from greenroom.definitions.tasks import Task, TaskContext
+    from greenroom.definitions.versions import Version
+    from greenroom.definitions.waits import Wait
     from greenroom.runtime.async_client import Client
     from greenroom.runtime.client import SyncClient
     from greenroom.runtime.context import StepContext
@@ -135,12 +138,15 @@ _PLACES = {
     "StillFails": _ERRORS,
     "StoreDamaged": _ERRORS,
     "SyncClient": "greenroom.runtime.client",
-    "Task": _PROGRAMS,
+    "Task": "greenroom.definitions.tasks",
+    "TaskContext": "greenroom.definitions.tasks",
     "Timeout": _ERRORS,
     "TooLarge": _ERRORS,
     "Unreachable": _ERRORS,
-    "Wait": _PROGRAMS,
+    "Version": "greenroom.definitions.versions",
+    "Wait": "greenroom.definitions.waits",
     "Workflow": _PROGRAMS,
+    "Zenatonable": _PROGRAMS,
     "approval": _OPS,
     "ask_step": _STEPS,
     "begin": _STEPS,
@@ -172,7 +178,8 @@ __all__ = [
     "InvalidTransition", "Locked", "NeedsAnswer", "NoEngine", "NoSuchAsk", "NotFound",
     "NotPermitted", "Parallel", "ReadOnly", "Rejected", "Retry", "RetryPolicy", "State", "Step",
     "StepContext", "StepFailed", "StepFunc", "StepList", "StillFails", "StoreDamaged",
-    "SyncClient", "Task", "Timeout", "TooLarge", "Unreachable", "Wait", "Workflow", "approval",
+    "SyncClient", "Task", "TaskContext", "Timeout", "TooLarge", "Unreachable", "Version", "Wait",
+    "Workflow", "Zenatonable", "approval",
     "ask_step", "begin", "child", "conditional", "continue_as_new", "done", "emit", "gather",
     "init", "now", "race", "random", "retrystep", "sleep", "sleep_until", "step", "uuid", "wait",
     "workflow",

@@ -177,6 +177,14 @@ class Client:
     directory. Raises `Unreachable` when no daemon answers there.
     """
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """`Client(app_id, api_token, app_env)` is Zenaton's: it names the environment to work in."""
+        if len(args) == 3 or "app_env" in kwargs:
+            from greenroom.definitions.engines import Environment  # noqa: PLC0415  start-up time
+
+            return Environment(*args, **kwargs)
+        return super().__new__(cls)
+
     def __init__(self, server: str | Path | None = None, *, data: str | Path | None = None) -> None:
         self.path = socket_path(server, data)
         self.definitions = Definitions(self)

@@ -54,7 +54,8 @@ from greenroom.definitions.errors import (
     TooLarge,
 )
 from greenroom.definitions.events import Event
-from greenroom.definitions.values import encode
+from greenroom.definitions.tasks import TaskContext
+from greenroom.definitions.values import copy, encode
 from greenroom.definitions.workflow import Definition, Plan
 from greenroom.runtime.context import StepContext
 from greenroom.runtime.executor import Call, Executor
@@ -192,7 +193,8 @@ class Directory:
         arguments: dict[str, Any]
         try:
             if target.injector is None:
-                arguments = dict(source)
+                task = TaskContext(f"{p.id}/{key}", op.failed + 1, p.id, p.workflow)
+                arguments = {**copy(source), "_context": task}
             else:
                 virtual: dict[str, Any] = {}
                 if target.injector.virtual:

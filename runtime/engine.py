@@ -67,6 +67,7 @@ from greenroom.actors.router import Refused, Router
 from greenroom.actors.rows import body_hash, from_rfc3339, result_of, rfc3339
 from greenroom.definitions.declare import definition_of
 from greenroom.definitions.durations import seconds
+from greenroom.definitions.engines import ENGINE, ENVIRONMENT
 from greenroom.definitions.errors import (
     AlreadyDecided,
     AlreadyRunning,
@@ -85,7 +86,8 @@ from greenroom.definitions.errors import (
     Timeout,
 )
 from greenroom.definitions.events import NAME_MAX, Event, check_event, event_from
-from greenroom.definitions.programs import ENGINE, Workflow, workflow_input, workflow_key
+from greenroom.definitions.programs import Workflow, workflow_input, workflow_key
+from greenroom.definitions.tasks import Task
 from greenroom.definitions.values import Json, canonical, encode_decode
 from greenroom.definitions.workflow import Definition, key_text
 from greenroom.runtime import lock as locks
@@ -93,6 +95,7 @@ from greenroom.runtime import reasons, shapes, views
 from greenroom.runtime.clock import SystemClock
 from greenroom.runtime.directory import Directory
 from greenroom.runtime.executor import IN_FLIGHT, Executor
+from greenroom.runtime.facade import ScheduleHandle, ThreadFace
 from greenroom.runtime.filters import parse_filter
 from greenroom.runtime.finder import Finder
 from greenroom.runtime.forks import prefix_of
@@ -225,7 +228,7 @@ class Engine:
         if self.state != "new":
             raise InvalidRequest("this engine was opened before; make a new one")
         self.state = "opening"
-        loop = asyncio.get_running_loop()
+        self.loop = loop = asyncio.get_running_loop()
         begun = time.monotonic()
         store, reserve = await loop.run_in_executor(None, self._place)
         self.journal = Journal(
@@ -256,6 +259,7 @@ class Engine:
             self.directory.ticked = self._tick
             self.executor_context()
             self.registry.stored(await self.journal.call(ListDefinitions()))
+            await self.schedules.load()
             await self._settle_definitions()
             if not self._passive:
                 await self.directory.recover()
@@ -271,7 +275,7 @@ class Engine:
 
     def executor_context(self) -> None:
         """Steps find this engine in their context too."""
-        self.executor.set_context(ENGINE, self)
+        self.executor.set_context(ENGINE, ThreadFace(self))
 
     def _place(self) -> tuple[Store, Path | None]:
         """The store and what belongs to it, locked. Runs in a thread: it touches the disk."""
@@ -423,6 +427,7 @@ class Engine:
                     None if due is None else round(due * 1000),
                 )
             )
+        keep += self.schedules.made.get(definition.name, ())
         works.append(DropSchedules(definition.name, keep))
         return works
 
@@ -473,7 +478,11 @@ class Engine:
             watcher()
 
     async def post_tick(
-        self, event: Event, definition: Definition, tick: tuple[str, int, int | None] | None
+        self,
+        event: Event,
+        definition: Definition,
+        tick: tuple[str, int, int | None] | None,
+        namespace: str,
     ) -> shapes.Accepted:
         """Posts the event of a schedule, which starts the schedule's workflow and no other."""
         future: asyncio.Future[shapes.Accepted] = asyncio.get_running_loop().create_future()
@@ -484,7 +493,7 @@ class Engine:
             else:
                 future.set_exception(result)
 
-        self.router.post(event, self.namespace, None, done, tick, definition)
+        self.router.post(event, namespace, None, done, tick, definition)
         return await future
 
     # -- starting and posting --------------------------------------------------------------------
@@ -548,11 +557,9 @@ class Engine:
         return definition
 
     def _key(self, definition: Definition, input: dict[str, Json], key: str | None) -> str | None:
-        if key is None:
-            key = definition.key_for({"data": input})
-        else:
-            key = key_text(key, definition.name)
-        return key
+        if key is not None:
+            return key_text(key, definition.name)
+        return definition.key_for({"data": input}) or definition.key_of(input)
 
     def _check_input(self, definition: Definition, input: dict[str, Json]) -> None:
         """What a function can never take is refused before anything exists."""
@@ -994,10 +1001,11 @@ class Engine:
 
     # -- looking -------------------------------------------------------------------------------
 
-    async def _find(self, ref: str) -> InstanceRow:
+    async def _find(self, ref: str, namespace: str | None = None) -> InstanceRow:
         if not isinstance(ref, str) or not ref:
             raise InvalidRequest(f"an instance is named by its id or workflow/key, got {ref!r}")
-        found: InstanceRow | None = await self.journal.call(Find(ref, self.namespace))
+        namespace = self.namespace if namespace is None else namespace
+        found: InstanceRow | None = await self.journal.call(Find(ref, namespace))
         if found is None:
             raise NotFound(
                 f"there is no instance {ref}",
@@ -1203,14 +1211,31 @@ class Engine:
 
     # -- facades -------------------------------------------------------------------------------
 
-    async def dispatch(self, workflow: Workflow) -> InstanceHandle:
-        """Starts an instance of a workflow class from an object of it."""
+    async def dispatch(self, job: Workflow | Task) -> InstanceHandle:
+        """Starts an instance of a workflow class from an object of it; of a task, an instance that
+        runs it alone."""
+        self._know_task(job)
+        key = workflow_key(job) if isinstance(job, Workflow) else None
         return await self.start(
-            type(workflow), workflow_input(workflow), key=workflow_key(workflow)
+            type(job), workflow_input(job), key=key, namespace=ENVIRONMENT.get()
         )
 
+    async def schedule(self, job: Workflow | Task, rule: str) -> ScheduleHandle:
+        """Starts an instance like `job` at each time of a rule; one more call changes nothing."""
+        if not isinstance(rule, str) or not rule.strip():
+            raise InvalidInput(f"a schedule is a cron expression or a rate, got {rule!r}")
+        self._know_task(job)
+        name = self.registry.current(type(job)).name
+        key = workflow_key(job) if isinstance(job, Workflow) else None
+        start = {"input": workflow_input(job), "key": key, "namespace": ENVIRONMENT.get()}
+        return ScheduleHandle(self, await self.schedules.make(name, rule, start))
+
+    def _know_task(self, job: Workflow | Task) -> None:
+        if isinstance(job, Task) and type(job).__name__ not in self.registry.names():
+            self.register(type(job))
+
     def where_id(self, workflow: str, key: str) -> Finder:
-        return Finder(self, workflow, key)
+        return Finder(self, workflow, key, ENVIRONMENT.get())
 
 
 _SETTLED: Final = frozenset({"completed", "cancelled", "failed"})

@@ -21,6 +21,8 @@ from concurrent.futures import Executor as Pool
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, Final
 
+import msgspec
+
 from greenroom.actors.entries import Failure
 from greenroom.actors.machine import failure_of
 from greenroom.actors.messages import Outcome
@@ -271,10 +273,13 @@ class Executor:
             after_s = error.after
         elif call.target.delay_of is not None and isinstance(error, Exception):
             try:
-                after_s = call.target.delay_of(call.source, error, call.attempt)
+                known = {**call.source, "_context": call.arguments.get("_context")}
+                after_s = call.target.delay_of(known, error)
                 final = after_s is None
             except Exception as wrong:  # the author's rule itself is wrong: that is the failure
-                failure, final = failure_of(wrong), True
+                cause = {"type": failure.type, "message": failure.message}
+                failure = msgspec.structs.replace(failure_of(wrong), details={"cause": cause})
+                final = True
         return Outcome(call.key, call.attempt, None, failure, after_s, final, kinds)
 
     def _not_stored(self, call: Call, error: InvalidInput | TooLarge) -> Outcome:

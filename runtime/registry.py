@@ -12,10 +12,12 @@ import dataclasses
 import msgspec
 
 from greenroom.actors.ports import DefinitionRow, SaveDefinition
+from greenroom.definitions.declare import definition_of
 from greenroom.definitions.errors import InvalidDefinition, NotFound
 from greenroom.definitions.ops import workflow_name
-from greenroom.definitions.workflow import Definition, Node, Plan, PlanShape, plan_shape
 from greenroom.definitions.suggest import did_you_mean
+from greenroom.definitions.tasks import task_called
+from greenroom.definitions.workflow import Definition, Node, Plan, PlanShape, plan_shape
 
 
 class Body(msgspec.Struct):
@@ -49,7 +51,7 @@ class Registry:
     def current(self, workflow: object) -> Definition:
         """Today's definition by name, class or function. Raises `NotFound`."""
         name = workflow if isinstance(workflow, str) else workflow_name(workflow)
-        found = self._current.get(name)
+        found = self.find(name)
         if found is None:
             raise NotFound(
                 f'there is no workflow "{name}"{did_you_mean(name, self._current)}',
@@ -65,7 +67,10 @@ class Registry:
         return self.version(current.name, version) or current
 
     def find(self, name: str) -> Definition | None:
-        return self._current.get(name)
+        found = self._current.get(name)
+        if found is None and (task := task_called(name)) is not None:
+            found = definition_of(task)
+        return found
 
     def stored(self, rows: list[DefinitionRow]) -> None:
         """The versions the store knows."""
@@ -93,9 +98,12 @@ class Registry:
         found = self._bound.get((name, version))
         if found is not None:
             return found
-        current = self._current.get(name)
+        current = self.find(name)
         if current is None:
             return None
+        older = current.older.get(version)
+        if older is not None:
+            return older
         row = self._versions.get((name, version))
         if row is None or row.hash == current.hash or not isinstance(current.body, Plan):
             found = dataclasses.replace(current, version=version)

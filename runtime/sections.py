@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,21 +13,31 @@ from greenroom.actors.ports import (
     AskView,
     ChangeSchedule,
     DefinitionRow,
+    DropSchedules,
     GetEvent,
     ListAsks,
     ListDefinitions,
     ListEvents,
     ListSchedules,
+    SaveSchedule,
     ScheduleRow,
     StoredEventRow,
 )
 from greenroom.actors.rows import rfc3339
 from greenroom.definitions.declare import definition_of
-from greenroom.definitions.errors import InvalidDefinition, InvalidRequest, NotFound
+from greenroom.definitions.errors import (
+    InvalidDefinition,
+    InvalidInput,
+    InvalidRequest,
+    NotFound,
+)
 from greenroom.definitions.events import Event
+from greenroom.definitions.expressions import compile_value
+from greenroom.definitions.matching import compile_where
 from greenroom.definitions.schedules import Schedule, parse_schedule
 from greenroom.definitions.suggest import did_you_mean
-from greenroom.definitions.values import Json
+from greenroom.definitions.values import Json, canonical
+from greenroom.definitions.workflow import Definition, Trigger
 from greenroom.runtime import reasons, shapes, views
 
 if TYPE_CHECKING:
@@ -72,6 +84,8 @@ class Definitions:
 class Schedules:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.made: dict[str, set[str]] = {}
+        """Ids of those made while running, by workflow."""
 
     async def _row(self, name: str) -> ScheduleRow:
         rows: list[ScheduleRow] = await self._engine.journal.call(ListSchedules())
@@ -131,9 +145,55 @@ class Schedules:
             type=TICK_TYPE,
             id=f"{row.id}@now-{self._engine.new_id()}",
             source=f"/schedules/{row.id}",
-            data={"schedule": row.id, "nominal": rfc3339(now), "triggered": True},
+            data={"schedule": row.id, "nominal": rfc3339(now), "triggered": True, **_start(row)},
         )
-        return await self._engine.post_tick(event, definition, None)
+        return await self._engine.post_tick(
+            event, _started_by(definition, row), None, self._namespace(row)
+        )
+
+    # -- schedules made while running ------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Which schedules were made by `schedule(...)`: those the code does not know by itself."""
+        rows: list[ScheduleRow] = await self._engine.journal.call(ListSchedules())
+        for row in rows:
+            if _start(row):
+                self.made.setdefault(row.workflow, set()).add(row.id)
+
+    async def make(self, workflow: str, rule: str, start: dict[str, Json]) -> str:
+        """A schedule that starts instances with an input of their own; the same again is the same."""
+        engine = self._engine
+        try:
+            schedule = parse_schedule(rule)
+        except InvalidDefinition as error:
+            raise InvalidInput(error.message, hint=error.hint, rule=rule) from None
+        spec = canonical({**schedule.spec, START: start})
+        digest = hashlib.blake2b(spec, digest_size=6).hexdigest()
+        id = f"{workflow}:{digest}"
+        now = engine.clock.now()
+        due = schedule.next_due(now / 1000, now / 1000)
+        at = None if due is None else round(due * 1000)
+        self.made.setdefault(workflow, set()).add(id)
+        row: ScheduleRow = await engine.journal.call(SaveSchedule(id, workflow, spec, now, at))
+        if row.due is not None:
+            engine.directory.timer.arm(row.due, 0, id)
+        return id
+
+    async def delete(self, name: str) -> None:
+        """Forgets a schedule that was made by `schedule(...)`."""
+        row = await self._row(name)
+        if not _start(row):
+            raise InvalidRequest(
+                f"the schedule {row.id} is in the code of {row.workflow}", hint="pause it, or change the code"
+            )
+        self.made.get(row.workflow, set()).discard(row.id)
+        rows: list[ScheduleRow] = await self._engine.journal.call(ListSchedules())
+        keep = [r.id for r in rows if r.workflow == row.workflow and r.id != row.id]
+        await self._engine.journal.call(DropSchedules(row.workflow, keep))
+
+    def _namespace(self, row: ScheduleRow) -> str:
+        found = _start(row).get("namespace")
+        return found if isinstance(found, str) else self._engine.namespace
 
     def fire(self, schedule_id: str, due: int) -> None:
         """A nominal time has come: its event, its instance and the next due time are one commit.
@@ -152,7 +212,7 @@ class Schedules:
             definition = engine.registry.find(row.workflow)
             if definition is None:
                 return
-            self._fire_missed(row, definition, due)
+            self._fire_missed(row, _started_by(definition, row), due)
 
         engine.submit(ListSchedules(), listed)
 
@@ -172,10 +232,10 @@ class Schedules:
                 id=f"{row.id}@{rfc3339(nominal)}",
                 source=f"/schedules/{row.id}",
                 time=rfc3339(nominal),
-                data={"schedule": row.id, "nominal": rfc3339(nominal)},
+                data={"schedule": row.id, "nominal": rfc3339(nominal), **_start(row)},
             )
             engine.router.post(
-                event, engine.namespace, None, lambda posted, refused: None,
+                event, self._namespace(row), None, lambda posted, refused: None,
                 (row.id, nominal, next_due), definition,
             )  # fmt: skip
         if next_due is not None:
@@ -248,9 +308,29 @@ class Asks:
         return views.ask_shape(rows[0])
 
 
+START: Final = "start"
+"""Beside the rule in a stored schedule: input, key and namespace of what it starts."""
+
+
 def _schedule(row: ScheduleRow) -> Schedule:
-    spec: Json = msgspec.json.decode(row.spec)
-    return parse_schedule(spec)
+    spec: dict[str, Json] = msgspec.json.decode(row.spec)
+    return parse_schedule({key: value for key, value in spec.items() if key != START})
+
+
+def _start(row: ScheduleRow) -> dict[str, Json]:
+    found = msgspec.json.decode(row.spec).get(START)
+    return found if isinstance(found, dict) else {}
+
+
+def _started_by(definition: Definition, row: ScheduleRow) -> Definition:
+    """The workflow with the trigger that a schedule made while running is."""
+    if not _start(row):
+        return definition
+    trigger = Trigger(
+        None, compile_where(None), compile_value("::data.key"), compile_value("::data.input"),
+        _schedule(row), row.id,
+    )  # fmt: skip
+    return dataclasses.replace(definition, triggers=(trigger,))
 
 
 def _epoch(when: datetime | float) -> float:

@@ -13,7 +13,7 @@ from contextvars import Token
 from pathlib import Path
 from typing import Any
 
-from greenroom.definitions.programs import ENGINE
+from greenroom.definitions.engines import ENGINE
 from greenroom.runtime.engine import Engine, InstanceHandle
 from greenroom.runtime.finder import Finder
 
@@ -132,8 +132,11 @@ class SyncEngine:
         """Adds workflows; see `Engine.register`."""
         self._wait(_called(lambda: self._engine.register(*workflows)))
 
-    def dispatch(self, workflow: Any) -> SyncHandle:
-        return SyncHandle(self, self._wait(self._engine.dispatch(workflow)))
+    def dispatch(self, job: Any) -> SyncHandle:
+        return SyncHandle(self, self._wait(self._engine.dispatch(job)))
+
+    def schedule(self, job: Any, rule: str) -> Any:
+        return _Section(self, self._wait(self._engine.schedule(job, rule)))
 
     def where_id(self, workflow: str, key: str) -> SyncFinder:
         return SyncFinder(self, self._engine.where_id(workflow, key))
