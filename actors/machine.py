@@ -303,8 +303,9 @@ class Machine:
         if cause.branch is not None:
             self.handlers_begun += 1
             handler = self.subject.on_event
+            given = as_known(event, getattr(handler, "__globals__", {}))
             routine = self._routine(
-                lambda: handler(event), not asyncio.iscoroutinefunction(handler)
+                lambda: handler(given), not asyncio.iscoroutinefunction(handler)
             )
             branch = Branch(
                 f"{self.base}{cause.branch}.", routine, since=cause.pos, handler=True
