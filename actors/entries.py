@@ -149,6 +149,8 @@ class Started(_Entry, frozen=True, tag="started"):
     input: Json = None
     by: str | None = None
     pending: bool = False
+    starts: int | None = None
+    """When a pending instance is to begin by itself; None: as soon as it is loaded."""
     gen: int = 1
     event: Json = None
     """The event that started it, as data."""

@@ -79,6 +79,10 @@ class Host(Protocol):
         """The append was not stored: the instance must be loaded anew, and told the outcomes."""
         ...
 
+    def crashed(self, instance: Instance, error: Exception, outcomes: list[Ended]) -> None:
+        """A turn raised what it should not: the instance must be loaded anew, as above."""
+        ...
+
     def idle(self, instance: Instance) -> None: ...
 
 
@@ -154,6 +158,18 @@ class Instance:
             self.queued = True
             self.host.ready(self)
 
+    def tell_first(self, message: Message) -> None:
+        """Puts a message in front of all others."""
+        self.tell(message)
+        self.mailbox.rotate(1)
+
+    def dismiss(self, error: Exception) -> None:
+        """The instance leaves memory: whoever still waits for an answer gets the error."""
+        waiting = [e.reply for e in self.mailbox if e.reply is not None]
+        self.mailbox.clear()
+        for reply in waiting:
+            reply(error)
+
     def after(self, then: Reply) -> None:
         """Calls `then` once everything told before is decided and durable."""
         self.tell(Recover(), then)
@@ -198,6 +214,15 @@ class Instance:
         if self.dead or self.barred:
             return
         batch = Batch(self)
+        try:
+            self._take_some(batch)
+            self._commit(batch)
+        except Exception as error:  # a fault of ours, or of code we did not expect
+            rescued = [*_outcomes_of(batch.outcomes), *_outcomes_of(self.mailbox)]
+            self.host.crashed(self, error, rescued)
+            batch.answer(error)
+
+    def _take_some(self, batch: Batch) -> None:
         now = self.host.now()
         mailbox = self.mailbox
         for _ in range(min(TURN_MESSAGES_MAX, len(mailbox))):
@@ -212,7 +237,6 @@ class Instance:
         if mailbox:
             self.queued = True
             self.host.ready(self)
-        self._commit(batch)
 
     def _take(self, envelope: Envelope, now: int, batch: Batch) -> None:
         kernel, message = self.kernel, envelope.message
@@ -220,12 +244,20 @@ class Instance:
             self.offered.discard(message.iq)
         elif type(message) is Outcome:
             batch.outcomes.append(envelope)
+            if self.running.get(message.key) == message.attempt:  # it was kept while unloaded
+                del self.running[message.key]
+            if self.running.get(message.key) == message.attempt:  # it was kept while unloaded
+                del self.running[message.key]
         try:
             entries = kernel.decide(message, now)
         except Rejected as refused:
             if envelope.reply is not None:
                 batch.replies.append((envelope.reply, refused))
             entries = []
+        except Exception as error:
+            if envelope.reply is not None:
+                batch.replies.append((envelope.reply, error))
+            raise
         else:
             if envelope.request is not None:
                 batch.append.request = envelope.request(self)
@@ -299,9 +331,11 @@ class Instance:
                 outcomes = [(_refused(outcome, result), ()) for outcome, _ in outcomes]
             self.host.lost(self, result, [*outcomes, *_outcomes_of(self.mailbox)])
         batch.answer(result)
-        if self.dead or isinstance(result, Exception):
+        if isinstance(result, Exception):
             return
         self.host.stored(self, batch.append, result)
+        if self.dead:
+            return
         if batch.everything:
             self.perform_all()
             self.offer_again()
@@ -348,6 +382,8 @@ class Instance:
             if type(effect) is ArmTimer or p.ops[effect.key].epoch == epoch
         ]
         self._perform(owed)
+        if p.starts is not None and not (p.begun or p.parked or p.ended):
+            self.host.arm(self, "", p.starts)
 
     def _abort(self, key: str) -> None:
         self.running.pop(key, None)

@@ -77,6 +77,8 @@ class Progress(Struct, omit_defaults=True):
     hops: int = 0
     gen: int = 1
     begun: bool = False
+    starts: int | None = None
+    """When it begins, if its start was delayed."""
     created: int = 0
     at: int = 0
     iseq: int = 0
@@ -344,7 +346,7 @@ def _started(p: Progress, entry: Started, dead: bool) -> None:
             p.state = dict(entry.state)
         elif isinstance(entry.input, dict):
             p.state = dict(entry.input)
-    p.begun = not entry.pending
+    p.begun, p.starts = not entry.pending, entry.starts
     if dead:
         _hold(p, entry)
 

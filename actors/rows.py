@@ -17,6 +17,7 @@ from greenroom.actors.entries import (
     Answered,
     AttemptFailed,
     AttemptStarted,
+    Begun,
     Died,
     Entry,
     EventReceived,
@@ -114,7 +115,7 @@ def status_change(p: Progress) -> StatusChange:
         if p.failure.op is not None and p.failure.op not in steps:
             steps.append(p.failure.op)
     busy = status == "running" or (status == "failed" and _runs(p)) or (
-        status == "pending" and not p.ops
+        status == "pending" and p.starts is None
     )
     return StatusChange(
         status,
@@ -170,6 +171,8 @@ class AppendBuilder:
         elif kind is Answered:
             self._list("answered").append((entry.key, entry.by, entry.at))  # type: ignore[union-attr]
             self._close(entry.key)  # type: ignore[union-attr]
+        elif kind is Begun and self.p.starts is not None:
+            self._list("untimed").append("")
         elif kind is Started and entry.gen > 1:  # type: ignore[union-attr]
             self.append.generation_start = self.p.iseq
         if entry.closes:

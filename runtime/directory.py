@@ -50,8 +50,9 @@ from greenroom.definitions.errors import (
     GreenroomError,
     InvalidInput,
     NotFound,
+    Rejected,
     StoreDamaged,
-    TooLarge,
+    Unavailable,
 )
 from greenroom.definitions.events import Event
 from greenroom.definitions.tasks import TaskContext
@@ -70,7 +71,8 @@ SNAPSHOT_EVERY: Final = 200
 TURNS_A_TICK: Final = 200
 DEPTH_MAX: Final = 32
 
-Asked = tuple[Message, Reply | None, Any]
+Then = Callable[[Instance], None]
+Failed = Callable[[Exception], None]
 
 
 class Directory:
@@ -106,7 +108,7 @@ class Directory:
         self.ids: dict[str, int] = {}
         """Numbers of the instances that are loaded."""
         self.idle_since: OrderedDict[int, float] = OrderedDict()
-        self.loading: dict[int, list[Callable[[Instance], None]]] = {}
+        self.loading: dict[int, list[tuple[Then, Failed | None]]] = {}
         self.wanted: deque[int] = deque()
         self.turns: deque[Instance] = deque()
         self.turning = False
@@ -118,6 +120,9 @@ class Directory:
         self.emitted: Callable[[list[int]], None] = lambda places: None
         self.ticked: Callable[[str, int], None] = lambda schedule, due: None
         self.unsaved: dict[int, list[Ended]] = {}
+        """Instances that must be loaded again, with the results that are not in the journal yet."""
+        self.doomed: dict[int, Park] = {}
+        """Instances that are parked as soon as they are loaded: their turns crash the runtime."""
         self.stopping = False
         self._sweep: Any = None
         self.recovered = 0
@@ -142,28 +147,31 @@ class Directory:
         for _ in range(min(len(turns), TURNS_A_TICK)):
             instance = turns.popleft()
             self.current = instance.id
-            try:
-                instance.turn()
-            except Exception as error:  # a fault of ours: the supervisor decides
-                self._crashed(instance, error)
+            instance.turn()
         self.current = None
         if turns:
             asyncio.get_running_loop().call_soon(self._take_turns)
         else:
             self.turning = False
 
-    def _crashed(self, instance: Instance, error: Exception) -> None:
+    def crashed(self, instance: Instance, error: Exception, outcomes: list[Ended]) -> None:
         """A turn raised what it should not: the instance is loaded anew, at the fifth time in a
-        minute it is parked."""
+        minute it is parked. What its steps gave is not lost."""
         self.log.error("turn crashed", instance=instance.id, exc_info=error)
-        self._forget(instance)
         if self.supervisor.instance_crashed(instance.id):
-            failure = Failure(
-                "Poison",
-                f"its turns crash the runtime: {type(error).__name__}: {error}",
-                "poison",
-            )
-            self.tell(instance.n, Park(failure))
+            text = f"its turns crash the runtime: {type(error).__name__}: {error}"
+            self.doomed[instance.n] = Park(Failure("Poison", text, "poison"))
+        self._reload(instance, error, outcomes)
+
+    def _reload(self, instance: Instance, error: Exception, outcomes: list[Ended]) -> None:
+        """Drops what is in memory and loads it again, at once or when there is room on the disk:
+        timers are armed anew, results told again."""
+        self._forget(instance, error)
+        if isinstance(error, EngineDied | EngineStopping) or self.stopping:
+            return
+        self.unsaved.setdefault(instance.n, []).extend(outcomes)
+        if not self.journal.read_only:
+            self.activate(instance.n, _nothing)
 
     def run(self, instance: Instance, key: str, attempt: int) -> None:
         """Starts an attempt. What is wrong before the function is called is an outcome too."""
@@ -289,7 +297,7 @@ class Directory:
         if result.emitted:
             self.emitted(result.emitted)
         p = instance.kernel.progress
-        if instance.kernel.is_plan and not p.ended and append.rows:
+        if instance.kernel.is_plan and not p.ended and append.rows and not instance.dead:
             last = append.iseq + len(append.rows) - 1
             if last // SNAPSHOT_EVERY != (append.iseq - 1) // SNAPSHOT_EVERY:
                 self._snapshot(instance)
@@ -304,8 +312,8 @@ class Directory:
                 details={"instance": made.id},
             )
             for key, id in list(parent.children.items()):
-                if id == create.row.id:
-                    op = parent.kernel.progress.ops[key]
+                op = parent.kernel.progress.ops.get(key)
+                if id == create.row.id and op is not None:
                     parent.tell(Outcome(key, op.attempt, error=failure, final=True))
 
     def _snapshot(self, instance: Instance) -> None:
@@ -317,15 +325,10 @@ class Directory:
 
     def lost(self, instance: Instance, error: Exception, outcomes: list[Ended]) -> None:
         """Nothing of the append is stored: what was speculated is dropped, results are kept."""
-        self._forget(instance)
-        if isinstance(error, EngineDied | EngineStopping):
-            return
-        if isinstance(error, TooLarge | StoreDamaged):
-            self.log.error("append refused", instance=instance.id, error=str(error))
-        if outcomes:
-            self.unsaved.setdefault(instance.n, []).extend(outcomes)
-            if not self.journal.read_only:
-                self.activate(instance.n, _nothing)
+        if isinstance(error, EngineDied | EngineStopping | Unavailable | Rejected):
+            self._reload(instance, error, outcomes)
+        else:  # it would be refused again and again
+            self.crashed(instance, error, outcomes)
 
     def writable_again(self) -> None:
         """There is room on the disk again: what waited for it goes on."""
@@ -360,26 +363,35 @@ class Directory:
         if instance is not None and instance.is_idle:
             self._forget(instance)
 
-    def _forget(self, instance: Instance) -> None:
+    def _forget(self, instance: Instance, why: Exception | None = None) -> None:
+        """Drops an instance from memory. Callers that still wait for it are told why."""
         instance.dead = True
-        self.active.pop(instance.n, None)
-        self.ids.pop(instance.id, None)
-        self.idle_since.pop(instance.n, None)
+        if self.active.get(instance.n) is instance:
+            del self.active[instance.n]
+            self.ids.pop(instance.id, None)
+            self.idle_since.pop(instance.n, None)
+        if why is not None:
+            instance.dismiss(why)
         instance.kernel.drop_machine()
 
     # -- getting in ----------------------------------------------------------------------------
 
-    def activate(self, n: int, then: Callable[[Instance], None]) -> None:
-        """Calls `then` with the instance once it is loaded; at once when it is."""
+    def activate(self, n: int, then: Then, failed: Failed | None = None) -> None:
+        """Calls `then` with the instance once it is loaded, at once when it is; `failed` with the
+        reason when it cannot be."""
         instance = self.active.get(n)
         if instance is not None:
             then(instance)
             return
+        if self.stopping:
+            if failed is not None:
+                failed(EngineStopping("the engine is stopping"))
+            return
         waiting = self.loading.get(n)
         if waiting is not None:
-            waiting.append(then)
+            waiting.append((then, failed))
             return
-        self.loading[n] = [then]
+        self.loading[n] = [(then, failed)]
         self.wanted.append(n)
         if len(self.wanted) == 1:
             asyncio.get_running_loop().call_soon(self._load)
@@ -390,33 +402,39 @@ class Directory:
             self.submit(Load(ns), lambda result, ns=ns: self._loaded(ns, result))  # type: ignore[misc]
 
     def _loaded(self, ns: list[int], result: Any) -> None:
-        if isinstance(result, Exception):
-            for n in ns:
-                self.loading.pop(n, None)
-            return
-        for loaded in result:
-            thens = self.loading.pop(loaded.row.n, [])
-            instance = self._revive(loaded)
-            if instance is not None:
-                for then in thens:
-                    then(instance)
+        error = result if isinstance(result, Exception) else NotFound("it was removed meanwhile")
+        if not isinstance(result, Exception):
+            for loaded in result:
+                waiting = self.loading.pop(loaded.row.n, [])
+                self._revived(waiting, self._revive(loaded))
         for n in ns:
-            self.loading.pop(n, None)
+            self._revived(self.loading.pop(n, []), error)
 
-    def _revive(self, loaded: Loaded) -> Instance | None:
+    def _revived(
+        self, waiting: list[tuple[Then, Failed | None]], found: Instance | Exception
+    ) -> None:
+        for then, failed in waiting:
+            if isinstance(found, Instance):
+                then(found)
+            elif failed is not None:
+                failed(found)
+
+    def _revive(self, loaded: Loaded) -> Instance | Exception:
         row = loaded.row
+        if self.stopping:
+            return EngineStopping("the engine is stopping")
         try:
+            if loaded.damaged is not None:
+                raise StoreDamaged(loaded.damaged)
             kernel = self.kernel_of(loaded)
         except StoreDamaged as error:
             self._park_damaged(loaded, str(error))
-            return None
+            return error
         instance = Instance(self, row.n, row.id, kernel)
         instance.change = status_change(kernel.progress)
         instance.start_pos = loaded.start_pos
         self.active[row.n] = instance
         self.ids[row.id] = row.n
-        if loaded.damaged is not None:
-            self._park_damaged(loaded, loaded.damaged)
         for outcome, statements in self.unsaved.pop(row.n, ()):
             instance.running[outcome.key] = outcome.attempt
             instance.tell(outcome, statements=statements)
@@ -425,6 +443,11 @@ class Directory:
         if not self.passive:
             instance.give(loaded.items)
             instance.recover()
+            if row.busy and row.status == "pending":
+                instance.tell(Begin())
+        doomed = self.doomed.pop(row.n, None)
+        if doomed is not None:
+            instance.tell_first(doomed)
         instance._settle()
         return instance
 
@@ -450,10 +473,6 @@ class Directory:
     def _park_damaged(self, loaded: Loaded, why: str) -> None:
         """P12: only the damaged instance stops; nothing of it runs, nothing is deleted."""
         self.log.error("damaged instance parked", instance=loaded.row.id, reason=why)
-        found = self.active.pop(loaded.row.n, None)
-        if found is not None:
-            found.dead = True
-            self.ids.pop(found.id, None)
         p = Progress(id=loaded.row.id, failure=Failure("StoreDamaged", why, "damaged"))
         self.submit(
             Append(n=loaded.row.n, iseq=loaded.head + 1, rows=[], change=status_change(p)), _nothing
@@ -462,7 +481,7 @@ class Directory:
     # -- telling -------------------------------------------------------------------------------
 
     def tell(self, n: int, message: Message, reply: Reply | None = None, request: Any = None) -> None:
-        self.activate(n, lambda instance: instance.tell(message, reply, request))
+        self.activate(n, lambda instance: instance.tell(message, reply, request), reply)
 
     def deliver(self, n: int, id: str, items: list[InboxItem]) -> None:
         """New inbox items. A passive instance is loaded and finds them in its inbox."""
@@ -529,6 +548,7 @@ class Directory:
             input=input,
             by=by,
             pending=pending or due is not None,
+            starts=due,
             event=event.as_data() if event is not None else None,
             key=key,
             parent=parent,
@@ -563,8 +583,6 @@ class Directory:
             builder.outcome_to_parent()
         attributes = definition.attributes_of(input)
         row = instance_row(n, p, definition.kind, attributes)
-        if due is not None:
-            row.busy = False
         instance.change = status_change(p)
         return Create(row=row, first=append), instance
 
@@ -593,9 +611,6 @@ class Directory:
             result.first.told if result.first else [], result.first.emitted if result.first else [],
         )  # fmt: skip
         self.stored(instance, create.first, appended)
-        for op, due in create.first.timers:
-            if op == "":
-                self.timer.arm(due, instance.n, "")
         instance.perform_all()
         instance.give(result.found)
         instance._settle()
@@ -622,14 +637,14 @@ class Directory:
         if not p.begun and not p.ended and not p.paused:
             instance.tell(Begin())
 
-    def stop(self) -> None:
-        """Nothing is started any more; machines are unwound."""
+    def stop(self, why: Exception) -> None:
+        """Nothing is started any more; machines are unwound, callers told why."""
         self.stopping = True
         self.timer.stop()
         if self._sweep is not None:
             self._sweep.cancel()
         for instance in list(self.active.values()):
-            self._forget(instance)
+            self._forget(instance, why)
 
 
 _EVENT_FIELDS: Final = frozenset({"type", "id", "source", "subject", "time", "data"})

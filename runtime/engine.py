@@ -15,7 +15,8 @@ import os
 import platform
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import Token
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ from greenroom.actors.messages import Answer, Cancel, Message, Pause, Resume, Sk
 from greenroom.actors.ports import (
     Append,
     Appended,
+    AskView,
     Audit,
     Audited,
     AuditFinding,
@@ -47,8 +49,8 @@ from greenroom.actors.ports import (
     InstanceRow,
     ListAsks,
     ListDefinitions,
-    ListEvents,
     Listed,
+    ListEvents,
     ListInstances,
     Load,
     Loaded,
@@ -179,6 +181,8 @@ class Engine:
         self._lock: locks.Lock | None = None
         self._token: Token[Any] | None = None
         self._event_watchers: list[Callable[[], None]] = []
+        self.at_end: list[Callable[[], None]] = []
+        """Called when nothing more will happen: those who wait for something give up."""
         self._requests: dict[str, asyncio.Future[None]] = {}
         self.router = Router(self)
         for workflow in loaded(workflows):
@@ -320,8 +324,9 @@ class Engine:
             return
         self.state = "closing"
         if self.opened is not None:
-            self.directory.stop()
+            self.directory.stop(self.gone())
             await self.executor.stop()
+            self._end_waiting()
         try:
             async with asyncio.timeout(timeout):
                 await self.journal.close(clean=True)
@@ -338,9 +343,19 @@ class Engine:
 
     def _died(self, error: BaseException) -> None:
         self.log.critical("the store failed; nothing is acknowledged any more", error=str(error))
-        self.directory.stop()
+        self.directory.stop(self.gone())
+        self._end_waiting()
         if self._on_fatal is not None:
             self._on_fatal(error)
+
+    def gone(self) -> GreenroomError:
+        if self.journal.state == "died":
+            return EngineDied(f"the store failed: {self.journal.error}")
+        return EngineStopping("the engine is stopping")
+
+    def _end_waiting(self) -> None:
+        for give_up in [*self.at_end, *self._event_watchers]:
+            give_up()
 
     def _give_up(self, component: str, error: BaseException) -> None:
         self._died(EngineDied(f"{component} keeps crashing: {error}"))
@@ -488,6 +503,8 @@ class Engine:
         future: asyncio.Future[shapes.Accepted] = asyncio.get_running_loop().create_future()
 
         def done(result: Posted | GreenroomError, refused: list[Refused]) -> None:
+            if future.done():
+                return
             if isinstance(result, Posted):
                 future.set_result(_accepted(event.id, result, refused))
             else:
@@ -520,6 +537,8 @@ class Engine:
         `request_id` gives the same instance again. `delay` keeps it pending for a while.
         """
         self._check_open()
+        if request_id is not None:
+            _check_request_id(request_id)
         if form is not None or stage is not None:
             raise InvalidRequest(f"{workflow} has neither a form nor stages")
         definition = self._startable(workflow, version)
@@ -584,7 +603,7 @@ class Engine:
         )
         if request_id is not None:
             hash_ = _hash(["start", definition.name, input, options["key"]])
-            create.request = self._request(request_id, hash_, b"")
+            create.request = Request(request_id, hash_, b"", self.clock.now())
         made: Created = await self._adopted(instance, create)
         status = status_of(instance.kernel.progress)
         if made.created:
@@ -703,25 +722,35 @@ class Engine:
             # a message behind the offer: refused or not, it is answered after it
             instance.after(told)
 
-        self.directory.activate(n, loaded)
+        def failed(_: Exception) -> None:  # the item is in its inbox and stays there
+            if not future.done():
+                future.set_result(False)
+
+        self.directory.activate(n, loaded, failed)
         return await future
 
     async def answer(self, ask: str, data: Json, *, by: str | None = None) -> shapes.Answered:
         """Answers an open question. The first answer wins."""
         self._check_open()
-        rows = await self.journal.call(ListAsks(open_only=False, id=ask))
+        found = await self._open_ask(ask)
+        back = reasons.check_answer(found, encode_decode(data, "the answer")[1])
+        try:
+            instance, _ = await self._tell(found.n, Answer(found.op, back, by))
+        except NoSuchAsk:
+            await self._open_ask(ask)  # somebody was first, a moment ago
+            raise
+        status = status_of(instance.kernel.progress)
+        return shapes.Answered(found.instance, ask, status)  # type: ignore[arg-type]
+
+    async def _open_ask(self, ask: str) -> AskView:
+        rows: list[AskView] = await self.journal.call(ListAsks(open_only=False, id=ask))
         if not rows:
             raise NoSuchAsk(f"there is no question {ask}", ask=ask)
         found = rows[0]
         if found.answered_at is not None:
-            raise AlreadyDecided(
-                f"{found.title!r} was answered at {rfc3339(found.answered_at)} by {found.by or 'somebody'}",
-                ask=ask,
-            )
-        back = reasons.check_answer(found, encode_decode(data, "the answer")[1])
-        instance, _ = await self._tell(found.n, Answer(found.op, back, by))
-        status = status_of(instance.kernel.progress)
-        return shapes.Answered(found.instance, ask, status)  # type: ignore[arg-type]
+            when, who = rfc3339(found.answered_at), found.by or "somebody"
+            raise AlreadyDecided(f"{found.title!r} was answered at {when} by {who}", ask=ask)
+        return found
 
     # -- verbs ---------------------------------------------------------------------------------
 
@@ -747,9 +776,7 @@ class Engine:
     ) -> shapes.Verb:
         """Goes on: a paused instance where it was, a failed one with a new attempt of what failed,
         one that waits for a retry at once. `run_again` says an in-doubt step has not run."""
-        verified = await self._verified(instance, by, reason) if not run_again else None
-        message = verified or Resume(by, reason, run_again)
-        return await self._verb(instance, message, request_id)
+        return await self._verb(instance, Resume(by, reason, run_again), request_id)
 
     async def cancel(
         self,
@@ -780,35 +807,40 @@ class Engine:
     async def _verb(self, ref: str, message: Message, request_id: str | None) -> shapes.Verb:
         plain = isinstance(message, Pause) or (isinstance(message, Cancel) and message.force)
         self._check_open(runs=not plain)
+        if request_id is not None:
+            _check_request_id(request_id)
         row = await self._find(ref)
         if request_id is None:
-            instance, _ = await self._tell(row.n, message)
+            instance, _ = await self._tell(row.n, await self._verified(row, message))
             return _verb_reply(instance)
-        hash_ = _hash([type(message).__name__, row.id, msgspec.to_builtins(message)])
-        waiting = self._requests.get(request_id)
-        if waiting is not None:
-            await asyncio.shield(waiting)
+        while (other := self._requests.get(request_id)) is not None:
+            await asyncio.shield(other)
+        self._requests[request_id] = mine = asyncio.get_running_loop().create_future()
+        try:
+            return await self._verb_once(row, message, request_id)
+        finally:
+            del self._requests[request_id]
+            mine.set_result(None)
+
+    async def _verb_once(
+        self, row: InstanceRow, message: Message, request_id: str
+    ) -> shapes.Verb:
+        """Carries a verb out unless its request id is known; gives the same answer every time."""
+        said = msgspec.structs.replace(message, by=None)  # the same request through another face
+        hash_ = _hash([type(said).__name__, row.id, msgspec.to_builtins(said)])
         known: Request | None = await self.journal.call(FindRequest(request_id))
         if known is not None:
             if known.hash != hash_:
                 raise self._request_conflict(request_id)
             return msgspec.json.decode(known.reply, type=shapes.Verb)
-        self._requests[request_id] = busy = asyncio.get_running_loop().create_future()
-        try:
-            instance, _ = await self._tell(
-                row.n,
-                message,
-                lambda i: self._request(request_id, hash_, msgspec.json.encode(_verb_reply(i))),
-            )
-        finally:
-            del self._requests[request_id]
-            busy.set_result(None)
-        return _verb_reply(instance)
+        replies: list[shapes.Verb] = []
 
-    def _request(self, id: str, hash_: int, reply: bytes) -> Request:
-        if not id or len(id) > NAME_MAX:
-            raise InvalidRequest(f"request_id must have 1 to {NAME_MAX} characters")
-        return Request(id, hash_, reply, self.clock.now())
+        def request(instance: Instance) -> Request:
+            replies.append(_verb_reply(instance))
+            return Request(request_id, hash_, msgspec.json.encode(replies[0]), self.clock.now())
+
+        await self._tell(row.n, await self._verified(row, message), request)
+        return replies[0]
 
     def _request_conflict(self, request_id: str) -> IdConflict:
         return IdConflict(
@@ -834,19 +866,25 @@ class Engine:
 
             instance.tell(message, reply, request)
 
-        self.directory.activate(n, loaded)
+        def failed(error: Exception) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        self.directory.activate(n, loaded, failed)
         return await future
 
-    async def _verified(self, ref: str, by: str | None, reason: str | None) -> Skip | Resume | None:
+    async def _verified(self, row: InstanceRow, message: Message) -> Message:
         """An in-doubt step that has a `verify` function is asked before a person is."""
-        row = await self._find(ref)
-        if row.error_code != "in_doubt":
-            return None
+        if not isinstance(message, Resume) or message.run_again or row.error_code != "in_doubt":
+            return message
         future: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
         self.directory.activate(
-            row.n, lambda i: None if future.done() else future.set_result(i)
+            row.n,
+            lambda found: None if future.done() else future.set_result(found),
+            lambda error: None if future.done() else future.set_exception(error),
         )
-        return await reasons.verify_in_doubt(await future, by, reason)
+        said = await reasons.verify_in_doubt(await future, message.by, message.reason)
+        return said or message
 
     async def restart(
         self,
@@ -889,7 +927,11 @@ class Engine:
         by: str | None,
     ) -> shapes.Forked:
         self._check_open()
+        if request_id is not None:
+            _check_request_id(request_id)
         row = await self._find(ref)
+        edits = [None if edit is Unset else [edit] for edit in (state, input)]
+        hash_ = _hash(["fork", row.id, from_op, key, version, *encode_decode(edits, "the edit")[1]])
         loaded = await self._load(row.n)
         definition = self._startable(row.workflow, version or row.version)
         entries = [decode_entry(stored) for stored in loaded.rows]
@@ -900,6 +942,8 @@ class Engine:
             entries, from_op, id=id, key=key, by=by, at=self.clock.now(), state=state, input=input,
             definition=definition,
         )  # fmt: skip
+        if not prefix.entries:
+            self._check_input(definition, prefix.input)
         create, made = self.directory.prepare(
             definition,
             prefix.input,
@@ -913,13 +957,15 @@ class Engine:
             entries=prefix.entries or None,
         )
         if request_id is not None:
-            hash_ = _hash(["fork", row.id, from_op, key])
-            create.request = self._request(request_id, hash_, b"")
+            create.request = Request(request_id, hash_, b"", self.clock.now())
         result = await self._adopted(made, create)
         if result.conflict == "key":
             raise AlreadyRunning(f"{row.workflow}/{key} is already running", instance=result.id)
         if result.conflict == "request_differs":
             raise self._request_conflict(request_id or "")
+        if not result.created:  # the same request as before
+            found = await self._find(result.id)
+            return shapes.Forked(found.id, row.id, found.status)  # type: ignore[arg-type]
         return shapes.Forked(result.id, row.id, status_of(made.kernel.progress))  # type: ignore[arg-type]
 
     # -- results -------------------------------------------------------------------------------
@@ -943,35 +989,74 @@ class Engine:
         self, instance: str, *, timeout: str | float | None = None
     ) -> shapes.Outcome:
         """Waits until the instance has completed, failed or was cancelled."""
+        limit_s = None if timeout is None else seconds(timeout, "timeout")
         held = self._held(instance)
         id = held.id if held is not None else (await self._find(instance)).id
-        future: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+        settled = asyncio.Event()
 
-        def changed(stored: Instance, append: Append) -> None:
-            if append.change is not None and append.change.status in _SETTLED and not future.done():
-                future.set_result(stored)
+        def changed(_: Instance, append: Append) -> None:
+            if append.change is not None and append.change.status in _SETTLED:
+                settled.set()
 
         waiters = self.directory.waiters.setdefault(id, [])
         waiters.append(changed)
         try:
-            if held is not None:
-                settled = held.kernel.progress.ended
-            else:
-                settled = (await self._find(id)).status in _SETTLED
-            if not settled:
-                held = await self._until(future, timeout, id)
+            with self._deadline(limit_s, id, settled) as check:
+                while True:
+                    settled.clear()
+                    found = await self._outcome_now(id)
+                    if found is not None:
+                        return found
+                    check()
+                    await settled.wait()
         finally:
             waiters.remove(changed)
             if not waiters:
                 self.directory.waiters.pop(id, None)
-        p = held.kernel.progress if held is not None else None
-        if p is not None and p.end is not None:  # nothing changes it any more
+
+    async def _outcome_now(self, id: str) -> shapes.Outcome | None:
+        """How the instance ended or failed; None while it may go on by itself."""
+        held = self._held(id)
+        if held is not None:
+            p = held.kernel.progress
+            if p.end is None:
+                return None
             return shapes.Outcome(id, p.end, p.outcome, _result(p), None)
         row = await self._find(id)
+        if row.status not in _SETTLED:
+            return None
         shown = views.instance_shape(row)
-        return shapes.Outcome(
-            row.id, shown.status, shown.outcome, _result(await self._progress(row.n)), shown.error
-        )
+        result = _result(await self._progress(row.n))
+        return shapes.Outcome(row.id, shown.status, shown.outcome, result, shown.error)
+
+    @contextmanager
+    def _deadline(
+        self, limit_s: float | None, id: str, woken: asyncio.Event
+    ) -> Iterator[Callable[[], None]]:
+        """Wakes a waiter when its time is over or the engine ends; gives what then raises."""
+        over = False
+
+        def wake() -> None:
+            nonlocal over
+            over = True
+            woken.set()
+
+        def check() -> None:
+            if self.state != "open" or self.journal.state == "died":
+                raise self.gone()
+            if over:
+                raise Timeout(f"{id} has not ended within {limit_s:g} s", instance=id)
+
+        booking = None
+        if limit_s is not None:
+            booking = self.clock.call_at(self.clock.now() + round(limit_s * 1000), wake)
+        self.at_end.append(woken.set)
+        try:
+            yield check
+        finally:
+            self.at_end.remove(woken.set)
+            if booking is not None:
+                booking.cancel()
 
     def _held(self, ref: str) -> Instance | None:
         """The instance with this id, if it is in memory as it is on disk and has not failed: then
@@ -981,23 +1066,6 @@ class Engine:
         if found is None or found.unstored or found.kernel.progress.failure is not None:
             return None
         return found
-
-    async def _until(
-        self, future: asyncio.Future[Instance], timeout: Any, id: str
-    ) -> Instance:
-        if timeout is None:
-            return await future
-        limit = seconds(timeout, "timeout")
-        booking = self.clock.call_at(
-            self.clock.now() + round(limit * 1000),
-            lambda: None if future.done() else future.set_exception(
-                Timeout(f"{id} has not ended within {limit:g} s", instance=id)
-            ),
-        )  # fmt: skip
-        try:
-            return await future
-        finally:
-            booking.cancel()
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -1114,6 +1182,7 @@ class Engine:
                 poked.set()
 
         self.directory.watchers.append(stored)
+        self.at_end.append(poked.set)
         try:
             while True:
                 await poked.wait()
@@ -1128,6 +1197,7 @@ class Engine:
                     return
         finally:
             self.directory.watchers.remove(stored)
+            self.at_end.remove(poked.set)
 
     async def tail(
         self, *, type: str | None = None, after: int | None = None
@@ -1266,6 +1336,11 @@ def _accepted(id: str, posted: Posted, refused: list[Refused]) -> shapes.Accepte
     matched += [shapes.Match(name, None, key, "refused", code) for name, key, code in refused]
     total = posted.matched_total + len(refused)
     return shapes.Accepted(id, True, posted.duplicate, total, matched[:100])
+
+
+def _check_request_id(id: object) -> None:
+    if not isinstance(id, str) or not id or len(id) > NAME_MAX:
+        raise InvalidRequest(f"request_id must be text of 1 to {NAME_MAX} characters")
 
 
 def _hash(value: Json) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -382,13 +383,20 @@ async def watch_all(engine: Engine, q: str) -> AsyncIterator[shapes.Entry]:
                     lagging = True
                     return
 
+    def give_up() -> None:
+        with suppress(asyncio.QueueFull):
+            queue.put_nowait(None)
+
     engine.directory.watchers.append(stored)
+    engine.at_end.append(give_up)
     try:
         while True:
             if lagging and queue.empty():
                 raise Busy(f"this reader is {QUEUE_MAX:,} lines behind; watch again")
             shape = await queue.get()
-            if shape is not None:
-                yield shape
+            if shape is None:
+                raise engine.gone()
+            yield shape
     finally:
         engine.directory.watchers.remove(stored)
+        engine.at_end.remove(give_up)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from greenroom.definitions.durations import seconds
+from greenroom.definitions.errors import EngineStopping
 from greenroom.runtime.clock import VirtualClock
 from greenroom.runtime.engine import Engine
 from greenroom.runtime.memory import MemoryStore
@@ -115,7 +116,7 @@ class TestEngine:
 async def abandon(engine: Engine) -> None:
     """Stops an engine without a word: nothing is flushed, nothing is said to the store."""
     engine.state = "closed"
-    engine.directory.stop()
+    engine.directory.stop(EngineStopping("the engine was abandoned"))
     await engine.executor.stop()
     await engine.journal.abandon()
 

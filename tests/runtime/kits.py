@@ -1,0 +1,73 @@
+"""Engines whose time moves when a test says so, on a store in memory or on a file."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from greenroom.runtime.engine import Engine
+from greenroom.runtime.testing import TestEngine, abandon
+
+
+class MemoryEngine(TestEngine):
+    """A `TestEngine` for tests that hold steps up."""
+
+    async def quiet(self) -> None:
+        """Waits until nothing goes on but steps that are suspended."""
+        async with asyncio.timeout(10):
+            calm = 0
+            while calm < 5:
+                await asyncio.sleep(0 if calm else 0.0002)
+                calm = calm + 1 if self._calm() else 0
+
+    def _calm(self) -> bool:
+        engine = self._engine
+        return not (
+            engine.directory.turns
+            or engine.directory.loading
+            or engine.directory.wanted
+            or engine.executor.queue
+            or engine.journal.busy
+            or engine.router.routing
+        )
+
+    async def crash(self) -> None:
+        token, self._engine._token = self._engine._token, None
+        await abandon(self._engine)
+        await self._reopen()
+        self._engine._token = token or self._engine._token
+        await self.quiet()
+
+    async def restart_engine(self) -> None:
+        """A clean stop and a start."""
+        token, self._engine._token = self._engine._token, None
+        await self._engine.close()
+        await self._reopen()
+        self._engine._token = token or self._engine._token
+        await self.quiet()
+
+    async def _reopen(self) -> None:
+        self.store = self.store.crash()
+        self._engine = self._made()
+        await self._engine.__aenter__()
+
+    def change_code(self, *workflows: object) -> None:
+        """What the next process is given."""
+        self._workflows = list(workflows)
+
+
+class FileEngine(MemoryEngine):
+    """The same on a SQLite file: real commits."""
+
+    def __init__(self, path: Path, *workflows: object, **options: Any) -> None:
+        self.path = path
+        super().__init__(*workflows, **options)
+
+    def _made(self) -> Engine:
+        return Engine(self.path, self._workflows, clock=self.clock, **self._options)
+
+    async def _reopen(self) -> None:
+        self._engine._unlock()
+        self._engine = self._made()
+        await self._engine.__aenter__()
