@@ -142,7 +142,7 @@ class Page:
             awaited: Any = eval(code, self.names)
             asyncio.run(_within(awaited))
         else:
-            exec(code, self.names)
+            exec(code, self.names)  # noqa: S102  that is what this module is for
 
     def _type(self, one: Typed) -> None:
         command = one.command
@@ -152,7 +152,7 @@ class Page:
         if re.match(r"cd \S+$", command):
             self.folder = self.folder / command[3:]
             return
-        if re.match(r"greenroom (serve|dev)\b", command):
+        if re.match(r"greenroom (serve|dev)\b[^;]*$", command):
             self.daemons.append(Background(command, self.folder, self.environment))
             self.daemons[-1].until(one.output)
             return
