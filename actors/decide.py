@@ -144,7 +144,7 @@ class Kernel:
 
     def start(self, started: Started) -> list[Entry]:
         """The first entries of a new instance."""
-        entries = [started] if started.pending else self._turn(started)
+        entries: list[Entry] = [started] if started.pending else self._turn(started)
         for entry in entries:
             evolve(self.progress, entry, self.epoch)
         return entries
@@ -181,7 +181,9 @@ class Kernel:
     def _due(self, m: Due, now: int) -> list[Entry]:
         p = self.progress
         op = p.ops.get(m.key)
-        if op is None or op.due != m.due or p.parked or p.ended or now < m.due:
+        if op is None or op.due != m.due or p.parked or now < m.due:
+            return []
+        if p.ended and op.request.kind != "dispatch":
             return []
         if op.status == "retry":
             return [AttemptStarted(at=now, key=m.key, attempt=op.attempt + 1)]
@@ -319,13 +321,13 @@ class Kernel:
                 requests = [*again, *self._requests_again(taken, fixed, entry.at)]
                 turn = self._apply(entry, held, self._fresh(taken))
             except Changed as changed:
-                self.tried = None
+                self._drop_tried()
                 if void - set(fixed) and not fallback:
                     void, fallback = set(fixed), True
                     continue
                 raise self._code_changed(changed) from None
             except Death as death:
-                self.tried = None
+                self._drop_tried()
                 new = {k for k in death.causes if _is_failed(p, k)} - void
                 if new and not fallback:
                     void |= new
@@ -336,9 +338,19 @@ class Kernel:
                     hint="fix the code, or skip the step",
                     error=msgspec.to_builtins(death.failure),
                 ) from None
-            self.machine, self.tried = self.tried or self.machine, None
-            turn.requests[:0] = requests
+            if self.tried is not None:
+                self.drop_machine()
+                self.machine, self.tried = self.tried, None
+            given_up = {key for key in turn.closes}
+            turn.requests[:0] = [  # K28
+                msgspec.structs.replace(r, gone=True) if r.key in given_up else r for r in requests
+            ]
             return self._concluded(entry, turn)
+
+    def _drop_tried(self) -> None:
+        tried, self.tried = self.tried, None
+        if tried is not None:
+            tried.close()
 
     def _fresh(self, void: tuple[str, ...]) -> Machine | None:
         """The machine of a trial; made by `_requests_again`."""
@@ -366,18 +378,10 @@ class Kernel:
             if key in fixed:
                 continue
             request = self.tried.request_again(key)
-            if request is not None:
-                made.append(request)
-            elif key in self.tried.dispatched:
-                made.append(self._dispatch_again(key))
+            if request is None:
+                raise Changed(p.iseq, [key], [], "the failed op is not open any more")
+            made.append(request)
         return made
-
-    def _dispatch_again(self, key: str) -> Request:
-        for payload in self.log:
-            for request in decode_payload(payload).requests:
-                if request.key == key:
-                    return request
-        raise Changed(self.progress.iseq, [key], [], "the op is gone")
 
     def _asked_again(self, request: Request) -> Request:
         op = self.progress.ops[request.key]
@@ -418,7 +422,9 @@ class Kernel:
             raise self._refuse("changed")
         op = p.ops.get(m.key)
         doubtful = op is not None and op.status == "doubt"
-        failed = p.failure is not None and (doubtful or _is_failed(p, m.key))
+        failed = p.failure is not None and (
+            doubtful or (m.key in p.causes and _is_failed(p, m.key))
+        )
         if not failed:
             if op is None:
                 raise NotFound(f"{self._who()} has no open op {m.key}", op=m.key)
@@ -430,12 +436,13 @@ class Kernel:
                     status=status_of(p),
                 )
             cause = OpSkipped(at=now, key=m.key, value=m.value, by=m.by, reason=m.reason)
-            if p.paused:
+            if p.parked:
                 return [msgspec.structs.replace(cause, held=True)]
             return self._turn(cause)
         void = () if doubtful else (m.key,)
         left = [key for key in p.causes if key != m.key]
         if left:
+            self._check_void(void)
             return [
                 OpSkipped(
                     at=now, key=m.key, value=m.value, by=m.by, reason=m.reason, held=True, void=void
@@ -455,6 +462,14 @@ class Kernel:
 
         return self._trial(cause_of, (), [], void)
 
+    def _check_void(self, void: tuple[str, ...]) -> None:
+        """K23 for a failure that is taken back before the instance goes on."""
+        if void and not self.is_plan:
+            try:
+                self._replayed(void).close()
+            except Changed as changed:
+                raise self._code_changed(changed) from None
+
     def _recover(self, m: Recover, now: int) -> list[Entry]:
         p = self.progress
         lost: list[str] = []
@@ -467,7 +482,7 @@ class Kernel:
         if lost:
             poison = next((k for k in lost if p.ops[k].lost + 1 >= LOST_MAX), None)
             end = None
-            if poison is not None and p.failure is None and m.counted:
+            if poison is not None and p.failure is None and not p.ended and m.counted:
                 name = p.ops[poison].request.name
                 end = Died(
                     Failure(
@@ -489,9 +504,12 @@ class Kernel:
                 "in_doubt",
                 op=key,
             )
-            entries.append(
-                OpInDoubt(at=now, key=key, end=Died(failure, tuple(doubts[: place + 1])))
-            )
+            if p.ended:  # nobody waits for it any more
+                attempt = p.ops[key].attempt
+                entries.append(OpFailed(at=now, key=key, error=failure, attempt=attempt))
+                continue
+            causes = (*p.causes, *doubts[: place + 1])
+            entries.append(OpInDoubt(at=now, key=key, end=Died(failure, causes)))
         return entries
 
     # -- turns ---------------------------------------------------------------------------------
@@ -531,7 +549,10 @@ class Kernel:
 
     def _check_hops(self, cause: Entry, turn: Turn) -> None:
         """Workflows that feed each other for ever are stopped."""
-        if not any(r.kind in ("emit", "child") and not r.gone for r in turn.requests):
+        for request in turn.requests:
+            if request.kind in ("emit", "child") and not request.gone:
+                break
+        else:
             return
         hops = self.progress.hops
         if isinstance(cause, EventReceived):
@@ -570,6 +591,8 @@ class Kernel:
     def _concluded(self, cause: Entry, turn: Turn) -> list[Entry]:
         attempts = self.progress.attempts
         requests = turn.requests
+        if isinstance(cause, CancelRequested):
+            turn.closes.extend(self._left_by_generations_before(turn))
         if attempts and requests:
             requests = [
                 msgspec.structs.replace(r, attempt=attempts[r.key] + 1)
@@ -602,6 +625,15 @@ class Kernel:
         if isinstance(turn.end, Continued):
             return [entry, *self._next_generation(entry, turn.end)]
         return [entry]
+
+    def _left_by_generations_before(self, turn: Turn) -> list[str]:
+        """K33: a cancel closes all ops, those too that this generation's machine knows nothing of."""
+        closed = set(turn.closes)
+        return [
+            key
+            for key, op in self.progress.ops.items()
+            if op.request.kind == "dispatch" and key not in closed
+        ]
 
     def _next_generation(self, entry: Entry, end: Continued) -> list[Entry]:
         """K40: the next generation's first turn joins the append that ends this one."""

@@ -7,14 +7,18 @@ any more is aborted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Final
 
 from msgspec import Struct
 
 from greenroom.actors.entries import (
     CancelRequested,
+    Died,
     Entry,
+    EventReceived,
+    OpCompleted,
     OpSkipped,
+    Paused,
     Reopened,
     Resumed,
     Started,
@@ -36,13 +40,16 @@ class ArmTimer(Struct, frozen=True):
 
 Effect = RunCall | ArmTimer
 
+_TOUCH_ALL: Final = frozenset({Resumed, Reopened, CancelRequested, Started, Paused})
+
 
 def effect_of(p: Progress, op: OpState) -> Effect | None:
-    """What is owed for one open op. Parked: only calls that were started. Ended: dispatches."""
+    """What is owed for one open op. Parked: only calls that were started. Ended: dispatches,
+    with their retries."""
     kind = op.request.kind
     if kind in CALLS and op.status == "started":
         return RunCall(op.request.key, op.attempt)
-    if p.parked or p.ended:
+    if p.parked or (p.ended and kind != "dispatch"):
         return None
     if op.due is not None and op.status in ("retry", "open"):
         return ArmTimer(op.request.key, op.due)
@@ -56,17 +63,26 @@ def pending(p: Progress) -> list[Effect]:
 
 
 def touches_all(entry: Entry) -> bool:
-    """Whether an entry changes what is owed for ops it does not name."""
-    return isinstance(entry, Resumed | Reopened | CancelRequested | Started) or (
-        isinstance(entry, OpSkipped) and entry.resumes
+    """Whether an entry changes what is owed for ops it does not name: it parks, or goes on."""
+    kind = type(entry)
+    return (
+        kind in _TOUCH_ALL
+        or type(entry.end) is Died
+        or (kind is OpSkipped and entry.resumes)  # type: ignore[union-attr]
     )
 
 
-def touched(entry: Entry) -> Iterable[str]:
+def touched(entry: Entry) -> list[str]:
     """The ops whose effects an entry may change."""
-    for request in entry.requests:
-        yield request.key
+    found = [request.key for request in entry.requests]
+    found.extend(entry.closes)  # what a race gave up is aborted
+    if type(entry) is OpCompleted:  # the hot path
+        found.append(entry.key)
+        return found
+    if isinstance(entry, EventReceived) and entry.takes is not None:
+        found.append(entry.takes)
     key = getattr(entry, "key", None)
     if isinstance(key, str) and not isinstance(entry, Started):
-        yield key
-    yield from getattr(entry, "keys", ())
+        found.append(key)
+    found.extend(getattr(entry, "keys", ()))
+    return found

@@ -321,9 +321,8 @@ class Machine:
     # -- running -------------------------------------------------------------------------------
 
     def _drain(self) -> None:
-        queue = self.queue
-        while queue:
-            branch, value, error = queue.popleft()
+        while self.queue:  # looked up each time: giving a branch up makes another queue
+            branch, value, error = self.queue.popleft()
             self._resume(branch, value, error)
 
     def _resume(self, branch: Branch, value: Any, error: BaseException | None) -> None:

@@ -48,7 +48,7 @@ CALLS: Final = frozenset({"call", "dispatch"})
 """Kinds whose effect runs code."""
 
 
-class OpState(Struct, omit_defaults=True, gc=False):
+class OpState(Struct, omit_defaults=True):
     """An open op. `epoch` is that of the process that started the attempt; `failed` counts
     attempts against the retry policy, `lost` those a dying process took along."""
 
@@ -194,14 +194,15 @@ def evolve(p: Progress, entry: Entry, epoch: int) -> None:
             else:
                 _close(p, entry.key)
         case OpSkipped():
-            _skipped(p, entry, dead)
+            _skipped(p, entry, epoch, dead)
         case Paused():
             p.paused, p.pause_reason = True, entry.reason
         case Resumed():
             p.paused, p.pause_reason = False, None
             _unpark(p, entry, epoch, dead)
         case Reopened():
-            _reopened(p, entry, epoch, dead)
+            if not dead:
+                _go_on(p, entry.void, entry.at, epoch)
         case CancelRequested():
             _cancelled(p, entry, dead)
         case Started():
@@ -254,14 +255,12 @@ def hops_of(event: Json) -> int:
     return hops if isinstance(hops, int) and not isinstance(hops, bool) else 0
 
 
-def _skipped(p: Progress, entry: OpSkipped, dead: bool) -> None:
+def _skipped(p: Progress, entry: OpSkipped, epoch: int, dead: bool) -> None:
     if entry.resumes and not dead:
+        _go_on(p, entry.void, entry.at, epoch)
+    elif not dead:
         _drop_held(p, entry.void)
-        p.failure, p.causes, p.view = None, (), None
-        p.held.clear()
-    elif entry.void:
-        _drop_held(p, entry.void)
-        p.causes = tuple(key for key in p.causes if key not in entry.void)
+        p.causes = tuple(key for key in p.causes if key != entry.key)
     if entry.held or dead:
         _hold(p, entry)
     _close(p, entry.key)
@@ -303,28 +302,27 @@ def _start_ready(p: Progress, at: int, epoch: int) -> None:
             op.status, op.epoch, op.since = "started", epoch, at
 
 
-def _reopened(p: Progress, entry: Reopened, epoch: int, dead: bool) -> None:
-    if dead:
-        return
-    _drop_held(p, entry.void)
+def _go_on(p: Progress, void: tuple[str, ...], at: int, epoch: int) -> None:
+    """A failed instance goes on, paused or not: the failures of `void` are taken back, what else
+    is held has been applied."""
+    _drop_held(p, void)
     p.failure, p.causes, p.view = None, (), None
+    p.paused, p.pause_reason = False, None
     _apply_held(p)
     for op in p.ops.values():
         op.lost = 0  # a person has looked: three more tries
-    _start_ready(p, entry.at, epoch)
+    _start_ready(p, at, epoch)
 
 
 def _cancelled(p: Progress, entry: CancelRequested, dead: bool) -> None:
-    if p.paused:
-        p.paused, p.pause_reason = False, None
-        _apply_held(p)
-    if dead:
-        p.failure = None
+    if not entry.drained:
         p.held.clear()
+    if dead:
         _hold(p, entry)
     else:
-        p.failure, p.causes, p.view = None, (), None
-        p.held.clear()
+        _apply_held(p)
+    p.paused, p.pause_reason = False, None
+    p.failure, p.causes, p.view = None, (), None
     p.cancelling, p.cancel_reason = True, entry.reason
 
 
@@ -333,6 +331,7 @@ def _started(p: Progress, entry: Started, dead: bool) -> None:
         carried = {key: op for key, op in p.ops.items() if op.request.kind == "dispatch"}
         p.gen, p.input, p.over = entry.gen, entry.input, False
         p.ops, p.state, p.last = carried, {}, None
+        p.attempts.clear()  # the keys of a generation are its own
         if entry.state is not None:
             p.state = dict(entry.state)
     else:

@@ -75,33 +75,61 @@ def replay(
     opening = entries[0]
     assert isinstance(opening, Started)
     machine = Machine(definition, instance, opening.gen)
-    skipped = voided(entries, void)
+    try:
+        _follow(machine, entries, voided(entries, void), first, strict)
+    except Changed:
+        machine.close()
+        raise
+    machine.seed = instance
+    return machine
+
+
+def _follow(
+    machine: Machine, entries: Sequence[Entry], skipped: set[int], first: int, strict: bool
+) -> None:
+    opening = entries[0]
+    assert isinstance(opening, Started)
     held: list[Entry] = []
     for index, entry in enumerate(entries):
         if isinstance(entry, _NO_TURN):
             continue
         if index in skipped:
-            if entry.delta is not None:
-                strict = True
+            strict = _left_out(entry, first + index) or strict
             continue
         if isinstance(entry.end, Died) or getattr(entry, "held", False):
             _hold(held, entry)
             continue
         if isinstance(entry, Started) and entry.pending:
             continue
-        machine.seed = _seed(opening, first + index, instance)
-        try:
-            turn = _apply(machine, entry, held, opening.input)
-        except Death as death:
-            raise Changed(
-                first + index,
-                texts(entry.requests),
-                [f"{death.failure.type}: {death.failure.message}"],
-                "the code raises where it went on",
-            ) from None
-        compare(turn, entry, first + index, strict)
-    machine.seed = instance
-    return machine
+        machine.seed = _seed(opening, first + index, machine.instance)
+        _again(machine, entry, held, opening.input, first + index, strict)
+
+
+def _left_out(entry: Entry, at: int) -> bool:
+    """K23: only a failure after which nothing was asked for or given up can be taken back. True
+    when it may have changed the state, so that arguments of later ops must be compared too."""
+    if entry.requests or entry.closes:
+        raise Changed(at, texts(entry.requests), [], "the program went on from this failure")
+    return entry.delta is not None or getattr(entry, "held", False)
+
+
+def _again(
+    machine: Machine, entry: Entry, held: list[Entry], input: Json, at: int, strict: bool
+) -> None:
+    """One turn once more. Raises `Changed` when it is another one now."""
+    open_before: frozenset[str] = frozenset()
+    if isinstance(entry, Reopened | OpSkipped):
+        open_before = frozenset(machine.asked)
+    try:
+        turn = _apply(machine, entry, held, input)
+    except Death as death:
+        raise Changed(
+            at,
+            texts(entry.requests),
+            [f"{death.failure.type}: {death.failure.message}"],
+            "the code raises where it went on",
+        ) from None
+    compare(turn, entry, at, strict, open_before)
 
 
 def _seed(opening: Started, iseq: int, instance: str) -> str:
@@ -111,7 +139,7 @@ def _seed(opening: Started, iseq: int, instance: str) -> str:
 def _hold(held: list[Entry], entry: Entry) -> None:
     if isinstance(entry, Resumed | Reopened):
         return  # what it would have applied is held still
-    if isinstance(entry, CancelRequested):
+    if isinstance(entry, CancelRequested) and not entry.drained:
         held.clear()
     if isinstance(entry, Started) and entry.pending:
         return
@@ -132,13 +160,12 @@ def _apply(machine: Machine, entry: Entry, held: list[Entry], input: Json) -> Tu
     return turn
 
 
-def compare(turn: Turn, entry: Entry, at: int, strict: bool) -> None:
-    """Raises `Changed` unless the turn is the recorded one."""
-    recorded = list(entry.requests)
-    if isinstance(entry, Reopened):
-        again = set(entry.void)
-        while recorded and recorded[0].key in again and recorded[0].attempt > 1:
-            recorded.pop(0)
+def compare(
+    turn: Turn, entry: Entry, at: int, strict: bool, open_before: frozenset[str] = frozenset()
+) -> None:
+    """Raises `Changed` unless the turn is the recorded one. Requests of `open_before` are ops
+    that were asked for again, which the turn itself knows nothing of."""
+    recorded = [r for r in entry.requests if r.key not in open_before]
     asked = turn.requests
     for ours, theirs in zip(asked, recorded, strict=False):
         if (ours.key, ours.kind, ours.name) != (theirs.key, theirs.kind, theirs.name):
@@ -152,6 +179,8 @@ def compare(turn: Turn, entry: Entry, at: int, strict: bool) -> None:
     if (turn.end is None) != (entry.end is None) or type(turn.end) is not type(entry.end):
         ends = [type(end).__name__ if end else "goes on" for end in (entry.end, turn.end)]
         raise Changed(at, [ends[0]], [ends[1]], "it ends elsewhere")
+    if turn.over != entry.over:
+        raise Changed(at, [f"over: {entry.over}"], [f"over: {turn.over}"], "main ends elsewhere")
 
 
 def texts(requests: Iterable[Request]) -> list[str]:
