@@ -105,9 +105,7 @@ class Moment:
 
     def _with(self, **changes: Any) -> Moment:
         made = dataclasses.replace(self, is_set=True, **changes)
-        if made.stamp is not None and made != Moment(
-            stamp=made.stamp, zone=made.zone, is_set=True
-        ):
+        if made.stamp is not None and made != Moment(stamp=made.stamp, zone=made.zone, is_set=True):
             raise _incompatible("timestamp()", "anything else")
         return made
 
@@ -137,12 +135,14 @@ class Moment:
         return base + round(self.elapsed * 1_000)
 
     def _found(self, now: int, base: int) -> int:
-        """The first fitting day, from that of `base` on, whose moment is after `now`."""
+        """The first fitting day, from that of `base` on, whose moment is after `now`; hours and
+        less are real time, so it is not before their end either."""
+        after = base - 1 if self.elapsed else now
         local = _local(base, self.zone)
         clock = self.clock or local.timetz()
         rest = 0 if self.clock is not None else base % 1_000
         day = local.date()
-        while not self._fits(day) or _instant(day, clock, self.zone) + rest <= now:
+        while not self._fits(day) or _instant(day, clock, self.zone) + rest <= after:
             day += _DAY
         if self.weekday is not None:
             day += (self.weekday[1] - 1) * 7 * _DAY
@@ -161,7 +161,9 @@ def _local(at: int, zone: ZoneInfo) -> datetime.datetime:
 def _instant(day: datetime.date, clock: datetime.time, zone: ZoneInfo) -> int:
     """A time of day as milliseconds, whole seconds. One that a clock change leaves out comes that
     much later; one that comes twice is the first."""
-    return int(datetime.datetime.combine(day, clock.replace(tzinfo=zone, fold=0)).timestamp()) * 1_000
+    return (
+        int(datetime.datetime.combine(day, clock.replace(tzinfo=zone, fold=0)).timestamp()) * 1_000
+    )
 
 
 def _number(value: Any, unit: float) -> float:
@@ -177,7 +179,9 @@ def _clock(time: Any) -> datetime.time:
         return time.replace(microsecond=0)
     found = _CLOCK.fullmatch(time.strip()) if isinstance(time, str) else None
     if found is None:
-        raise InvalidInput(f'at() takes a time of day such as "9", "13:00" or "13:00:30", got {time!r}')
+        raise InvalidInput(
+            f'at() takes a time of day such as "9", "13:00" or "13:00:30", got {time!r}'
+        )
     hour, minute, second = (int(part or 0) for part in found.groups())
     return datetime.time(hour, minute, second)
 
@@ -186,7 +190,11 @@ def _stamp(when: Any) -> int:
     if isinstance(when, datetime.datetime):
         aware = when if when.tzinfo is not None else when.replace(tzinfo=datetime.UTC)
         return round(aware.timestamp() * 1_000)
-    if isinstance(when, bool) or not isinstance(when, int | float) or not 0 <= when < 253_402_300_800:
+    if (
+        isinstance(when, bool)
+        or not isinstance(when, int | float)
+        or not 0 <= when < 253_402_300_800
+    ):
         raise InvalidInput(
             f"timestamp() takes seconds since 1970 or a datetime, got {when!r}",
             hint="a number this large looks like milliseconds"

@@ -146,7 +146,9 @@ def _needs_arguments(cls: Any) -> bool:
         parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
     except (TypeError, ValueError):
         return False
-    return any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+    return any(
+        p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters
+    )
 
 
 def _blank(cls: type) -> Any:
@@ -166,9 +168,7 @@ def workflow_key(workflow: Workflow) -> str | None:
     if isinstance(key, bool) or not isinstance(key, str | int) or not str(key):
         raise InvalidInput(f"{name}.id() must give text or a whole number, got {key!r}")
     if len(str(key)) > NAME_MAX:
-        raise InvalidInput(
-            f"{name}.id() gave {len(str(key))} characters, the limit is {NAME_MAX}"
-        )
+        raise InvalidInput(f"{name}.id() gave {len(str(key))} characters, the limit is {NAME_MAX}")
     return str(key)
 
 

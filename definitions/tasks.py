@@ -1,10 +1,10 @@
 """Tasks: a unit of work as a class. Its attributes are its input, `handle` does the work.
 
-    class SendMail(Task):
-        max_processing_time = 30
-        def __init__(self, to): self.to = to
-        async def handle(self): return await mail.send(self.to)
-        def on_error_retry_delay(self, error): return 60 * self.get_context().retry_index
+class SendMail(Task):
+    max_processing_time = 30
+    def __init__(self, to): self.to = to
+    async def handle(self): return await mail.send(self.to)
+    def on_error_retry_delay(self, error): return 60 * self.get_context().retry_index
 """
 
 from __future__ import annotations
@@ -83,9 +83,7 @@ class Task:
         if target.timeout_s is None and callable(cls.max_processing_time):
             limit = _limit(cls, self.max_processing_time())
             target = dataclasses.replace(target, timeout_s=limit)
-        return Op(
-            kind, cls.__name__, properties(self), target=target, lenient=on_error == "ignore"
-        )
+        return Op(kind, cls.__name__, properties(self), target=target, lenient=on_error == "ignore")
 
 
 def task_target(cls: type[Task]) -> Target:

@@ -24,9 +24,7 @@ class Version(Workflow):
 
     def versions(self) -> list[type[Workflow]]:
         """The implementations, oldest first: version 1, 2, ..."""
-        raise InvalidDefinition(
-            f"{type(self).__name__} has no versions()   {location(type(self))}"
-        )
+        raise InvalidDefinition(f"{type(self).__name__} has no versions()   {location(type(self))}")
 
     def handle(self) -> Any:
         return self._subject().handle()

@@ -119,9 +119,7 @@ class Wait:
         when = moment.due if moment.is_set else None
         if self._event is None:
             return asked(Op("sleep", "sleep", due_s=None if when else 0.0, when=when))
-        return asked(
-            Op("wait", self._event, where=self._where, when=when, event_class=self._class)
-        )
+        return asked(Op("wait", self._event, where=self._where, when=when, event_class=self._class))
 
     def __await__(self) -> Any:
         return self.execute().__await__()

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 class Finder:
     """The live instance of a workflow with this key, else the newest that had it."""
 
-    def __init__(self, engine: Engine, workflow: str, key: str, namespace: str | None = None) -> None:
+    def __init__(
+        self, engine: Engine, workflow: str, key: str, namespace: str | None = None
+    ) -> None:
         self._engine = engine
         self._workflow = workflow
         self._ref = f"{workflow}/{key}"
