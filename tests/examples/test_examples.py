@@ -1,0 +1,152 @@
+"""The examples run, and do what they say."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.programs.onboarding import Onboarding, equipment
+from greenroom.runtime.client import SyncClient
+from greenroom.runtime.testing import TestEngine
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+# -- programs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def office() -> AsyncIterator[TestEngine]:
+    async with TestEngine(Onboarding, equipment) as engine:
+        yield engine
+
+
+async def hire(engine: TestEngine, team: str, approved: bool) -> Any:
+    started = await engine.start("Onboarding", {"email": "bob", "team": team})
+    await engine.until_idle()
+    (question,) = (await engine.asks.list()).items
+    assert question.title == "Hire bob?"
+    await engine.answer(question.id, {"approved": approved})
+    await engine.until_idle()
+    return started
+
+
+async def test_who_signs_is_on_board(office: TestEngine) -> None:
+    started = await hire(office, "sales", True)
+    state = (await office.get(started.id)).state
+    assert state["accounts"] == ["bob@mail", "bob@chat"]
+    assert state["equipment"] == {"laptop": "laptop for sales"}
+    await office.crash()
+    await office.post({"type": "contract.signed", "data": {"email": "bob", "on": "2026-12-01"}})
+    await office.until_idle()
+    assert await office.result(started.id) == {"hired": True, "first_day": "2026-12-01"}
+
+
+async def test_who_does_not_sign_is_reminded_twice(office: TestEngine) -> None:
+    started = await hire(office, "sales", True)
+    await office.advance("6 days")
+    assert await office.result(started.id) == {"hired": True, "first_day": "never"}
+
+
+async def test_who_is_not_approved_gets_nothing(office: TestEngine) -> None:
+    started = await hire(office, "sales", False)
+    assert await office.result(started.id) == {"hired": False}
+
+
+async def test_missing_equipment_is_an_event_not_a_failure(office: TestEngine) -> None:
+    await hire(office, "interns", True)
+    (event,) = (await office.events.list("type:equipment.missing")).items
+    assert event.data["team"] == "interns"
+
+
+# -- scripts ------------------------------------------------------------------------------------
+
+
+def run(*words: str | Path) -> list[str]:
+    command = [sys.executable, *(str(word) for word in words)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()
+
+
+@pytest.mark.slow
+def test_the_application_owns_its_engine_and_may_be_started_again(tmp_path: Path) -> None:
+    script, file = EXAMPLES / "embedding/shop.py", tmp_path / "shop.db"
+    said = run(script, file)
+    assert said[1:] == [
+        "the same True", "nothing nothing to do", "receipt charge paid 1200",
+        "receipt charge paid 12000", "completed 2",
+    ]  # fmt: skip
+    assert run(script, file) == said
+
+
+@pytest.mark.slow
+def test_the_nightly_script_does_a_night_once(tmp_path: Path) -> None:
+    script, file = EXAMPLES / "script/nightly.py", tmp_path / "nightly.db"
+    first = run(script, file, "2026-11-20")
+    assert first == [
+        "importing a.csv", "importing b.csv", "importing c.csv",
+        "{'date': '2026-11-20', 'rows': 15}",
+    ]  # fmt: skip
+    assert run(script, file, "2026-11-20") == first[-1:]
+    assert len(run(script, file, "2026-11-21")) == 4
+
+
+# -- the orders, by hand ------------------------------------------------------------------------
+
+
+@contextmanager
+def process(*words: str | Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """One that says a line when it is ready."""
+    started = subprocess.Popen(
+        [sys.executable, *(str(word) for word in words)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, **variables},
+    )  # fmt: skip
+    assert started.stdout is not None
+    try:
+        assert started.stdout.readline()
+        yield started
+    finally:
+        started.terminate()
+        started.communicate(timeout=30)
+
+
+@pytest.mark.slow
+def test_the_orders_by_hand_are_charged_exactly_once() -> None:
+    orders = EXAMPLES / "orders"
+    events = orders / "events.ndjson"
+    greenroom = ("-m", "greenroom.runtime.main")
+    with tempfile.TemporaryDirectory(prefix="ge", dir="/tmp") as name:
+        folder = Path(name)
+        bank, data = folder / "bank.sock", folder / "data"
+        serve = (*greenroom, "serve", "--data", data, orders / "orders.py")
+        with (
+            process(orders / "bank.py", bank, folder / "bank.ndjson"),
+            process(*serve, BANK=str(bank)),
+        ):
+            for _ in range(2):
+                said = run(*greenroom, "post", "--data", data, "-o", "jsonl", "-d", f"@{events}")
+                assert len(said) == 420
+            _until_completed(data, 180)
+        counted = run(orders / "count.py", events, folder / "bank.ndjson")
+        found = json.loads(counted[0])
+        assert (found["owed"], found["lost"], found["doubled"]) == (540, [], [])
+
+
+def _until_completed(data: Path, number: int) -> None:
+    with SyncClient(data=data) as client:
+        until = time.monotonic() + 40
+        while client.info().instances.get("completed", 0) < number:
+            assert time.monotonic() < until, client.info().instances
+            time.sleep(0.1)
