@@ -246,8 +246,6 @@ class Instance:
             batch.outcomes.append(envelope)
             if self.running.get(message.key) == message.attempt:  # it was kept while unloaded
                 del self.running[message.key]
-            if self.running.get(message.key) == message.attempt:  # it was kept while unloaded
-                del self.running[message.key]
         try:
             entries = kernel.decide(message, now)
         except Rejected as refused:

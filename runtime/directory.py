@@ -110,6 +110,7 @@ class Directory:
         self.idle_since: OrderedDict[int, float] = OrderedDict()
         self.loading: dict[int, list[tuple[Then, Failed | None]]] = {}
         self.wanted: deque[int] = deque()
+        self.reading = False
         self.turns: deque[Instance] = deque()
         self.turning = False
         self.current: str | None = None
@@ -393,15 +394,20 @@ class Directory:
             return
         self.loading[n] = [(then, failed)]
         self.wanted.append(n)
-        if len(self.wanted) == 1:
+        if len(self.wanted) == 1 and not self.reading:
             asyncio.get_running_loop().call_soon(self._load)
 
     def _load(self) -> None:
-        while self.wanted:
+        """One read at a time: when thousands are wanted, the first have had their turns and may be
+        gone again before the last are in memory."""
+        if self.wanted and not self.reading:
+            self.reading = True
             ns = [self.wanted.popleft() for _ in range(min(LOAD_MAX, len(self.wanted)))]
-            self.submit(Load(ns), lambda result, ns=ns: self._loaded(ns, result))  # type: ignore[misc]
+            self.submit(Load(ns), lambda result: self._loaded(ns, result))
 
     def _loaded(self, ns: list[int], result: Any) -> None:
+        self.reading = False
+        self._load()
         error = result if isinstance(result, Exception) else NotFound("it was removed meanwhile")
         if not isinstance(result, Exception):
             for loaded in result:
