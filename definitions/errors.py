@@ -169,9 +169,30 @@ class InvalidRequest(_Invalid):
 class FormInvalid(_Invalid):
     """An answer does not fit the question; `details.errors` lists every field."""
 
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """Every error of the page: `{loc msg type}`."""
+        found: list[dict[str, Any]] = self.details.get("errors") or []
+        return found
+
 
 class FormNotComplete(_Invalid):
-    """Another page is needed; `details.schema` describes it."""
+    """Another page is needed; `details.schema` describes it, `details.page` is its number."""
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.details.get("schema") or {}
+        return found
+
+
+class FormOverflow(_Invalid):
+    """More pages were given than the form asks for."""
+
+
+class FormError(Rejected):
+    """The form itself is at fault: it raised, asked for what is no page, or is not pure."""
+
+    http_status = 500
 
 
 class NotFound(Rejected):
