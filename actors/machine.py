@@ -757,6 +757,7 @@ class Machine:
                 run_in_cell(self.context, lambda b=branch: _unwind(b.routine))  # type: ignore[misc]
         self.open.clear()
         self.queue.clear()
+        self.context.run(CURRENT.set, None)  # the context holds us and we hold it
 
     def _leaves_first(self) -> list[Branch]:
         found: dict[Branch, None] = {}

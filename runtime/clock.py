@@ -56,6 +56,7 @@ class SystemClock:
         booking.handle = loop.call_later(min(wait_s + 0.0005, _RECHECK_S), self._woken, booking)
 
     def _woken(self, booking: Booking) -> None:
+        booking.handle = None  # it holds the booking
         if booking.cancelled:
             return
         if self.now() < booking.due:

@@ -339,6 +339,9 @@ class Directory:
     def idle(self, instance: Instance) -> None:
         if instance.n not in self.active:
             return
+        if instance.kernel.progress.ended:  # nothing will come; who asks later reads the store
+            self._forget(instance)
+            return
         held = self.idle_since
         held[instance.n] = self.clock.monotonic()
         held.move_to_end(instance.n)
@@ -424,6 +427,8 @@ class Directory:
                 then(found)
             elif failed is not None:
                 failed(found)
+        if isinstance(found, Instance):
+            found._settle()
 
     def _revive(self, loaded: Loaded) -> Instance | Exception:
         row = loaded.row
@@ -454,7 +459,6 @@ class Directory:
         doomed = self.doomed.pop(row.n, None)
         if doomed is not None:
             instance.tell_first(doomed)
-        instance._settle()
         return instance
 
     def kernel_of(self, loaded: Loaded) -> Kernel:

@@ -993,9 +993,12 @@ class Engine:
         held = self._held(instance)
         id = held.id if held is not None else (await self._find(instance)).id
         settled = asyncio.Event()
+        ended: Instance | None = None
 
-        def changed(_: Instance, append: Append) -> None:
+        def changed(stored: Instance, append: Append) -> None:
+            nonlocal ended
             if append.change is not None and append.change.status in _SETTLED:
+                ended = stored if stored.kernel.progress.ended else None
                 settled.set()
 
         waiters = self.directory.waiters.setdefault(id, [])
@@ -1004,7 +1007,7 @@ class Engine:
             with self._deadline(limit_s, id, settled) as check:
                 while True:
                     settled.clear()
-                    found = await self._outcome_now(id)
+                    found = await self._outcome_now(id, ended)
                     if found is not None:
                         return found
                     check()
@@ -1014,9 +1017,10 @@ class Engine:
             if not waiters:
                 self.directory.waiters.pop(id, None)
 
-    async def _outcome_now(self, id: str) -> shapes.Outcome | None:
-        """How the instance ended or failed; None while it may go on by itself."""
-        held = self._held(id)
+    async def _outcome_now(self, id: str, ended: Instance | None) -> shapes.Outcome | None:
+        """How the instance ended or failed; None while it may go on by itself. One that has just
+        `ended` may have left memory, and is not read back."""
+        held = ended or self._held(id)
         if held is not None:
             p = held.kernel.progress
             if p.end is None:
