@@ -19,6 +19,7 @@ from greenroom.definitions.injection import injector, location
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import child, is_driven
 from greenroom.definitions.programs import Workflow, key_rule
+from greenroom.definitions.purity import check_program
 from greenroom.definitions.schedules import Schedule, parse_schedule
 from greenroom.definitions.steps import Step, StepList
 from greenroom.definitions.tasks import Task, task_target
@@ -151,6 +152,9 @@ def compile_definition(
     if where is not None and on is None:
         raise InvalidDefinition(f"where= needs on=, the event type to filter   {place}")
     body = _body(subject, title, place)
+    if isinstance(body, Program) and not _is_task(subject):
+        on_event = getattr(body.cls, "on_event", None) if body.handles_events else None
+        check_program([f for f in (body.func, on_event) if f], title, body.cls, strict)
     older = _older(subject, title)
     if older or (inspect.isclass(subject) and issubclass(subject, Version)):
         version = len(older) + 1
@@ -178,6 +182,10 @@ def compile_definition(
         strict,
         older=older,
     )
+
+
+def _is_task(subject: Any) -> bool:
+    return inspect.isclass(subject) and issubclass(subject, Task)
 
 
 def _sources(subject: Any) -> list[Any]:

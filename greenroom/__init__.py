@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         wait,
     )
     from greenroom.definitions.programs import Parallel, Workflow, Zenatonable
+    from greenroom.definitions.purity import DeterminismWarning
     from greenroom.definitions.retries import RetryPolicy
     from greenroom.definitions.steps import (
         Step,
@@ -99,6 +100,7 @@ _PLACES = {
     "Client": "greenroom.runtime.async_client",
     "CodeChanged": _ERRORS,
     "DefinitionError": _ERRORS,
+    "DeterminismWarning": "greenroom.definitions.purity",
     "Engine": "greenroom.runtime.engine",
     "EngineDied": _ERRORS,
     "EngineStopping": _ERRORS,
@@ -172,17 +174,17 @@ _PLACES = {
 __version__ = "0.1.0"
 __all__ = [
     "AlreadyDecided", "AlreadyRunning", "Busy", "Client", "CodeChanged", "DefinitionError",
-    "Engine", "EngineDied", "EngineStopping", "Event", "ExpressionError", "Fatal", "FormInvalid",
-    "GreenroomError", "IdConflict", "InDoubt", "InboxFull", "InstanceCancelled", "InstanceFailed",
-    "InstanceHandle", "InvalidDefinition", "InvalidEvent", "InvalidInput", "InvalidRequest",
-    "InvalidTransition", "Locked", "NeedsAnswer", "NoEngine", "NoSuchAsk", "NotFound",
-    "NotPermitted", "Parallel", "ReadOnly", "Rejected", "Retry", "RetryPolicy", "State", "Step",
-    "StepContext", "StepFailed", "StepFunc", "StepList", "StillFails", "StoreDamaged",
-    "SyncClient", "Task", "TaskContext", "Timeout", "TooLarge", "Unreachable", "Version", "Wait",
-    "Workflow", "Zenatonable", "approval",
-    "ask_step", "begin", "child", "conditional", "continue_as_new", "done", "emit", "gather",
-    "init", "now", "race", "random", "retrystep", "sleep", "sleep_until", "step", "uuid", "wait",
-    "workflow",
+    "DeterminismWarning", "Engine", "EngineDied", "EngineStopping", "Event", "ExpressionError",
+    "Fatal", "FormInvalid", "GreenroomError", "IdConflict", "InDoubt", "InboxFull",
+    "InstanceCancelled", "InstanceFailed", "InstanceHandle", "InvalidDefinition",
+    "InvalidEvent", "InvalidInput", "InvalidRequest", "InvalidTransition", "Locked",
+    "NeedsAnswer", "NoEngine", "NoSuchAsk", "NotFound", "NotPermitted", "Parallel", "ReadOnly",
+    "Rejected", "Retry", "RetryPolicy", "State", "Step", "StepContext", "StepFailed",
+    "StepFunc", "StepList", "StillFails", "StoreDamaged", "SyncClient", "Task", "TaskContext",
+    "Timeout", "TooLarge", "Unreachable", "Version", "Wait", "Workflow", "Zenatonable",
+    "approval", "ask_step", "begin", "child", "conditional", "continue_as_new", "done", "emit",
+    "gather", "init", "now", "race", "random", "retrystep", "sleep", "sleep_until", "step",
+    "uuid", "wait", "workflow",
 ]  # fmt: skip
 
 
