@@ -218,7 +218,7 @@ class Kernel:
             if match is None or op.status != "open" or not is_called(m.event, op.request.name):
                 continue
             if match.since is None:
-                if m.at < op.since:
+                if m.at < op.since or (m.pos is not None and m.pos <= match.own):
                     continue
             elif m.pos is not None and m.pos <= match.since:
                 continue

@@ -498,6 +498,7 @@ class Machine:
                 tuple(path for path, _ in where.equalities),
                 key_hash(tuple(value for _, value in where.equalities)),
                 None if op.since == "now" else since or 0,
+                since or 0 if op.since == "now" else 0,
             ),
             None
             if question is None

@@ -61,6 +61,7 @@ class Asked:
     due: int | None
     since: int | None
     at: int
+    own: int = 0
 
     @property
     def head(self) -> tuple[str, str, str]:
@@ -281,7 +282,7 @@ class Run:
         args = encode_decode(op.args)[1]
         due = None if op.due_s is None else self.now + round(op.due_s * 1000)
         since = None if op.since == "now" else branch.since or 0
-        return Asked(key, op, args, due, since, self.now)
+        return Asked(key, op, args, due, since, self.now, branch.since or 0)
 
     def _drawn(self, branch: Branch, name: str) -> Any:
         if name == "now":
@@ -852,7 +853,7 @@ def _takes(op: OpenOp, accepted: int, event: dict[str, Json], pos: int) -> bool:
     if op.status != "open" or asked.op.kind != "wait" or asked.op.name != event["type"]:
         return False
     if asked.since is None:
-        if accepted < asked.at:
+        if accepted < asked.at or pos <= asked.own:
             return False
     elif pos <= asked.since:
         return False
