@@ -1,0 +1,59 @@
+"""docs/limits.md tells the numbers that the code has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from greenroom.actors import decide, instance, machine, ports
+from greenroom.definitions import (
+    conditions,
+    events,
+    expressions,
+    matching,
+    schedules,
+    syntax,
+    values,
+)
+from greenroom.runtime import executor, protocol
+from greenroom.runtime.server import Limits
+
+PAGE = Path(__file__).parents[2] / "docs/limits.md"
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("row", "told", "limit"),
+    [
+        ("a line on the socket", f"{protocol.LINE_BYTES_MAX // MIB} MiB", protocol.LINE_BYTES_MAX),
+        ("a value", f"{values.VALUE_BYTES_MAX // MIB} MiB", values.VALUE_BYTES_MAX),
+        ("a value", f"{values.DEPTH_MAX} levels", values.DEPTH_MAX),
+        ("id, key", f"{events.NAME_MAX} characters", events.NAME_MAX),
+        ("an expression", f"{syntax.LENGTH_MAX:,} characters", syntax.LENGTH_MAX),
+        ("an expression", f"{expressions.BUDGET:,} steps", expressions.BUDGET),
+        ("an expression", f"{expressions.BUDGET_CONDITION:,})", expressions.BUDGET_CONDITION),
+        ("a `where`", f"{matching.KEYS_MAX} keys", matching.KEYS_MAX),
+        ("a `where`", f"{matching.WHERE_BYTES_MAX >> 10} KiB", matching.WHERE_BYTES_MAX),
+        ("a condition", f"{conditions.GROUP_MAX} criteria", conditions.GROUP_MAX),
+        ("steps running", f"{executor.IN_FLIGHT} (", executor.IN_FLIGHT),
+        ("steps running", f"{executor.THREADS} threads", executor.THREADS),
+        ("requests a program", f"{machine.REQUESTS_PER_TURN_MAX:,}", machine.REQUESTS_PER_TURN_MAX),
+        ("verbs that wait", f"{instance.MAILBOX_MAX}", instance.MAILBOX_MAX),
+        ("undelivered events", f"{ports.INBOX_MAX:,}", ports.INBOX_MAX),
+        ("matches listed", f"{ports.MATCHES_LISTED}", ports.MATCHES_LISTED),
+        ("events that cause", f"{events.HOPS_MAX} hops", events.HOPS_MAX),
+        ("history", f"{decide.HISTORY_MAX:,}", decide.HISTORY_MAX),
+        ("history", f"{decide.HISTORY_WARN:,}", decide.HISTORY_WARN),
+        ("schedules missed", f"{schedules.CATCH_UP_MAX:,}", schedules.CATCH_UP_MAX),
+        ("connections", f"{Limits().connections:,}", Limits().connections),
+        ("connections", f"{Limits().lines_in_flight:,} lines", Limits().lines_in_flight),
+        ("connections", f"{Limits().bytes_in_flight // MIB} MiB", Limits().bytes_in_flight),
+        ("unread replies", f"{Limits().write_bytes // MIB} MiB", Limits().write_bytes),
+    ],
+)
+def test_a_limit_is_told_as_it_is(row: str, told: str, limit: int) -> None:
+    assert limit > 0
+    rows = PAGE.read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in rows if line.startswith(f"| {row}")]
+    assert told in line
