@@ -15,6 +15,7 @@ import msgspec
 
 from greenroom.definitions.errors import InvalidDefinition
 from greenroom.definitions.expressions import Value, compile_value
+from greenroom.definitions.forms import form_target
 from greenroom.definitions.injection import injector, location
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import child, is_driven
@@ -76,6 +77,7 @@ def workflow(
     version: int | None = None,
     schedule: Any = None,
     attributes: Mapping[str, str] | None = None,
+    initial_input_form: Any = None,
     strict: bool = False,
 ) -> Callable[[F], F]: ...
 def workflow(
@@ -89,6 +91,7 @@ def workflow(
     version: int | None = None,
     schedule: Any = None,
     attributes: Mapping[str, str] | None = None,
+    initial_input_form: Any = None,
     strict: bool = False,
 ) -> Any:
     """Makes a function or class a workflow.
@@ -98,7 +101,9 @@ def workflow(
     the live instance (`"::data.order_id"`), `transform` what becomes the input instead of the
     event's data. `schedule` is a cron text, or an object `{"cron": ..., "timezone": ...}`,
     `{"rate": "5 minutes"}`, `{"at": ...}`. `attributes` maps search attributes to expressions over
-    the input. `version` counts by itself when left out.
+    the input. `version` counts by itself when left out. `initial_input_form` is a form function (or
+    page class) that a person fills in before there is an instance; what it returns is merged into
+    the input. Events, schedules and parents bring their input whole and are not asked.
     """
 
     def declare(subject: Any) -> Any:
@@ -112,6 +117,7 @@ def workflow(
             version=version,
             schedule=schedule,
             attributes=attributes,
+            initial_input_form=initial_input_form,
             strict=strict,
         )
         if inspect.isclass(subject):
@@ -133,6 +139,7 @@ def compile_definition(
     version: int | None = None,
     schedule: Any = None,
     attributes: Mapping[str, str] | None = None,
+    initial_input_form: Any = None,
     strict: bool = False,
 ) -> Definition:
     """The definition of a function, class or step list."""
@@ -181,6 +188,7 @@ def compile_definition(
         {label: compile_value(_expression(text)) for label, text in (attributes or {}).items()},
         strict,
         older=older,
+        form=None if initial_input_form is None else form_target(initial_input_form),
     )
 
 

@@ -59,7 +59,10 @@ class Step(Generic[P, R]):
 
 
 class AskStep:
-    """A step that asks a person and goes on with the answer; runs no code."""
+    """A step that asks a person and goes on with the answer; the engine runs no code for it.
+    `target` is the form of an input step."""
+
+    target: Target | None = None
 
     def __init__(self, name: str, key: str, ask: Ask) -> None:
         self.name = name
@@ -132,7 +135,7 @@ class StepList:
             counts[step.key] = number = counts.get(step.key, 0) + 1
             key = step.key if number == 1 else f"{step.key}#{number}"
             if isinstance(step, AskStep):
-                nodes.append(Node(key, step.name, "ask", None, line.guards, step.ask))
+                nodes.append(Node(key, step.name, "ask", step.target, line.guards, step.ask))
             else:
                 nodes.append(Node(key, step.name, "call", step.target, line.guards))
         return Plan.of(tuple(nodes))

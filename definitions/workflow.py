@@ -143,6 +143,8 @@ class Definition:
     """Targets of a program by name, as far as its requests have shown them."""
     older: Mapping[int, Definition] = dataclasses.field(default_factory=dict, compare=False)
     """Versions before this one that the code still has."""
+    form: Target | None = None
+    """What a person is asked before an instance exists."""
 
     @property
     def plan(self) -> Plan:

@@ -45,7 +45,7 @@ class Start(Params):
     version: int | str | UnsetType | None = UNSET
     namespace: Text = UNSET
     delay: Duration | UnsetType = UNSET
-    form: list[Json] | UnsetType = UNSET
+    form: list[Json] | dict[str, Json] | UnsetType = UNSET
     stage: Text = UNSET
     test: bool | UnsetType = UNSET
     request_id: Text = UNSET

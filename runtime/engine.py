@@ -101,6 +101,7 @@ from greenroom.runtime.facade import ScheduleHandle, ThreadFace
 from greenroom.runtime.filters import parse_filter
 from greenroom.runtime.finder import Finder
 from greenroom.runtime.forks import prefix_of
+from greenroom.runtime.forms import Forms
 from greenroom.runtime.journal import Journal, State
 from greenroom.runtime.loading import load
 from greenroom.runtime.loggers import LazyLogger
@@ -156,6 +157,7 @@ class Engine:
         accept_truncation: bool = False,
         passive: bool = False,
         promote: bool = True,
+        forms_twice: bool = False,
         on_fatal: Callable[[BaseException], None] | None = None,
         log: Any = None,
     ) -> None:
@@ -169,6 +171,7 @@ class Engine:
         self.schedules = Schedules(self)
         self.events = Events(self)
         self.asks = Asks(self)
+        self.forms = Forms(self, twice=forms_twice)
         self.opened: Opened | None = None
         self.started_at = 0
         self.state = "new"
@@ -204,7 +207,8 @@ class Engine:
         Options: `namespace`, `in_flight` (steps at once, 256), `threads` (for plain functions, 32),
         `accept_truncation` (go on although the end of the journal is damaged), `passive` (look and
         use verbs, but run nothing), `promote=False` (changed workflows are registered, new
-        instances go on with the version released before), `clock`, `log`.
+        instances go on with the version released before), `forms_twice` (run each form a second
+        time and refuse one that is not pure; for tests), `clock`, `log`.
         """
         return cls(target, workflows, **options)
 
@@ -326,6 +330,7 @@ class Engine:
         if self.opened is not None:
             self.directory.stop(self.gone())
             await self.executor.stop()
+            self.forms.close()
             self._end_waiting()
         try:
             async with asyncio.timeout(timeout):
@@ -523,7 +528,7 @@ class Engine:
         key: str | None = None,
         version: int | None = None,
         namespace: str | None = None,
-        form: Sequence[Json] | None = None,
+        form: Sequence[Json] | dict[str, Json] | None = None,
         stage: str | None = None,
         delay: str | float | None = None,
         test: bool = False,
@@ -534,17 +539,23 @@ class Engine:
 
         `workflow` is a name, function or class; `input` the initial state (step lists), arguments by
         name (functions) or properties (classes). `key` is unique among live instances. The same
-        `request_id` gives the same instance again. `delay` keeps it pending for a while.
+        `request_id` gives the same instance again. `delay` keeps it pending for a while. `form` is
+        the pages of the workflow's initial form: one object, or a list of them.
         """
         self._check_open()
         if request_id is not None:
             _check_request_id(request_id)
-        if form is not None or stage is not None:
-            raise InvalidRequest(f"{workflow} has neither a form nor stages")
         definition = self._startable(workflow, version)
+        if stage is not None or (form is not None and definition.form is None):
+            raise InvalidRequest(
+                f"{definition.name} has no {'form' if stage is None else 'stages'}",
+                workflow=definition.name,
+            )
         back = encode_decode({} if input is None else input, "the input")[1]
         if not isinstance(back, dict):
             raise InvalidInput(f"the input of {definition.name} must be an object")
+        if definition.form is not None:
+            back = await self.forms.started(definition, back, form, by, test)
         key = self._key(definition, back, key)
         self._check_input(definition, back)
         due = None
@@ -730,10 +741,19 @@ class Engine:
         return await future
 
     async def answer(self, ask: str, data: Json, *, by: str | None = None) -> shapes.Answered:
-        """Answers an open question. The first answer wins."""
+        """Answers an open question. The first answer wins.
+
+        To a form `data` is one page's object or a list of pages; an answer that is not complete
+        and valid changes nothing: `FormNotComplete` has the schema of the next page,
+        `FormInvalid` every error.
+        """
         self._check_open()
         found = await self._open_ask(ask)
-        back = reasons.check_answer(found, encode_decode(data, "the answer")[1])
+        back = encode_decode(data, "the answer")[1]
+        if found.kind == "form":
+            back = await self.forms.answer(found, back)
+        else:
+            back = reasons.check_answer(found, back)
         try:
             instance, _ = await self._tell(found.n, Answer(found.op, back, by))
         except NoSuchAsk:

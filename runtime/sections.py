@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -39,6 +40,7 @@ from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import Json, canonical
 from greenroom.definitions.workflow import Definition, Trigger
 from greenroom.runtime import reasons, shapes, views
+from greenroom.runtime.forms import FORM_S
 
 if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
@@ -299,13 +301,21 @@ class Asks:
             ListAsks("all" not in words, words.get("assignee"), words.get("instance"), None, limit, cursor)
         )
         after = rows[-1].id if len(rows) == limit else None
-        return shapes.Page([views.ask_shape(row) for row in rows], after)
+        until = time.monotonic() + FORM_S
+        items = [await self._shown(row, until - time.monotonic()) for row in rows]
+        return shapes.Page(items, after)
 
     async def get(self, id: str) -> shapes.Ask:
         rows: list[AskView] = await self._engine.journal.call(ListAsks(open_only=False, id=id))
         if not rows:
             raise NotFound(f"there is no question {id}", ask=id)
-        return views.ask_shape(rows[0])
+        return await self._shown(rows[0], FORM_S)
+
+    async def _shown(self, row: AskView, limit_s: float) -> shapes.Ask:
+        """A form says what it asks when somebody looks, and only while it is open."""
+        if row.kind != "form" or row.answered_at is not None or limit_s <= 0:
+            return views.ask_shape(row)
+        return views.ask_shape(row, *await self._engine.forms.schema(row, limit_s))
 
 
 START: Final = "start"

@@ -68,7 +68,8 @@ class Instance(msgspec.Struct, frozen=True):
 
 
 class Ask(msgspec.Struct, frozen=True):
-    """An open question to a person or outside party."""
+    """An open question to a person or outside party. Of a form, `schema` is that of the first page
+    and `pages` how many are known to be asked for: 1 until an answer shows whether there are more."""
 
     id: str
     instance: str
@@ -79,6 +80,7 @@ class Ask(msgspec.Struct, frozen=True):
     assignee: str | None
     due: str | None
     answered: dict[str, Json] | None
+    pages: int | None = None
 
 
 class Entry(msgspec.Struct, frozen=True):

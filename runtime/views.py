@@ -94,7 +94,8 @@ def event_shape(row: StoredEventRow) -> shapes.StoredEvent:
     )
 
 
-def ask_shape(row: AskView) -> shapes.Ask:
+def ask_shape(row: AskView, schema: Json = None, pages: int | None = None) -> shapes.Ask:
+    """`schema` and `pages` are what the form of a question says when somebody looks."""
     answered = None
     if row.answered_at is not None:
         answered = {"by": row.by, "at": rfc3339(row.answered_at)}
@@ -104,10 +105,11 @@ def ask_shape(row: AskView) -> shapes.Ask:
         row.op,
         row.kind,
         row.title,
-        msgspec.json.decode(row.schema),
+        msgspec.json.decode(row.schema) if schema is None else schema,
         row.assignee,
         time_text(row.due),
         answered,
+        pages,
     )
 
 
