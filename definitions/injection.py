@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import decimal
+import functools
 import inspect
 import types
 import typing
@@ -285,6 +286,38 @@ def _unsupported(annotation: Any, what: str, where: str, why: str) -> InvalidDef
         f"{what}: {_text(annotation)} cannot be made from a stored value ({why})   {where}",
         hint="use a JSON type, UUID, date, Decimal, Enum, Literal, dataclass, TypedDict or Struct",
     )
+
+
+def inject_args(func: Callable[..., Any]) -> Callable[[State], Any]:
+    """A function of the whole state from one that names the keys it reads.
+
+    The function that comes back gives the state merged with what `func` returned (an awaitable of
+    it for a coroutine function). Steps do this by themselves.
+    """
+    inject = injector(func)
+
+    def merged(state: Mapping[str, Any], new: Any) -> State:
+        if new is not None and not isinstance(new, dict):
+            raise TypeError(f"{inject.name} must return a dict or None, got {type(new).__name__}")
+        return {**state, **(new or {})}
+
+    if inspect.iscoroutinefunction(func):
+
+        async def with_state(state: State) -> State:
+            return merged(state, await inject.call(func, inject.arguments(state, {})))
+
+        found: Callable[[State], Any] = with_state
+    else:
+
+        def with_state_now(state: State) -> State:
+            return merged(state, inject.call(func, inject.arguments(state, {})))
+
+        found = with_state_now
+    functools.update_wrapper(found, func)
+    found.__annotations__ = {"state": State, "return": State}
+    parameter = inspect.Parameter("state", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=State)
+    found.__signature__ = inspect.Signature([parameter])  # type: ignore[attr-defined]
+    return found
 
 
 def _text(annotation: Any) -> str:

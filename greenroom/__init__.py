@@ -21,7 +21,10 @@ if TYPE_CHECKING:
         EngineStopping,
         ExpressionError,
         Fatal,
+        FormError,
         FormInvalid,
+        FormNotComplete,
+        FormOverflow,
         GreenroomError,
         IdConflict,
         InboxFull,
@@ -50,7 +53,27 @@ if TYPE_CHECKING:
         Unreachable,
     )
     from greenroom.definitions.events import Event
-    from greenroom.definitions.injection import State
+    from greenroom.definitions.fields import (
+        Accept,
+        AcceptValues,
+        Check,
+        Choice,
+        Divider,
+        Email,
+        FileName,
+        Hidden,
+        Label,
+        LongText,
+        Money,
+        choice_list,
+        money,
+        read_only,
+        read_only_field,
+        read_only_list,
+    )
+    from greenroom.definitions.forms import FormGenerator, InputStepFunc
+    from greenroom.definitions.injection import State, inject_args
+    from greenroom.definitions.inputsteps import Assignee, inputstep
     from greenroom.definitions.ops import (
         approval,
         child,
@@ -65,6 +88,7 @@ if TYPE_CHECKING:
         uuid,
         wait,
     )
+    from greenroom.definitions.pages import FormPage
     from greenroom.definitions.programs import Parallel, Workflow, Zenatonable
     from greenroom.definitions.purity import DeterminismWarning
     from greenroom.definitions.retries import RetryPolicy
@@ -91,27 +115,45 @@ if TYPE_CHECKING:
 _ERRORS = "greenroom.definitions.errors"
 _OPS = "greenroom.definitions.ops"
 _STEPS = "greenroom.definitions.steps"
+_FIELDS = "greenroom.definitions.fields"
+_FORMS = "greenroom.definitions.forms"
+_INPUTS = "greenroom.definitions.inputsteps"
 _PROGRAMS = "greenroom.definitions.programs"
 
 _PLACES = {
+    "Accept": _FIELDS,
+    "AcceptValues": _FIELDS,
     "AlreadyDecided": _ERRORS,
     "AlreadyRunning": _ERRORS,
+    "Assignee": _INPUTS,
     "Busy": _ERRORS,
+    "Check": _FIELDS,
+    "Choice": _FIELDS,
     "Client": "greenroom.runtime.async_client",
     "CodeChanged": _ERRORS,
     "DefinitionError": _ERRORS,
     "DeterminismWarning": "greenroom.definitions.purity",
+    "Divider": _FIELDS,
+    "Email": _FIELDS,
     "Engine": "greenroom.runtime.engine",
     "EngineDied": _ERRORS,
     "EngineStopping": _ERRORS,
     "Event": "greenroom.definitions.events",
     "ExpressionError": _ERRORS,
     "Fatal": _ERRORS,
+    "FileName": _FIELDS,
+    "FormError": _ERRORS,
+    "FormGenerator": _FORMS,
     "FormInvalid": _ERRORS,
+    "FormNotComplete": _ERRORS,
+    "FormOverflow": _ERRORS,
+    "FormPage": "greenroom.definitions.pages",
     "GreenroomError": _ERRORS,
+    "Hidden": _FIELDS,
     "IdConflict": _ERRORS,
     "InDoubt": _ERRORS,
     "InboxFull": _ERRORS,
+    "InputStepFunc": _FORMS,
     "InstanceCancelled": _ERRORS,
     "InstanceFailed": _ERRORS,
     "InstanceHandle": "greenroom.runtime.engine",
@@ -120,7 +162,10 @@ _PLACES = {
     "InvalidInput": _ERRORS,
     "InvalidRequest": _ERRORS,
     "InvalidTransition": _ERRORS,
+    "Label": _FIELDS,
     "Locked": _ERRORS,
+    "LongText": _FIELDS,
+    "Money": _FIELDS,
     "NeedsAnswer": _ERRORS,
     "NoEngine": _ERRORS,
     "NoSuchAsk": _ERRORS,
@@ -153,15 +198,22 @@ _PLACES = {
     "ask_step": _STEPS,
     "begin": _STEPS,
     "child": _OPS,
+    "choice_list": _FIELDS,
     "conditional": _STEPS,
     "continue_as_new": _OPS,
     "done": _STEPS,
     "emit": _OPS,
     "gather": _OPS,
     "init": _STEPS,
+    "inject_args": "greenroom.definitions.injection",
+    "inputstep": _INPUTS,
+    "money": _FIELDS,
     "now": _OPS,
     "race": _OPS,
     "random": _OPS,
+    "read_only": _FIELDS,
+    "read_only_field": _FIELDS,
+    "read_only_list": _FIELDS,
     "retrystep": _STEPS,
     "sleep": _OPS,
     "sleep_until": _OPS,
@@ -173,18 +225,21 @@ _PLACES = {
 
 __version__ = "0.1.0"
 __all__ = [
-    "AlreadyDecided", "AlreadyRunning", "Busy", "Client", "CodeChanged", "DefinitionError",
-    "DeterminismWarning", "Engine", "EngineDied", "EngineStopping", "Event", "ExpressionError",
-    "Fatal", "FormInvalid", "GreenroomError", "IdConflict", "InDoubt", "InboxFull",
-    "InstanceCancelled", "InstanceFailed", "InstanceHandle", "InvalidDefinition",
-    "InvalidEvent", "InvalidInput", "InvalidRequest", "InvalidTransition", "Locked",
+    "Accept", "AcceptValues", "AlreadyDecided", "AlreadyRunning", "Assignee", "Busy", "Check",
+    "Choice", "Client", "CodeChanged", "DefinitionError", "DeterminismWarning", "Divider", "Email",
+    "Engine", "EngineDied", "EngineStopping", "Event", "ExpressionError", "Fatal", "FileName",
+    "FormError", "FormGenerator", "FormInvalid", "FormNotComplete", "FormOverflow", "FormPage",
+    "GreenroomError", "Hidden", "IdConflict", "InDoubt", "InboxFull", "InputStepFunc",
+    "InstanceCancelled", "InstanceFailed", "InstanceHandle", "InvalidDefinition", "InvalidEvent",
+    "InvalidInput", "InvalidRequest", "InvalidTransition", "Label", "Locked", "LongText", "Money",
     "NeedsAnswer", "NoEngine", "NoSuchAsk", "NotFound", "NotPermitted", "Parallel", "ReadOnly",
-    "Rejected", "Retry", "RetryPolicy", "State", "Step", "StepContext", "StepFailed",
-    "StepFunc", "StepList", "StillFails", "StoreDamaged", "SyncClient", "Task", "TaskContext",
-    "Timeout", "TooLarge", "Unreachable", "Version", "Wait", "Workflow", "Zenatonable",
-    "approval", "ask_step", "begin", "child", "conditional", "continue_as_new", "done", "emit",
-    "gather", "init", "now", "race", "random", "retrystep", "sleep", "sleep_until", "step",
-    "uuid", "wait", "workflow",
+    "Rejected", "Retry", "RetryPolicy", "State", "Step", "StepContext", "StepFailed", "StepFunc",
+    "StepList", "StillFails", "StoreDamaged", "SyncClient", "Task", "TaskContext", "Timeout",
+    "TooLarge", "Unreachable", "Version", "Wait", "Workflow", "Zenatonable", "approval", "ask_step",
+    "begin", "child", "choice_list", "conditional", "continue_as_new", "done", "emit", "gather",
+    "init", "inject_args", "inputstep", "money", "now", "race", "random", "read_only",
+    "read_only_field", "read_only_list", "retrystep", "sleep", "sleep_until", "step", "uuid",
+    "wait", "workflow",
 ]  # fmt: skip
 
 
