@@ -244,7 +244,7 @@ class Instance:
             self.offered.discard(message.iq)
         elif type(message) is Outcome:
             batch.outcomes.append(envelope)
-            if self.running.get(message.key) == message.attempt:  # it was kept while unloaded
+            if self.running.get(message.key) == message.attempt:
                 del self.running[message.key]
         try:
             entries = kernel.decide(message, now)
@@ -388,9 +388,8 @@ class Instance:
         self.host.abort(self, key)
 
     def finished(self, outcome: Outcome, statements: Sequence[Any] = ()) -> None:
-        """A call has ended: its outcome is a message, fenced by op and attempt."""
-        if self.running.get(outcome.key) == outcome.attempt:
-            del self.running[outcome.key]
+        """A call has ended: its outcome is a message, fenced by op and attempt. Until that is
+        decided the attempt counts as running, else it would be owed, and run again."""
         if not self.dead:
             self.tell(outcome, statements=statements)
 
