@@ -89,6 +89,8 @@ def _unique(values: list[Any]) -> list[Any]:
 
 
 class AcceptValues(StrEnum):
+    """What an `Accept` may be sent as."""
+
     ACCEPTED = "ACCEPTED"
     INCOMPLETE = "INCOMPLETE"
 

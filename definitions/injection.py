@@ -315,7 +315,9 @@ def inject_args(func: Callable[..., Any]) -> Callable[[State], Any]:
         found = with_state_now
     functools.update_wrapper(found, func)
     found.__annotations__ = {"state": State, "return": State}
-    parameter = inspect.Parameter("state", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=State)
+    parameter = inspect.Parameter(
+        "state", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=State
+    )
     found.__signature__ = inspect.Signature([parameter])  # type: ignore[attr-defined]
     return found
 

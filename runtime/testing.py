@@ -43,8 +43,9 @@ class TestEngine:
 
     def _made(self) -> Engine:
         return Engine(
-            ":memory:", self._workflows, clock=self.clock, store=self.store, **self._options
-        )
+            ":memory:", self._workflows, clock=self.clock, store=self.store,
+            **{"forms_twice": True, **self._options},
+        )  # fmt: skip
 
     async def __aenter__(self) -> TestEngine:
         await self._engine.__aenter__()
