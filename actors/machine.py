@@ -12,6 +12,7 @@ ordinal 3, `e1.2` in the first event handler, and from the second generation on 
 from __future__ import annotations
 
 import asyncio
+import decimal
 import hashlib
 import os
 import traceback
@@ -25,7 +26,6 @@ from typing import Any, Final
 from msgspec import Struct
 
 from greenroom.actors.cell import run_in_cell
-from greenroom.actors.fiber import Fiber
 from greenroom.actors.children import child_id, is_detached
 from greenroom.actors.entries import (
     Answered,
@@ -51,6 +51,7 @@ from greenroom.actors.entries import (
     Started,
     TimerFired,
 )
+from greenroom.actors.fiber import Fiber
 from greenroom.definitions.errors import CodeChanged, InvalidInput, StepFailed, TooLarge
 from greenroom.definitions.eventclasses import as_known, as_object
 from greenroom.definitions.events import Event
@@ -177,6 +178,7 @@ class Machine:
         self.broken = False
         self.context: Context = copy_context()
         self.context.run(CURRENT.set, self)
+        self.context.run(decimal.setcontext, decimal.getcontext().copy())
 
     # -- applying causes -----------------------------------------------------------------------
 
@@ -755,6 +757,7 @@ class Machine:
         for branch in self._leaves_first():
             if not branch.done:
                 branch.done = True
+                self.fiber = branch.routine if type(branch.routine) is Fiber else None
                 run_in_cell(self.context, lambda b=branch: _unwind(b.routine))  # type: ignore[misc]
         self.open.clear()
         self.queue.clear()

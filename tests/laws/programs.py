@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import re
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -91,22 +93,63 @@ class Sample:
     handles: bool
 
 
+def _lazily(make: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of `ops` that never asks by itself, so that plain code can put ops in a gather."""
+
+    def made(*args: Any, **kwargs: Any) -> Any:
+        machine = ops.CURRENT.get()
+        fiber, machine.fiber = machine.fiber, None
+        try:
+            return make(*args, **kwargs)
+        finally:
+            machine.fiber = fiber
+
+    return made
+
+
 def compile_sample(source: str, *, strict: bool = False) -> Sample:
     """`source` defines `class P` with `handle`, or `async def f`."""
     scope = dict(NAMES)
+    if "answered(" in source:
+        makers = ("approval", "child", "emit", "gather", "now", "race", "random", "sleep", "uuid", "wait")
+        scope |= {name: _lazily(NAMES[name]) for name in makers}
+        scope["answered"] = ops.asked
     exec(compile(source, "sample.py", "exec"), scope)
     cls = scope.get("P")
     if cls is not None:
         func, handles = cls.handle, hasattr(cls, "on_event")
-        body = Program(func, None, cls, handles)
+        body = Program(func, None, cls, handles, not inspect.iscoroutinefunction(func))
     else:
         func, handles = scope["f"], False
         body = Program(func, injector(func), None, False)
     definition = Definition(
-        "sample", 1, "program", body, (), f"{hash(source) & 0xFFFFFF:06x}", "sample.py:1",
+        "sample", 1, "program", body, (), "5a3b1e00c0de0001", "sample.py:1",
         strict=strict,
     )  # fmt: skip
     return Sample(source, definition, cls, func, handles)
+
+
+def plain_source(source: str) -> str:
+    """The same program with a plain `def handle` and `def on_event` (K44): no `await` there."""
+    lines: list[str] = []
+    inner: int | None = None
+    for line in source.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if inner is not None and indent <= inner:
+            inner = None
+        if inner is None and line.lstrip().startswith("async def"):
+            if indent == 4:
+                line = line.replace("async def", "def")
+            else:
+                inner = indent
+        if inner is None:
+            line = re.sub(r"await (.*\))(\)\])?$", _answered, line)
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _answered(match: re.Match[str]) -> str:
+    return f"answered({match[1]}){match[2] or ''}"
 
 
 def random_sample(rng: Random) -> Sample:
