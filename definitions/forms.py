@@ -217,7 +217,7 @@ def _run(
                 raise _not_complete(wanted, page, schema, sent + 1)
             made, errors = page.read(pages[sent])
             if errors:
-                raise invalid(f"page {sent + 1} ({page.name})", errors, sent + 1)
+                raise invalid(page.name, errors, sent + 1)
             sent += 1
             if sent > PAGES_MAX:
                 raise FormError(f"the form {_title(func)} asks for more than {PAGES_MAX} pages")
@@ -326,4 +326,6 @@ def pages_of(data: Json) -> list[Json]:
         return data
     if isinstance(data, Mapping):
         return [data]
-    raise invalid("it", [problem((ROOT,), "must be an object, or a list of them", "model_type")])
+    raise invalid(
+        "the answer", [problem((ROOT,), "must be an object, or a list of them", "model_type")]
+    )

@@ -70,13 +70,13 @@ def page_of(cls: Any) -> Page | None:
     return None
 
 
-def invalid(page: str, errors: list[Error], number: int | None = None) -> FormInvalid:
-    """All errors of one page as one exception."""
-    fields = f"{len(errors)} error{'s' if len(errors) != 1 else ''}"
-    lines = (f"  {error_line(error)}" for error in errors)
+def invalid(form: str, errors: list[Error], number: int | None = None) -> FormInvalid:
+    """All errors of one page as one exception; `number` says which page of an answer it is."""
+    what = form if number is None else f"page {number} ({form})"
+    count = f"{len(errors)} error{'s' if len(errors) != 1 else ''}"
     return FormInvalid(
-        "\n".join([f"the answer to {page} has {fields}", *lines]),
-        page=page, number=number, errors=errors,
+        "\n".join([f"{what} has {count}", *(f"  {error_line(error)}" for error in errors)]),
+        page=number, form=form, errors=errors,
     )  # fmt: skip
 
 

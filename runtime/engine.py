@@ -47,7 +47,6 @@ from greenroom.actors.ports import (
     GetEvent,
     InboxItem,
     InstanceRow,
-    ListAsks,
     ListDefinitions,
     Listed,
     ListEvents,
@@ -757,16 +756,13 @@ class Engine:
         try:
             instance, _ = await self._tell(found.n, Answer(found.op, back, by))
         except NoSuchAsk:
-            await self._open_ask(ask)  # somebody was first, a moment ago
+            await self._open_ask(found.id)  # somebody was first, a moment ago
             raise
         status = status_of(instance.kernel.progress)
-        return shapes.Answered(found.instance, ask, status)  # type: ignore[arg-type]
+        return shapes.Answered(found.instance, found.id, status)  # type: ignore[arg-type]
 
     async def _open_ask(self, ask: str) -> AskView:
-        rows: list[AskView] = await self.journal.call(ListAsks(open_only=False, id=ask))
-        if not rows:
-            raise NoSuchAsk(f"there is no question {ask}", ask=ask)
-        found = rows[0]
+        found = await self.asks.find(ask)
         if found.answered_at is not None:
             when, who = rfc3339(found.answered_at), found.by or "somebody"
             raise AlreadyDecided(f"{found.title!r} was answered at {when} by {who}", ask=ask)

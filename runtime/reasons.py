@@ -164,7 +164,7 @@ def _next_fact(row: InstanceRow, p: Progress, who: str) -> shapes.Fact:
         case "waiting":
             text = "nothing to do: it goes on by itself when that comes"
             if any(op.request.kind == "ask" for op in p.ops.values()):
-                text = "somebody must answer"
+                text = f"somebody must answer:  greenroom ask answer {p.id}"
         case "completed" | "cancelled":
             text = "it has ended and will not change"
         case _:

@@ -30,6 +30,7 @@ from greenroom.definitions.errors import (
     InvalidDefinition,
     InvalidInput,
     InvalidRequest,
+    NoSuchAsk,
     NotFound,
 )
 from greenroom.definitions.events import Event
@@ -306,10 +307,31 @@ class Asks:
         return shapes.Page(items, after)
 
     async def get(self, id: str) -> shapes.Ask:
-        rows: list[AskView] = await self._engine.journal.call(ListAsks(open_only=False, id=id))
-        if not rows:
-            raise NotFound(f"there is no question {id}", ask=id)
-        return await self._shown(rows[0], FORM_S)
+        """One question. `id` is its id, `INSTANCE.STEP`, or an instance that asks one thing."""
+        return await self._shown(await self.find(id), FORM_S)
+
+    async def find(self, id: str) -> AskView:
+        """The row of a question, however it is named. Raises `NoSuchAsk`."""
+        engine = self._engine
+        rows: list[AskView] = await engine.journal.call(ListAsks(open_only=False, id=id))
+        if rows:
+            return rows[0]
+        ref, _, op = id.partition(".") if "/" not in id else (id, "", "")
+        try:
+            instance = (await engine._find(ref)).id
+        except (NotFound, InvalidRequest):
+            raise NoSuchAsk(f"there is no question {id}", ask=id) from None
+        if op:
+            rows = await engine.journal.call(ListAsks(open_only=False, id=f"{instance}.{op}"))
+        else:
+            rows = await engine.journal.call(ListAsks(instance=instance))
+        if len(rows) == 1:
+            return rows[0]
+        raise NoSuchAsk(
+            f"{id} asks {len(rows) or 'nothing'}{' questions' if rows else ''}",
+            hint="name one:  " + "  ".join(row.id for row in rows[:5]) if rows else None,
+            ask=id,
+        )
 
     async def _shown(self, row: AskView, limit_s: float) -> shapes.Ask:
         """A form says what it asks when somebody looks, and only while it is open."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 import click
 
 from greenroom.definitions.errors import GreenroomError
+from greenroom.runtime.cli.prompts import fields
 from greenroom.runtime.cli.words import compact
 
 USAGE: Final = 2
@@ -67,7 +68,10 @@ def _more(error: GreenroomError, details: Data) -> list[str]:
             shown = f"greenroom show {details['instance']}"
             return [] if shown in (error.hint or "") or shown in error.message else [shown]
         case "form_invalid":
-            return [_field(one) for one in details.get("errors") or []]
+            found = [_field(one) for one in details.get("errors") or []]
+            return [text for text in found if text not in error.message]
+        case "form_not_complete":
+            return fields(details.get("schema"))
     return []
 
 

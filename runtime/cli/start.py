@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 import click
 
-from greenroom.runtime.cli import complete, items, options, output, sentences
+from greenroom.definitions.errors import FormNotComplete
+from greenroom.runtime.cli import complete, items, options, output, prompts, sentences
 from greenroom.runtime.cli.group import command
 from greenroom.runtime.cli.session import Session
 from greenroom.runtime.cli.words import compact, name
@@ -20,6 +22,7 @@ FAILED: Final = 1
 @click.argument("workflow", shell_complete=complete.workflows)
 @options.values
 @options.data
+@options.json_option("form", "The pages of its initial form; a terminal is asked for them.")
 @click.option("--key", metavar="TEXT", help="A live instance with this key refuses a second one.")
 @click.option("--version", metavar="N", help="A version other than the released one.")
 @options.namespace
@@ -34,6 +37,7 @@ def start(
     workflow: str,
     values: tuple[str, ...],
     source: str | None,
+    form: str | None,
     version: str | None,
     test: bool,
     dry_run: bool,
@@ -49,6 +53,7 @@ def start(
         "workflow": workflow,
         "input": items.merged(source, values),
         "version": int(version) if version and version.isdigit() else version,
+        "form": options.json_value(form, "form"),
         "test": test or None,
         **given,
     }
@@ -56,13 +61,27 @@ def start(
         definition = session.call("definitions.get", name=workflow, version=params["version"])
         would(session, "start", params, f"would start {_described(definition, params)}")
         return
-    reply = session.call("start", **params)
+    reply = _call(session, params)
     if wait:
         wait_for(
             session, reply["instance"], name(workflow, reply["key"], reply["instance"]), timeout
         )
         return
     session.show(reply, lambda: _started(workflow, reply))
+
+
+def _call(session: Session, params: Data) -> Any:
+    try:
+        return session.call("start", **params)
+    except FormNotComplete as wanted:
+        if not sys.stdin.isatty():
+            raise
+        form = params["form"] or []
+        return prompts.fill(
+            lambda pages: session.call("start", **{**params, "form": pages}),
+            wanted.schema,
+            form if isinstance(form, list) else [form],
+        )
 
 
 def _described(definition: Data, params: Data) -> str:
