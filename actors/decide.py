@@ -341,7 +341,7 @@ class Kernel:
             if self.tried is not None:
                 self.drop_machine()
                 self.machine, self.tried = self.tried, None
-            given_up = {key for key in turn.closes}
+            given_up = set(turn.closes)
             turn.requests[:0] = [  # K28
                 msgspec.structs.replace(r, gone=True) if r.key in given_up else r for r in requests
             ]

@@ -46,6 +46,7 @@ from greenroom.definitions.errors import (
 from greenroom.definitions.ops import (
     asked,
     continue_as_new,
+    emit,
     gather,
     now,
     random,
@@ -138,6 +139,17 @@ def test_k3_every_change_of_code_behind_the_cursor_is_found(changed: str, why: s
     assert isinstance(entry.end, Died)
     assert entry.end.error.kind == "code_changed"
     assert why in entry.end.error.message
+
+
+@pytest.mark.parametrize(
+    ("more", "less"), [("call('a'), call('b')", "call('a')"), ("call('a')", "call('a'), call('b')")]
+)
+def test_k3_an_op_more_or_less_in_one_turn_is_found(more: str, less: str) -> None:
+    on = On(compile_sample(f"async def f(): await call('a'); await gather({less})"))
+    on.done("1")
+    on.reload(compile_sample(f"async def f(): await call('a'); await gather({more})").definition)
+    on.done("2.0", attempt=1)
+    assert on.failure == "CodeChanged"
 
 
 def test_k4_messages_are_decided_on_top_of_what_is_not_stored_yet() -> None:
@@ -283,20 +295,20 @@ def test_k15_after_a_crash_a_call_gets_another_attempt_and_once_is_in_doubt() ->
 
 def test_k15_the_third_death_parks_as_poison_and_starts_nothing() -> None:
     on = On(two_steps)
-    for _ in range(decide.LOST_MAX):
+    for _ in range(3):
         on.reload()
         on.tell(Recover())
     assert on.failure == "Poison"
     assert pending(on.progress) == []
     on.tell(Resume())
-    assert pending(on.progress) == [RunCall("1", decide.LOST_MAX + 1)]
+    assert pending(on.progress) == [RunCall("1", 4)]
 
 
 def test_k15_clean_stops_are_not_deaths() -> None:
     on = On(two_steps)
-    for _ in range(5):
+    for counted in (False, False, False, True, True, False, True):
         on.reload()
-        on.tell(Recover(counted=False))
+        on.tell(Recover(counted))
     assert on.failure is None
 
 
@@ -1127,8 +1139,15 @@ async def f():
     "source",
     [
         STUBBORN,
-        "async def f():\n    async def g(): await sleep(1)\n    try:\n        await call('a')\n"
-        "    finally:\n        await gather(g(), g())\n",
+        """
+async def f():
+    async def g():
+        await sleep(1)
+    try:
+        await call('a')
+    finally:
+        await gather(g(), g())
+""",
     ],
 )
 def test_k43_dropping_a_machine_ends_even_stubborn_programs(source: str) -> None:
