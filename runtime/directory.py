@@ -111,6 +111,8 @@ class Directory:
         self.loading: dict[int, list[tuple[Then, Failed | None]]] = {}
         self.wanted: deque[int] = deque()
         self.reading = False
+        self.firing: set[Item] = set()
+        """Timers that are due, on their way to instances that are loaded for them."""
         self.turns: deque[Instance] = deque()
         self.turning = False
         self.current: str | None = None
@@ -254,7 +256,8 @@ class Directory:
         self.executor.abort(instance.id, key)
 
     def arm(self, instance: Instance, key: str, due: int) -> None:
-        self.timer.arm(due, instance.n, key)
+        if (due, instance.n, key) not in self.firing:
+            self.timer.arm(due, instance.n, key)
 
     def make_child(self, parent: Instance, request: Request) -> Create | None:
         p = parent.kernel.progress
@@ -507,9 +510,15 @@ class Directory:
             if n == 0:
                 self.ticked(op, due)
             else:
-                self.activate(n, lambda instance, op=op, due=due: self._fire(instance, op, due))  # type: ignore[misc]
+                self.firing.add((due, n, op))
+                self.activate(
+                    n,
+                    lambda instance, op=op, due=due: self._fire(instance, op, due),  # type: ignore[misc]
+                    lambda error, item=(due, n, op): self.firing.discard(item),  # type: ignore[misc]
+                )
 
     def _fire(self, instance: Instance, op: str, due: int) -> None:
+        self.firing.discard((due, instance.n, op))
         if op == "":
             instance.tell(Begin())
             return

@@ -183,7 +183,7 @@ class Engine:
         self._lock: locks.Lock | None = None
         self._token: Token[Any] | None = None
         self._event_watchers: list[Callable[[], None]] = []
-        self.at_end: list[Callable[[], None]] = []
+        self.at_end: dict[Callable[[], None], None] = {}
         """Called when nothing more will happen: those who wait for something give up."""
         self._requests: dict[str, asyncio.Future[None]] = {}
         self.router = Router(self)
@@ -416,17 +416,21 @@ class Engine:
     async def _settle_definitions(self) -> None:
         """Gives every definition its version and its place in the index (W15)."""
         now = self.clock.now()
-        for name in self.registry.names():
-            definition = self.registry.current(name)
-            first = not any(row.name == name for row in self.registry.versions())
-            work = save_work(definition, now, release=self._promote or first)
-            row: DefinitionRow = await self.journal.call(work)
+        known = {row.name for row in self.registry.versions()}
+        names = self.registry.names()
+        saves = [
+            save_work(self.registry.current(name), now, release=self._promote or name not in known)
+            for name in names
+        ]
+        rows: list[DefinitionRow] = await asyncio.gather(*map(self.journal.call, saves))
+        works: list[Any] = []
+        for name, row in zip(names, rows, strict=True):
             self.registry.settle(name, row)
             released = self.registry.released(name)
             if row.enabled:
                 self.router.index.add(self.namespace, released)
-            for work in self._schedule_works(released):
-                await self.journal.call(work)
+            works += self._schedule_works(released)
+        await asyncio.gather(*map(self.journal.call, works))
 
     def _schedule_works(self, definition: Definition) -> list[Any]:
         works: list[Any] = []
@@ -1070,11 +1074,11 @@ class Engine:
         booking = None
         if limit_s is not None:
             booking = self.clock.call_at(self.clock.now() + round(limit_s * 1000), wake)
-        self.at_end.append(woken.set)
+        self.at_end[woken.set] = None
         try:
             yield check
         finally:
-            self.at_end.remove(woken.set)
+            del self.at_end[woken.set]
             if booking is not None:
                 booking.cancel()
 
@@ -1202,7 +1206,7 @@ class Engine:
                 poked.set()
 
         self.directory.watchers.append(stored)
-        self.at_end.append(poked.set)
+        self.at_end[poked.set] = None
         try:
             while True:
                 await poked.wait()
@@ -1217,7 +1221,7 @@ class Engine:
                     return
         finally:
             self.directory.watchers.remove(stored)
-            self.at_end.remove(poked.set)
+            del self.at_end[poked.set]
 
     async def tail(
         self, *, type: str | None = None, after: int | None = None

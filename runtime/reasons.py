@@ -388,7 +388,7 @@ async def watch_all(engine: Engine, q: str) -> AsyncIterator[shapes.Entry]:
             queue.put_nowait(None)
 
     engine.directory.watchers.append(stored)
-    engine.at_end.append(give_up)
+    engine.at_end[give_up] = None
     try:
         while True:
             if lagging and queue.empty():
@@ -399,4 +399,4 @@ async def watch_all(engine: Engine, q: str) -> AsyncIterator[shapes.Entry]:
             yield shape
     finally:
         engine.directory.watchers.remove(stored)
-        engine.at_end.remove(give_up)
+        del engine.at_end[give_up]
