@@ -12,6 +12,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from greenroom.actors.agenda import Item
 from greenroom.actors.children import DETACHED, child_id, is_detached
 from greenroom.actors.decide import Kernel
@@ -125,7 +127,7 @@ class Directory:
         self.unsaved: dict[int, list[Ended]] = {}
         """Instances that must be loaded again, with the results that are not in the journal yet."""
         self.doomed: dict[int, Park] = {}
-        """Instances that are parked as soon as they are loaded: their turns crash the runtime."""
+        """Instances whose turns crash the runtime: they are parked as soon as they are loaded."""
         self.stopping = False
         self._sweep: Any = None
         self.recovered = 0
@@ -161,10 +163,17 @@ class Directory:
         """A turn raised what it should not: the instance is loaded anew, at the fifth time in a
         minute it is parked. What its steps gave is not lost."""
         self.log.error("turn crashed", instance=instance.id, exc_info=error)
-        if self.supervisor.instance_crashed(instance.id):
-            text = f"its turns crash the runtime: {type(error).__name__}: {error}"
-            self.doomed[instance.n] = Park(Failure("Poison", text, "poison"))
-        self._reload(instance, error, outcomes)
+        if not self.supervisor.instance_crashed(instance.id):
+            self._reload(instance, error, outcomes)
+            return
+        failure = Failure(
+            "Poison", f"its turns crash the runtime: {type(error).__name__}: {error}", "poison"
+        )
+        if instance.n in self.doomed:  # parked, and it crashes still: it stays out until the next start
+            self._forget(instance, error)
+            return
+        self.doomed[instance.n] = Park(failure)
+        self._reload(instance, error, [(_spoilt(outcome, failure), ()) for outcome, _ in outcomes])
 
     def _reload(self, instance: Instance, error: Exception, outcomes: list[Ended]) -> None:
         """Drops what is in memory and loads it again, at once or when there is room on the disk:
@@ -286,6 +295,8 @@ class Directory:
         return create
 
     def stored(self, instance: Instance, append: Append, result: Appended) -> None:
+        if self.doomed:
+            self.doomed.pop(instance.n, None)  # it is parked now, or got over it
         for watcher in self.watchers:
             watcher(instance, append, result)
         if append.change is not None:
@@ -459,9 +470,8 @@ class Directory:
             instance.recover()
             if row.busy and row.status == "pending":
                 instance.tell(Begin())
-        doomed = self.doomed.pop(row.n, None)
-        if doomed is not None:
-            instance.tell_first(doomed)
+        if row.n in self.doomed:
+            instance.tell_first(self.doomed[row.n])
         return instance
 
     def kernel_of(self, loaded: Loaded) -> Kernel:
@@ -667,6 +677,12 @@ class Directory:
 
 
 _EVENT_FIELDS: Final = frozenset({"type", "id", "source", "subject", "time", "data"})
+
+
+def _spoilt(outcome: Outcome, failure: Failure) -> Outcome:
+    """Stands for a result that cannot be recorded: a failure, which a person may take back."""
+    error = msgspec.structs.replace(failure, op=outcome.key)
+    return Outcome(outcome.key, outcome.attempt, error=error, final=True)
 
 
 def missing(name: str, version: int, kind: str) -> Definition:

@@ -17,6 +17,7 @@ import importlib
 import multiprocessing
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from concurrent.futures import Executor as Pool
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, Final
@@ -26,7 +27,8 @@ import msgspec
 from greenroom.actors.entries import Failure
 from greenroom.actors.machine import failure_of
 from greenroom.actors.messages import Outcome
-from greenroom.definitions.errors import Fatal, InvalidInput, Retry, TooLarge
+from greenroom.definitions.durations import seconds
+from greenroom.definitions.errors import Fatal, GreenroomError, InvalidInput, Retry, TooLarge
 from greenroom.definitions.values import encode_decode
 from greenroom.definitions.workflow import Target
 
@@ -218,7 +220,7 @@ class Executor:
         except (InvalidInput, TooLarge) as error:
             outcome = self._not_stored(call, error)
         except BaseException as error:  # the step's own SystemExit must not end the daemon
-            if isinstance(error, GeneratorExit):
+            if isinstance(error, GeneratorExit) and _is_unwound():
                 raise
             outcome = self._failed(call, error)
         self._finish(call, outcome)
@@ -241,12 +243,16 @@ class Executor:
         else:
             context = self._fresh.copy()
             work = loop.run_in_executor(
-                self._thread_pool(), context.run, _called, target, call.arguments
+                self._thread_pool(), context.run, _guarded, target, call.arguments
             )
-        if target.timeout_s is None:
-            return await work
-        async with asyncio.timeout(target.timeout_s):
-            return await work
+        try:
+            if target.timeout_s is None:
+                return await work
+            async with asyncio.timeout(target.timeout_s):
+                return await work
+        except BrokenExecutor:  # a process died: the pool is of no use to anybody any more
+            self._processes = None
+            raise
 
     def _finish(self, call: Call, outcome: Outcome) -> None:
         if call.solo:
@@ -270,7 +276,10 @@ class Executor:
                 "timeout",
             )
         if isinstance(error, Retry):
-            after_s = error.after
+            try:
+                after_s = None if error.after is None else seconds(error.after, "after")
+            except GreenroomError as wrong:
+                failure, final = failure_of(wrong), True
         elif call.target.delay_of is not None and isinstance(error, Exception):
             try:
                 known = {**call.source, "_context": call.arguments.get("_context")}
@@ -324,6 +333,19 @@ def _called(target: Target, arguments: dict[str, Any]) -> Any:
     if target.injector is not None:
         return target.injector.call(target.func, arguments)
     return target.func(**arguments)
+
+
+def _guarded(target: Target, arguments: dict[str, Any]) -> Any:
+    """In a thread: a future cannot carry a StopIteration."""
+    try:
+        return _called(target, arguments)
+    except StopIteration as error:
+        raise RuntimeError("the step raised StopIteration") from error
+
+
+def _is_unwound() -> bool:
+    """Whether the runner itself is being closed, outside any loop, and not the step at fault."""
+    return asyncio._get_running_loop() is None
 
 
 def _call_in_process(module: str, qualname: str, arguments: dict[str, Any]) -> Any:
