@@ -14,11 +14,19 @@ import datetime
 from collections.abc import Sequence
 from typing import Any, Final
 
+from greenroom.actors.entries import Failure
+from greenroom.actors.instance import Instance
+from greenroom.actors.messages import Park
+from greenroom.actors.ports import Append, Appended
+from greenroom.actors.rehearsal import rehearse
 from greenroom.definitions.durations import seconds
-from greenroom.definitions.errors import EngineStopping
+from greenroom.definitions.errors import CodeChanged, EngineStopping
 from greenroom.runtime.clock import VirtualClock
 from greenroom.runtime.engine import Engine
 from greenroom.runtime.memory import MemoryStore
+
+EVERY_TURN_MAX: Final = 100
+"""Up to this length of a history every turn is replayed, beyond it one in fifty."""
 
 PATIENCE_S: Final = 10.0
 """Real seconds that `until_idle` gives to steps that do real work."""
@@ -30,11 +38,17 @@ class TestEngine:
     Every verb of `Engine` works here. `advance` moves time through everything that falls due,
     `until_idle` waits until nothing can go on by itself, `crash` drops all memory and recovers
     from the journal.
+
+    Each program is run twice: after every turn it is replayed from its journal and compared. One
+    that does not do the same fails as `code_changed`, and the next `until_idle` (or the end of the
+    test) raises. `check_replay=False` is for programs that are watched from outside while they run.
     """
 
     __test__ = False
 
-    def __init__(self, *workflows: object, **options: Any) -> None:
+    def __init__(self, *workflows: object, check_replay: bool = True, **options: Any) -> None:
+        self.check_replay = check_replay
+        self._differences: list[Failure] = []
         self.clock = VirtualClock()
         self.store = MemoryStore()
         self._workflows: list[object] = list(workflows)
@@ -49,10 +63,13 @@ class TestEngine:
 
     async def __aenter__(self) -> TestEngine:
         await self._engine.__aenter__()
+        self._engine.directory.watchers.append(self._rehearse)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self._engine.__aexit__(*exc)
+        if not exc or exc[0] is None:
+            self._raise_differences()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)
@@ -65,6 +82,26 @@ class TestEngine:
     @property
     def now(self) -> datetime.datetime:
         return datetime.datetime.fromtimestamp(self.clock.now() / 1000, datetime.UTC)
+
+    def _rehearse(self, instance: Instance, append: Append, result: Appended) -> None:
+        size = len(instance.kernel.log)
+        if not self.check_replay or not append.rows or (size > EVERY_TURN_MAX and size % 50):
+            return
+        failure = rehearse(instance.kernel)
+        if failure is not None:
+            self._differences.append(failure)
+            if not instance.kernel.progress.ended:
+                instance.tell(Park(failure))
+
+    def _raise_differences(self) -> None:
+        found, self._differences = self._differences, []
+        if found:
+            raise CodeChanged(
+                found[0].message,
+                hint="the clock, chance and effects belong in tasks, steps and ops; the rest of a "
+                "program must follow from its input and their outcomes",
+                **found[0].details,
+            )
 
     async def until_idle(self, patience: float = PATIENCE_S) -> None:
         """Waits until nothing can go on without time passing or somebody acting.
@@ -79,6 +116,7 @@ class TestEngine:
                 spins += 1
                 await asyncio.sleep(0 if spins % 50 else 0.001)
                 quiet = quiet + 1 if self._idle() else 0
+        self._raise_differences()
 
     def _idle(self) -> bool:
         engine = self._engine
@@ -109,6 +147,7 @@ class TestEngine:
         self.store = self.store.crash()
         self._engine = self._made()
         await self._engine.__aenter__()
+        self._engine.directory.watchers.append(self._rehearse)
         if token is not None:
             self._engine._token = token
         await self.until_idle()

@@ -1,4 +1,4 @@
-# ruff: noqa: ASYNC, C4, PLC, RUF100, T201, TRY203  what they do wrong is their purpose
+# ruff: noqa: ASYNC210, ASYNC230, ASYNC250, ASYNC251, C416, PLC0208, PLC0415, RUF100, T201, TRY203
 """Programs that do what they must not, for the tests of the determinism guard."""
 
 from __future__ import annotations
