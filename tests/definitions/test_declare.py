@@ -1,0 +1,134 @@
+"""What can be told when a workflow is declared is told then, with its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from greenroom.definitions.declare import compile_definition, definition_of, workflow
+from greenroom.definitions.errors import InvalidDefinition
+from greenroom.definitions.ops import sleep
+from greenroom.definitions.programs import Workflow
+from greenroom.definitions.retries import RetryPolicy
+from greenroom.definitions.steps import StepList, begin, conditional, done, step
+
+
+@step
+def one() -> None: ...
+
+
+async def program() -> None:
+    await sleep(1)
+
+
+def plan() -> Any:
+    return begin >> one >> done
+
+
+def generator() -> Any:
+    yield one
+
+
+async def stream() -> Any:
+    yield one
+
+
+def needs(x: int) -> Any:
+    return begin >> one
+
+
+def nothing() -> Any:
+    return None
+
+
+class NoHandle: ...
+
+
+class Bare(Workflow): ...
+
+
+@pytest.mark.parametrize(
+    ("subject", "options", "text"),
+    [
+        (one, {}, "is a step"),
+        (generator, {}, "must be a coroutine function"),
+        (stream, {}, "."),
+        (needs, {}, "plain function with arguments"),
+        (nothing, {}, "must return a step list"),
+        (NoHandle, {}, "has no handle"),
+        (Bare, {}, "has no handle"),
+        (5, {"name": "five"}, "must be a coroutine function"),
+        (program, {"name": "a/b"}, "no '/'"),
+        (program, {"name": "n" * 1000}, "characters"),
+        (program, {"version": 0}, "whole number"),
+        (program, {"version": True}, "whole number"),
+        (program, {"version": "1"}, "whole number"),
+        (program, {"where": "a"}, "needs on="),
+        (program, {"on": ""}, "event type"),
+        (program, {"on": 5}, "event type"),
+        (program, {"schedule": {"cron": "never"}}, "."),
+    ],
+)
+def test_a_bad_definition_is_refused(subject: Any, options: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidDefinition, match=text):
+        compile_definition(subject, **options)
+
+
+def test_the_hash_is_that_of_the_code_and_of_its_options() -> None:
+    first = compile_definition(program)
+    assert first.hash == compile_definition(program).hash
+    assert first.hash != compile_definition(program, on="e").hash
+    assert compile_definition(plan).hash != compile_definition(lambda: begin >> one >> one, name="plan").hash
+
+
+def test_a_declared_function_stays_callable_and_is_found_again() -> None:
+    declared = workflow(program)
+    assert definition_of(declared).name == "program"
+    with pytest.raises(InvalidDefinition, match="not a workflow"):
+        definition_of(program)
+    with pytest.raises(InvalidDefinition, match="no name"):
+        definition_of(begin >> one)
+
+
+def test_steps_in_a_line_are_associative_and_begin_is_nothing() -> None:
+    assert begin >> (one >> one) == (begin >> one) >> one
+    assert (begin >> one >> done) == StepList.of(one)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"mode": "sometimes"}, "mode must be one of"),
+        ({"mode": "at_most_once", "retry": RetryPolicy()}, "exclude each other"),
+        ({"executor": "cloud"}, "executor must be"),
+        ({"name": " "}, "must be text"),
+    ],
+)
+def test_a_bad_step_is_refused_where_it_is_decorated(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidDefinition, match=text):
+        step(options.pop("name", "x"), **options)(lambda: None)
+
+
+def test_things_that_are_no_steps_are_refused() -> None:
+    for bad in (5, print, lambda: None):
+        with pytest.raises(InvalidDefinition, match="is not a step"):
+            begin >> bad
+    with pytest.raises(InvalidDefinition):
+        step(one)
+    with pytest.raises(InvalidDefinition, match="generator"):
+        step(generator)
+    with pytest.raises(InvalidDefinition, match="needs a function or a condition"):
+        conditional(5)  # type: ignore[arg-type]
+    with pytest.raises(InvalidDefinition, match="has no steps"):
+        conditional(lambda state: True)()
+
+
+def test_two_steps_with_one_key_are_refused() -> None:
+    def same(name: str) -> Any:
+        def one() -> None: ...
+
+        return step(name)(one)
+
+    with pytest.raises(InvalidDefinition, match='two steps have the key "one"'):
+        (begin >> same("a") >> same("b")).plan()
