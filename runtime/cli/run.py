@@ -36,7 +36,7 @@ def run(args: Sequence[str], session: Session | None = None) -> int:
         # whoever read us has gone; keep the interpreter from saying so at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return errors.PIPE
-    except Exception as error:  # noqa: BLE001  the last resort: every fault gets a message
+    except Exception as error:
         errors.to_stderr(errors.trace(error) if session.debug else errors.bug(error))
         return errors.BUG
     finally:
