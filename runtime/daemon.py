@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import importlib.util
 import logging
@@ -175,6 +176,7 @@ async def run(
                 recovered = engine.directory.recovered
                 info = await engine.info()
                 took_ms = round((time.monotonic() - begun) * 1000)
+                gc.freeze()  # what is loaded by now stays: the collector looks at the rest
                 out(
                     f"ready socket={path} http=- pid={os.getpid()} epoch={info.epoch} "
                     f"recovered={recovered} ms={took_ms}\n"
