@@ -831,7 +831,11 @@ def failure_of(error: BaseException, kind: Any = "raised") -> Failure:
     """An exception as the journal keeps it: names and texts, no live objects."""
     if isinstance(error, StepFailed):
         op = error.details.get("op")
-        return Failure(error.type, error.message, op=op if isinstance(op, str) else None)
+        cause = error.details.get("cause")  # what an author's retry rule was asked about
+        details = {"cause": cause} if isinstance(cause, dict) else {}
+        return Failure(
+            error.type, error.message, details=details, op=op if isinstance(op, str) else None
+        )
     if isinstance(error, CodeChanged):
         return Failure("CodeChanged", error.message, "code_changed", error.details)
     try:
