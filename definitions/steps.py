@@ -36,7 +36,7 @@ class Step(Generic[P, R]):
 
     def __init__(self, target: Target, key: str | None = None) -> None:
         self.target = target
-        self.key = key or getattr(target.func, "__name__", target.name)
+        self.key: str = key or str(getattr(target.func, "__name__", target.name))
         self.ask: Ask | None = None
         functools.update_wrapper(self, target.func)
 
@@ -52,7 +52,8 @@ class Step(Generic[P, R]):
         return asked(op)  # type: ignore[no-any-return]
 
     def __rshift__(self, other: Any) -> StepList:
-        return StepList.of(self) >> other
+        joined: StepList = StepList.of(self) >> other
+        return joined
 
     def __repr__(self) -> str:
         return f"<step {self.key}: {self.name}>"
@@ -70,7 +71,8 @@ class AskStep:
         self.ask = ask
 
     def __rshift__(self, other: Any) -> StepList:
-        return StepList.of(self) >> other
+        joined: StepList = StepList.of(self) >> other
+        return joined
 
     def __repr__(self) -> str:
         return f"<ask {self.key}: {self.name}>"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import decimal
+import gc
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -43,6 +46,7 @@ from greenroom.definitions.errors import (
     StepFailed,
     StillFails,
 )
+from greenroom.definitions.events import HOPS_MAX
 from greenroom.definitions.ops import (
     asked,
     continue_as_new,
@@ -61,6 +65,17 @@ OOPS = Failure("Oops", "it failed")
 S = 1000
 
 
+_made: list[Rig] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """No test leaves coroutines behind, one that fails neither."""
+    yield
+    while _made:
+        _made.pop().close()
+
+
 class On(Rig):
     """A rig with short words."""
 
@@ -69,6 +84,10 @@ class On(Rig):
             subject.definition if isinstance(subject, Sample) else compile_definition(subject)
         )
         super().__init__(definition, {} if input is None else input, **more)
+        _made.append(self)
+
+    def tell(self, message: Any, at: int = 0) -> list[Any]:
+        return list(super().tell(message, at))
 
     def done(self, key: str, value: Any = None, attempt: int = 0) -> Any:
         attempt = attempt or self.progress.ops[key].attempt
@@ -1156,6 +1175,36 @@ def test_k43_dropping_a_machine_ends_even_stubborn_programs(source: str) -> None
     assert on.kernel.machine is None
 
 
+@pytest.mark.parametrize("drop", ["trial", "replay", "dead turn"])
+def test_k43_no_machine_is_left_to_the_collector(drop: str, monkeypatch: Any) -> None:
+    leaks: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", leaks.append)
+    source = """
+class P:
+    async def handle(self):
+        try:
+            await wait('never')
+        finally:
+            await call('b')
+    async def on_event(self, event):
+        raise ValueError
+"""
+    on = On(compile_sample(source))
+    on.event("e")
+    if drop == "trial":
+        with pytest.raises(StillFails):
+            on.tell(Resume())
+    if drop == "replay":
+        on.reload(compile_sample(source.replace("raise ValueError", "pass")).definition)
+        on.tell(Resume())
+        on.reload(compile_sample(source).definition)
+        on.event("e", 2)
+        assert on.failure == "CodeChanged"
+    on.close()
+    gc.collect()
+    assert leaks == []
+
+
 K44_ASYNC = """
 class P:
     async def handle(self):
@@ -1223,7 +1272,7 @@ def test_k45_a_history_may_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_k45_events_that_lead_to_each_other_stop() -> None:
     on = On(compile_sample("async def f():\n    await wait('e')\n    await emit('e')\n"))
-    event = {"type": "e", "id": "x", "source": "/t", "data": None, "hops": decide.HOPS_MAX}
+    event = {"type": "e", "id": "x", "source": "/t", "data": None, "hops": HOPS_MAX}
     on.tell(Offer(1, START, event, 101))
     assert on.failure == "EventLoop"
 

@@ -11,7 +11,7 @@ import msgspec
 
 from greenroom.actors.effects import RunCall, pending
 from greenroom.actors.entries import Died, Entry, Failure, decode_payload
-from greenroom.actors.machine import Frame, Machine
+from greenroom.actors.machine import Branch, Frame, Machine
 from greenroom.actors.messages import (
     Answer,
     Cancel,
@@ -467,7 +467,7 @@ def fingerprint(machine: Machine) -> Any:
 
     frames = []
     for waiter in machine.open.values():
-        branch = waiter[0].branch if isinstance(waiter, tuple) else waiter
+        branch: Branch | None = waiter[0].branch if isinstance(waiter, tuple) else waiter
         while branch is not None:
             if isinstance(branch.on, Frame):
                 frame = branch.on

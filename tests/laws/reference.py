@@ -64,6 +64,10 @@ class Asked:
     own: int = 0
 
     @property
+    def once(self) -> bool:
+        return self.op.target is not None and self.op.target.mode == "at_most_once"
+
+    @property
     def head(self) -> tuple[str, str, str]:
         return (self.key, self.op.kind, self.op.name)
 
@@ -833,7 +837,7 @@ class Model:
             (k, op) for k, op in self.ops.items()
             if op.status == "started" and op.asked.op.kind in CALLS and op.epoch < self.epoch
         ]  # fmt: skip
-        once = [(k, op) for k, op in old if op.asked.op.target.mode == "at_most_once"]
+        once = [(k, op) for k, op in old if op.asked.once]
         lost = [(k, op) for k, op in old if (k, op) not in once]
         poison = counted and any(op.lost + 1 >= LOST_MAX for _, op in lost)
         if self.end is None and poison and self.failure is None:
