@@ -648,6 +648,12 @@ class Kernel:
             gen=p.gen + 1,
             namespace=p.namespace,
             key=p.key,
+            event=p.event,
+            parent=p.parent,
+            forked=p.forked,
+            hops=p.hops,
+            test=p.test,
+            kind=p.kind,
             state=end.input if isinstance(end.input, dict) else {},
         )
         self.machine = Machine(self.definition, p.id, p.gen + 1)

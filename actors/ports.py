@@ -303,10 +303,13 @@ class DropSchedules(Struct, frozen=True):
 
 
 class Prune(Struct, frozen=True):
-    """Deletes ended instances and routed events older than `before`, at most `limit` of each."""
+    """Deletes instances that ended before `before`, at most `limit`, and as many routed events.
+    Events accepted and requests made before `forget` (None: `before`) are no longer known by
+    their ids; the request that made an instance is known as long as the instance."""
 
     before: int
     limit: int = 500
+    forget: int | None = None
 
 
 class SetMeta(Struct, frozen=True):

@@ -334,13 +334,11 @@ def _started(p: Progress, entry: Started, dead: bool) -> None:
         p.attempts.clear()  # the keys of a generation are its own
         if entry.state is not None:
             p.state = dict(entry.state)
+        if not p.id:  # loaded from this generation on: those before it are not read again
+            _identify(p, entry)
     else:
-        p.id, p.workflow, p.version, p.code = entry.id, entry.workflow, entry.version, entry.code
-        p.namespace, p.key, p.parent, p.hops = (
-            entry.namespace, entry.key, entry.parent, entry.hops,
-        )  # fmt: skip
-        p.created, p.input, p.event, p.test = entry.at, entry.input, entry.event, entry.test
-        p.forked, p.kind = entry.forked, entry.kind
+        _identify(p, entry)
+        p.input = entry.input
         if entry.state is not None:
             p.state = dict(entry.state)
         elif isinstance(entry.input, dict):
@@ -348,6 +346,13 @@ def _started(p: Progress, entry: Started, dead: bool) -> None:
     p.begun, p.starts = not entry.pending, entry.starts
     if dead:
         _hold(p, entry)
+
+
+def _identify(p: Progress, entry: Started) -> None:
+    p.id, p.workflow, p.version, p.code = entry.id, entry.workflow, entry.version, entry.code
+    p.namespace, p.key, p.parent, p.hops = entry.namespace, entry.key, entry.parent, entry.hops
+    p.created, p.event, p.test = entry.at, entry.event, entry.test
+    p.forked, p.kind = entry.forked, entry.kind
 
 
 def _effects(p: Progress, entry: Entry, epoch: int) -> None:

@@ -426,6 +426,12 @@ class Client:
     async def doctor(self, deep: bool = False) -> Findings:
         return await self.ask("doctor", {"deep": deep}, Findings)
 
+    async def prune(
+        self, older_than: str | float, *, dry_run: bool = False
+    ) -> shapes.Pruned:
+        params = {"older_s": older_than, "dry_run": dry_run}
+        return await self.ask("prune", params, shapes.Pruned)
+
     async def backup(self, path: str | Path) -> dict[str, Any]:
         answer: dict[str, Any] = await self.ask("backup", {"path": absolute(path)})
         return answer

@@ -167,6 +167,11 @@ class Doctor(Params):
     deep: bool | UnsetType = UNSET
 
 
+class Prune(Params):
+    older_s: Duration
+    dry_run: bool | UnsetType = UNSET
+
+
 class Backup(Params):
     path: str
 
@@ -245,6 +250,7 @@ CALLS: Final[dict[str, Call]] = {
         _look("info", Nothing),
         _look("doctor", Doctor),
         _look("backup", Backup, "path"),
+        _look("prune", Prune, "older_s"),
     )
 }
 """Methods with one answer. `ping` needs no engine and is answered by `run`."""

@@ -380,6 +380,9 @@ class SyncClient:
     def doctor(self, deep: bool = False) -> Findings:
         return self.ask("doctor", {"deep": deep}, Findings)
 
+    def prune(self, older_than: str | float, *, dry_run: bool = False) -> shapes.Pruned:
+        return self.ask("prune", {"older_s": older_than, "dry_run": dry_run}, shapes.Pruned)
+
     def backup(self, path: str | Path) -> dict[str, Any]:
         answer: dict[str, Any] = self.ask("backup", {"path": absolute(path)})
         return answer

@@ -8,6 +8,7 @@ passive instance needs is in the store already, so leaving writes nothing.
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -336,7 +337,7 @@ class Directory:
         if instance.unstored:
             return  # what is not durable yet must not be in a snapshot
         payload = encode_progress(p)
-        self.submit(SaveSnapshot(instance.n, p.iseq, payload, 0), _nothing)
+        self.submit(SaveSnapshot(instance.n, p.iseq, payload, zlib.crc32(payload)), _nothing)
 
     def lost(self, instance: Instance, error: Exception, outcomes: list[Ended]) -> None:
         """Nothing of the append is stored: what was speculated is dropped, results are kept."""

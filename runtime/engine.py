@@ -31,9 +31,6 @@ from greenroom.actors.ports import (
     Append,
     Appended,
     AskView,
-    Audit,
-    Audited,
-    AuditFinding,
     Clock,
     Counts,
     CountsRow,
@@ -54,8 +51,6 @@ from greenroom.actors.ports import (
     Load,
     Loaded,
     Opened,
-    Orphaned,
-    Orphans,
     Post,
     Posted,
     ReadRows,
@@ -91,8 +86,8 @@ from greenroom.definitions.programs import Workflow, workflow_input, workflow_ke
 from greenroom.definitions.tasks import Task
 from greenroom.definitions.values import Json, canonical, encode_decode
 from greenroom.definitions.workflow import Definition, key_text
+from greenroom.runtime import checks, reasons, retention, shapes, views
 from greenroom.runtime import lock as locks
-from greenroom.runtime import reasons, shapes, views
 from greenroom.runtime.clock import SystemClock
 from greenroom.runtime.directory import Directory
 from greenroom.runtime.executor import IN_FLIGHT, Executor
@@ -1270,31 +1265,21 @@ class Engine:
         )
 
     async def doctor(self, deep: bool = False) -> list[shapes.Finding]:
-        """Checks the store and looks for instances from which nothing leads on."""
-        findings: list[AuditFinding] = []
-        place: int | None = 0
-        while place is not None:
-            audited: Audited = await self.journal.call(Audit(deep, place))
-            findings += audited.findings
-            place = audited.next
-        orphans = await self._orphans()
-        level = "error" if orphans else "ok"
-        text = (
-            f"{len(orphans)} live instances have nothing that would wake them"
-            if orphans
-            else "every live instance has something that leads on"
-        )
-        findings.append(AuditFinding(level, "orphans", text, {"instances": orphans}))  # type: ignore[arg-type]
+        """Checks the store and looks for instances from which nothing leads on; deep: reads everything,
+        and compares each instance with its entries."""
+        findings = await checks.audit(self.journal, deep=deep)
+        if deep:
+            findings += await checks.instances(self.journal, self.directory.next_n)
+        findings.append(await checks.orphans(self.journal))
         return [shapes.Finding(f.level, f.check, f.text, dict(f.details)) for f in findings]
 
-    async def _orphans(self) -> list[str]:
-        found: list[str] = []
-        place: int | None = 0
-        while place is not None:
-            orphaned: Orphaned = await self.journal.call(Orphans(after=place))
-            found += [row.id for row in orphaned.rows]
-            place = orphaned.next
-        return found
+    async def prune(self, older_than: str | float, *, dry_run: bool = False) -> shapes.Pruned:
+        """Deletes instances that ended longer than `older_than` ago, with their history, and events
+        nobody owes anything to; ids of events and requests stay known for a week."""
+        self._check_open(runs=False)
+        age_ms = round(seconds(older_than, "older_than") * 1000)
+        work = retention.prunable if dry_run else retention.prune
+        return await work(self.journal, self.clock.now(), age_ms)
 
     async def backup(self, path: str) -> dict[str, Json]:
         """Copies the store to a new file while it runs."""

@@ -75,6 +75,7 @@ class MemoryStore:
         tables = self.tables
         clean, tables.clean = tables.clean, False
         tables.epoch += 1
+        tables.requests_seen = 0
         self.broken = None
         return ports.Opened(
             tables.epoch, clean, tables.head, tables.last_n + 1, tables.closed_at, "", "none"

@@ -381,19 +381,17 @@ class MemoryKeeper:
             (i.row.updated, n) for n, i in tables.instances.items()
             if i.row.status in ENDED and i.row.updated < work.before
         )[: work.limit]  # fmt: skip
+        forget = work.before if work.forget is None else work.forget
         undelivered = {item.pos for i in tables.instances.values() for item in i.inbox.values()}
         events = [
             e.pos for e in tables.events.values()
-            if e.cursor is None and e.row.accepted < work.before and e.pos not in undelivered
+            if e.cursor is None and e.row.accepted < forget and e.pos not in undelivered
         ][: work.limit]  # fmt: skip
         account = [self._prune_instance(n) for _, n in old]
         rows = sum(int(gone["rows"]) for gone in account)
         for pos in events:
             row = tables.events.pop(pos).row
             del tables.event_ids[row.event.id, row.event.source, row.scope]
-        for id, (request, _) in list(tables.requests.items())[: work.limit]:
-            if request.at < work.before:
-                del tables.requests[id]
         tables.pruned += rows + len(events)
         if rows or events:
             gone_events = (
@@ -401,7 +399,22 @@ class MemoryKeeper:
             )
             self._account({"instances": account, "events": gone_events}, work.before)
         more = len(old) == work.limit or len(events) == work.limit
+        if not more:
+            more = self._prune_requests(forget, work.limit)
         return ports.Pruned(len(old), len(events), rows, more)
+
+    def _prune_requests(self, before: int, limit: int) -> bool:
+        requests = self.tables.requests
+        seen = list(requests)[self.tables.requests_seen :][:limit]
+        gone = [
+            id for id in seen
+            if requests[id][0].at < before and requests[id][1] not in self.tables.ids
+        ]  # fmt: skip
+        for id in gone:
+            del requests[id]
+        more = len(seen) == limit
+        self.tables.requests_seen = self.tables.requests_seen + len(seen) - len(gone) if more else 0
+        return more
 
     def _prune_instance(self, n: int) -> dict[str, Any]:
         tables = self.tables

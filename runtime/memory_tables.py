@@ -95,6 +95,8 @@ class Tables:
         self.shapes: dict[tuple[str, str, tuple[str, ...]], int] = {}
         self.index: dict[tuple[int, int], dict[tuple[int, str], Wait]] = {}
         self.requests: dict[str, tuple[ports.Request, str]] = {}
+        self.requests_seen = 0
+        """How many of them retention has looked at in this round."""
         self.definitions: dict[tuple[str, int], ports.DefinitionRow] = {}
         self.schedules: dict[str, ports.ScheduleRow] = {}
         self.dead: dict[tuple[int, int], ports.DeadRow] = {}

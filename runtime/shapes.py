@@ -243,6 +243,15 @@ class Info(msgspec.Struct, frozen=True):
     sqlite: str = ""
 
 
+class Pruned(msgspec.Struct, frozen=True):
+    """What retention deleted, or with `dry_run` would delete (then only instances are counted)."""
+
+    instances: int
+    events: int = 0
+    entries: int = 0
+    dry_run: bool = False
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One line of `doctor`. `level` is ok, note, warning or error."""
 

@@ -12,8 +12,8 @@ from greenroom.actors import ports
 from greenroom.runtime.crashpoints import crash_point
 from greenroom.runtime.sqlite_group import Group
 from greenroom.runtime.sqlite_match import Matcher, decode_event, hashes
-from greenroom.runtime.sqlite_read import ENTRIES, Reader, checked
-from greenroom.runtime.store import FIRST_ENDED, JSON_CODEC, PRUNED_KIND, event_crc, row_crc
+from greenroom.runtime.sqlite_read import ENTRIES, Reader, checked, event_is_whole
+from greenroom.runtime.store import FIRST_ENDED, JSON_CODEC, PRUNED_KIND, row_crc
 
 SNAPSHOTS_KEPT: Final = 2
 
@@ -26,6 +26,8 @@ class Keeper:
         self.group = group
         self.matcher = matcher
         self.reader = reader
+        self._requests_seen = 0
+        """Where retention goes on among the requests."""
 
     def keep(self, work: ports.Keep) -> None:
         self.db.executemany(
@@ -136,17 +138,15 @@ class Keeper:
         """Whole ended instances, routed events and old requests; an entry says what is gone."""
         self.group.flush()
         crash_point("prune")
+        forget = work.before if work.forget is None else work.forget
         ended = self._old_instances(work)
         events = [pos for (pos,) in self.db.execute(
             "SELECT e.pos FROM event e WHERE e.cursor IS NULL AND e.accepted<? AND NOT EXISTS"
             " (SELECT 1 FROM given g JOIN inbox b ON b.n = g.n AND b.pos = e.pos"
-            " WHERE g.pos = e.pos) ORDER BY e.pos LIMIT ?", (work.before, work.limit))]  # fmt: skip
+            " WHERE g.pos = e.pos) ORDER BY e.pos LIMIT ?", (forget, work.limit))]  # fmt: skip
         account: list[dict[str, Any]] = [self._prune_instance(n, id) for n, id in ended]
         rows = sum(int(gone["rows"]) for gone in account)
         self._prune_events(events)
-        self.db.execute(
-            "DELETE FROM request WHERE rowid IN (SELECT rowid FROM request ORDER BY rowid LIMIT ?)"
-            " AND at<?", (work.limit, work.before))  # fmt: skip
         if rows or events:
             gone_events = (
                 {"count": len(events), "first": events[0], "last": events[-1]} if events else None
@@ -156,7 +156,26 @@ class Keeper:
         self.group.events -= len(events)
         self.group.pruned += rows + len(events)
         more = len(ended) == work.limit or len(events) == work.limit
+        if not more:  # requests go after their instances
+            more = self._prune_requests(forget, work.limit)
         return ports.Pruned(len(ended), len(events), rows, more)
+
+    def _prune_requests(self, before: int, limit: int) -> bool:
+        """A request is known as long as its instance is kept: a repeat must never start a second
+        one. Looks at `limit` of them and goes on there the next time; True: there are more."""
+        rows = self.db.execute(
+            "SELECT rowid FROM request WHERE rowid>? ORDER BY rowid LIMIT ?",
+            (self._requests_seen, limit),
+        ).fetchall()
+        if rows:
+            self.db.execute(
+                "DELETE FROM request AS r WHERE r.rowid BETWEEN ? AND ? AND r.at<?"
+                " AND NOT EXISTS (SELECT 1 FROM instance i WHERE i.id = r.instance)",
+                (rows[0][0], rows[-1][0], before),
+            )
+        more = len(rows) == limit
+        self._requests_seen = rows[-1][0] if more else 0
+        return more
 
     def _old_instances(self, work: ports.Prune) -> list[tuple[int, str]]:
         found: list[tuple[int, int, str]] = []
@@ -253,7 +272,7 @@ class Keeper:
             "SELECT pos, scope, accepted, by, hops, body, crc FROM event WHERE pos>? AND pos<=?",
             (after, last),
         ):
-            if event_crc(pos, scope, accepted, by, hops, body) != crc:
+            if not event_is_whole(crc, pos, scope, accepted, by, hops, body):
                 findings.append(ports.AuditFinding(
                     "error", "journal.events", f"the event at {pos} fails its checksum",
                     {"pos": pos}))  # fmt: skip

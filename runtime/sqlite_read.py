@@ -7,8 +7,9 @@ damaged instance is named, not hidden, and does not keep others from loading.
 from __future__ import annotations
 
 import sqlite3
+import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -32,6 +33,9 @@ ITEMS: Final = (
     " FROM json_each(?) j JOIN inbox b ON b.n = j.value LEFT JOIN event e ON e.pos = b.pos"
     " ORDER BY b.n, b.iq"
 )
+
+UNREADABLE: Final = (TypeError, AttributeError, struct.error)
+"""Damage may change the type of a column: then its checksum cannot even be made."""
 
 
 class Reader:
@@ -98,7 +102,7 @@ class Reader:
         items: dict[int, list[ports.InboxItem]] = {}
         damaged: dict[int, str] = {}
         for n, iq, kind, payload, at, pos, kept, crc in self.db.execute(ITEMS, (ns,)):
-            if payload is None or item_crc(n, iq, kind, pos, at, payload) != crc:
+            if payload is None or not _is_whole(item_crc, crc, n, iq, kind, pos, at, payload):
                 damaged[n] = f"inbox item {iq} fails its checksum"
                 continue
             items.setdefault(n, []).append(
@@ -335,7 +339,7 @@ def checked(rows: Sequence[Any], first: int) -> tuple[list[ports.StoredRow], str
             return good, f"row {expected} is missing"
         try:
             found = row_crc(seq, n, iseq, epoch, at, kind, zlib.crc32(payload))
-        except (TypeError, AttributeError):  # damage may change a column's type
+        except UNREADABLE:
             found = -1
         if found != crc:
             return good, f"row {iseq} (at {seq}) fails its checksum"
@@ -343,10 +347,22 @@ def checked(rows: Sequence[Any], first: int) -> tuple[list[ports.StoredRow], str
     return good, None
 
 
+def event_is_whole(crc: Any, *columns: Any) -> bool:
+    """Whether a stored event is what its checksum was made of."""
+    return _is_whole(event_crc, crc, *columns)
+
+
+def _is_whole(sum_of: Callable[..., int], crc: Any, *columns: Any) -> bool:
+    try:
+        return bool(sum_of(*columns) == crc)
+    except UNREADABLE:
+        return False
+
+
 def _events(rows: Iterable[Any]) -> list[ports.StoredEventRow]:
     found = []
     for pos, scope, body, accepted, by, hops, matched, cursor, crc in rows:
-        if event_crc(pos, scope, accepted, by, hops, body) != crc:
+        if not event_is_whole(crc, pos, scope, accepted, by, hops, body):
             raise StoreDamaged(f"the event at {pos} fails its checksum", pos=pos)
         found.append(ports.StoredEventRow(
             pos, scope, decode_event(body), accepted, by, hops, matched, cursor is None

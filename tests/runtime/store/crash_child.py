@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import os
 import sys
 import zlib
@@ -64,6 +65,8 @@ async def work(journal: Journal, n: int, head: int, groups: int, epoch: int) -> 
 
 
 if __name__ == "__main__":
+    if os.environ.get("GREENROOM_MUTANT"):
+        importlib.import_module("tests.mutants.plant")
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--groups", type=int, default=50)

@@ -276,12 +276,17 @@ def test_the_settings_the_promises_rest_on_are_in_force(clean: Path) -> None:
     store, _ = opened(clean)
     read = {
         name: store.connection.execute(f"PRAGMA {name}").fetchone()[0]
-        for name in ("journal_mode", "synchronous", "locking_mode", "wal_autocheckpoint")
-    }
+        for name in (
+            "journal_mode", "synchronous", "locking_mode", "wal_autocheckpoint", "trusted_schema",
+            "cell_size_check", "foreign_keys",
+        )
+    }  # fmt: skip
     assert read == {
         "journal_mode": "wal", "synchronous": 2, "locking_mode": "exclusive",
-        "wal_autocheckpoint": 0,
+        "wal_autocheckpoint": 0, "trusted_schema": 0, "cell_size_check": 1, "foreign_keys": 1,
     }  # fmt: skip
+    mapped = store.connection.execute("PRAGMA mmap_size").fetchone()
+    assert mapped in (None, (0,))
     with pytest.raises(GreenroomError):
         SqliteStore(clean / "a.db").open()
     store.close(clean=True)

@@ -1,0 +1,1 @@
+"""Planted faults and what runs them: see `registry` for the idea, `campaign` for the runner."""
