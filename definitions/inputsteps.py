@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Generic, ParamSpec, overload
 
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import InvalidDefinition
@@ -18,7 +18,7 @@ from greenroom.definitions.ops import CURRENT, Op, asked
 from greenroom.definitions.steps import AskStep, Duration
 from greenroom.definitions.workflow import Ask, Target
 
-F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
 
 
 class Assignee(StrEnum):
@@ -31,7 +31,7 @@ class Assignee(StrEnum):
     KLANTSUPPORT = "KLANTSUPPORT"
 
 
-class InputStep(AskStep):
+class InputStep(AskStep, Generic[P]):
     """A step that asks with a form. Awaited in a program it is an op that takes its arguments
     from the call; called anywhere else it is the plain form function."""
 
@@ -42,7 +42,7 @@ class InputStep(AskStep):
         self.target = target
         functools.update_wrapper(self, target.func)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         if CURRENT.get() is None:
             return self.target.func(*args, **kwargs)
         assert self.target.injector is not None
@@ -62,6 +62,16 @@ class InputStep(AskStep):
         return f"<input {self.key}: {self.name}>"
 
 
+@overload
+def inputstep(name: Callable[P, Any]) -> InputStep[P]: ...
+@overload
+def inputstep(
+    name: str | None = None,
+    assignee: Assignee | str | None = None,
+    *,
+    due: Duration | None = None,
+    key: str | None = None,
+) -> Callable[[Callable[P, Any]], InputStep[P]]: ...
 def inputstep(
     name: Any = None,
     assignee: Assignee | str | None = None,
@@ -81,7 +91,7 @@ def inputstep(
     who = str(Assignee.SYSTEM if assignee is None else assignee)
     due_s = None if due is None else seconds(due, "due")
 
-    def decorate(func: Callable[..., Any]) -> InputStep:
+    def decorate(func: Callable[P, Any]) -> InputStep[P]:
         target = form_target(func, name)
         slug = key or getattr(func, "__name__", None) or target.name
         return InputStep(target, slug, Ask("form", target.name, None, who, due_s))
