@@ -145,7 +145,10 @@ def _gone_failure(definition: Definition, key: str) -> Failure:
         "CodeChanged",
         f'{definition.name} has no step "{key}" any more',
         "code_changed",
-        {"journal": key, "code": [node.key for node in definition.plan.nodes]},
+        {
+            "journal": [key],
+            "code": [n.key for n in definition.plan.nodes if n.target is not None or n.ask is not None],
+        },
     )
 
 

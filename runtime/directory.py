@@ -58,9 +58,10 @@ from greenroom.definitions.errors import (
     Unavailable,
 )
 from greenroom.definitions.events import Event
+from greenroom.definitions.injection import injector
 from greenroom.definitions.tasks import TaskContext
 from greenroom.definitions.values import copy, encode
-from greenroom.definitions.workflow import Definition, Plan
+from greenroom.definitions.workflow import Definition, Plan, Program
 from greenroom.runtime.context import StepContext
 from greenroom.runtime.executor import Call, Executor
 from greenroom.runtime.journal import Journal
@@ -430,7 +431,14 @@ class Directory:
         if not isinstance(result, Exception):
             for loaded in result:
                 waiting = self.loading.pop(loaded.row.n, [])
-                self._revived(waiting, self._revive(loaded))
+                try:
+                    found = self._revive(loaded)
+                except Exception as fault:  # one that cannot be loaded must not stop the others
+                    self.log.error("cannot load", instance=loaded.row.id, exc_info=fault)
+                    found = fault
+                    if loaded.row.n in self.active:
+                        self._forget(self.active[loaded.row.n], fault)
+                self._revived(waiting, found)
         for n in ns:
             self._revived(self.loading.pop(n, []), error)
 
@@ -688,14 +696,14 @@ def _spoilt(outcome: Outcome, failure: Failure) -> Outcome:
 
 def missing(name: str, version: int, kind: str) -> Definition:
     """Stands for a workflow that code no longer has: readable, cancellable, never run."""
-    from greenroom.definitions.workflow import Program  # noqa: PLC0415  keeps the rare case here
 
     async def gone() -> None:
         raise NotFound(f'there is no workflow "{name}" in the code any more')
 
     if kind == "steps":
         return Definition(name, version, "steps", Plan.of(()), (), "gone", "gone")
-    return Definition(name, version, "program", Program(gone, None, None, False), (), "gone", "gone")
+    body = Program(gone, injector(gone), None, False)
+    return Definition(name, version, "program", body, (), "gone", "gone")
 
 
 def _nothing(result: Any) -> None:

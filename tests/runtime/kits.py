@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+from greenroom.definitions.durations import seconds
 from greenroom.runtime.engine import Engine
 from greenroom.runtime.testing import TestEngine, abandon
 
@@ -51,6 +52,15 @@ class MemoryEngine(TestEngine):
         self.store = self.store.crash()
         self._engine = self._made()
         await self._engine.__aenter__()
+
+    async def advance_quiet(self, duration: str) -> None:
+        """As `advance`, with steps that are held up."""
+        target = self.clock.now() + round(seconds(duration, "advance") * 1000)
+        while (due := self.clock.next_due()) is not None and due <= target:
+            self.clock.move_to(due)
+            await self.quiet()
+        self.clock.move_to(target)
+        await self.quiet()
 
     def change_code(self, *workflows: object) -> None:
         """What the next process is given."""
