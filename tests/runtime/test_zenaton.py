@@ -739,7 +739,7 @@ class SlowByMethod(Task):
     def __init__(self, limit: float) -> None:
         self.limit = limit
 
-    def max_processing_time(self) -> float:  # type: ignore[override]
+    def max_processing_time(self) -> float:
         return self.limit
 
     async def handle(self) -> None:
