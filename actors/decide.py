@@ -160,15 +160,18 @@ class Kernel:
             if problem is not None:
                 error = Failure("StepResult", f"{op.request.name}: {problem}", op=m.key)
                 return self._settled(OpFailed(at=now, key=m.key, error=error, attempt=m.attempt))
+        child = op.request.kind == "child"
         if error is None:
             return self._settled(
-                OpCompleted(at=now, key=m.key, attempt=m.attempt, value=m.value)
+                OpCompleted(at=now, key=m.key, attempt=m.attempt, value=m.value, child=child)
             )
         delay_s = _retry_delay(p, op, m)
         if delay_s is not None:
             due = now + round(delay_s * 1000)
             return [AttemptFailed(at=now, key=m.key, error=error, attempt=m.attempt, due=due)]
-        return self._settled(OpFailed(at=now, key=m.key, error=error, attempt=m.attempt))
+        return self._settled(
+            OpFailed(at=now, key=m.key, error=error, attempt=m.attempt, child=child)
+        )
 
     def _settled(self, cause: OpCompleted | OpFailed) -> list[Entry]:
         p = self.progress

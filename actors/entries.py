@@ -30,7 +30,7 @@ class Policy(Struct, frozen=True, omit_defaults=True):
     own: bool = False
 
 
-class Match(Struct, frozen=True, omit_defaults=True, gc=False):
+class Match(Struct, frozen=True, omit_defaults=True):
     """What a wait takes: the condition as written, its equality paths and the hash of their
     values, and the place after which events count (None: from the request on). `own` is the
     place of the event that a handler was begun with: its waits never take that one."""
@@ -52,7 +52,7 @@ class Question(Struct, frozen=True, omit_defaults=True):
     result_key: str | None = None
 
 
-class Request(Struct, frozen=True, omit_defaults=True, gc=False):
+class Request(Struct, frozen=True, omit_defaults=True):
     """An op that was asked for; for a call, the start record of its attempt.
 
     `due` is absolute. `gone`: asked for and given up in the same turn, kept for the comparison.
@@ -89,7 +89,7 @@ class Failure(Struct, frozen=True, omit_defaults=True):
         return {"raised": "step_failed", "foreign": "foreign_await"}.get(self.kind, self.kind)
 
 
-class Delta(Struct, frozen=True, omit_defaults=True, gc=False):
+class Delta(Struct, frozen=True, omit_defaults=True):
     """The effect of a turn on the state, never the rule that made it."""
 
     set: dict[str, Json] = {}
@@ -99,7 +99,7 @@ class Delta(Struct, frozen=True, omit_defaults=True, gc=False):
 # -- how a turn may end ------------------------------------------------------------------------
 
 
-class Completed(Struct, frozen=True, omit_defaults=True, tag="completed", tag_field="how", gc=False):
+class Completed(Struct, frozen=True, omit_defaults=True, tag="completed", tag_field="how"):
     """`result` of a program; plans leave it out: their result is the state."""
 
     result: Json = None
@@ -129,7 +129,7 @@ End = Completed | Cancelled | Continued | Died
 # -- entries -----------------------------------------------------------------------------------
 
 
-class _Entry(Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="e", gc=False):
+class _Entry(Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="e"):
     at: int
     requests: tuple[Request, ...] = ()
     closes: tuple[str, ...] = ()
@@ -181,6 +181,8 @@ class OpCompleted(_Entry, frozen=True, tag="done"):
     attempt: int = 1
     value: Json = None
     held: bool = False
+    child: bool = False
+    """It is the outcome of a child."""
 
 
 class OpFailed(_Entry, frozen=True, tag="broke"):
@@ -188,6 +190,7 @@ class OpFailed(_Entry, frozen=True, tag="broke"):
     error: Failure
     attempt: int = 1
     held: bool = False
+    child: bool = False
 
 
 class AttemptFailed(_Entry, frozen=True, tag="retrying"):

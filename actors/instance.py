@@ -20,6 +20,7 @@ from greenroom.actors.effects import ArmTimer, RunCall, effect_of, pending, touc
 from greenroom.actors.entries import Entry, EventReceived, Failure, Request, encode_entry
 from greenroom.actors.messages import (
     Cancel,
+    Due,
     Message,
     Offer,
     Outcome,
@@ -272,6 +273,8 @@ class Instance:
             batch.add(entry)
         if type(message) is Offer:
             self._offered(message, entries, batch)
+        elif type(message) is Due and not entries:
+            self._due_again(message, now)
 
     def _offered(self, message: Offer, entries: list[Entry], batch: Batch) -> None:
         item = self.inbox.get(message.iq)
@@ -283,6 +286,12 @@ class Instance:
         elif item.state == "new":
             self.inbox[message.iq] = msgspec.structs.replace(item, state="kept")
             batch.kept.append(message.iq)
+
+    def _due_again(self, message: Due, now: int) -> None:
+        """The clock was set back between the timer and its turn."""
+        op = self.kernel.progress.ops.get(message.key)
+        if op is not None and op.due == message.due and now < message.due:
+            self.host.arm(self, message.key, message.due)
 
     def make_child(self, request: Request) -> Create | None:
         return self.host.make_child(self, request)

@@ -166,10 +166,12 @@ def _cause(entry: e.Entry) -> Iterator[Line]:
             value = entry.value
             if value is None and entry.delta is not None:
                 value = entry.delta.set
-            yield "StepCompleted", entry.key, entry.attempt, None, {"output": value}
+            kind = "ChildEnded" if entry.child else "StepCompleted"
+            yield kind, entry.key, entry.attempt, None, {"output": value}
         case e.OpFailed():
+            kind = "ChildEnded" if entry.child else "StepFailed"
             data = {"error": failure_data(entry.error), "final": True}
-            yield "StepFailed", entry.key, entry.attempt, None, data
+            yield kind, entry.key, entry.attempt, None, data
         case e.AttemptFailed():
             data = {"error": failure_data(entry.error), "retry_at": rfc3339(entry.due)}
             yield "StepFailed", entry.key, entry.attempt, None, data

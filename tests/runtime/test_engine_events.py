@@ -307,6 +307,17 @@ async def test_an_event_accepted_by_the_due_time_wins_over_the_timer(kit: Memory
     assert (await kit.get(handle.id)).result == "in time"
 
 
+async def test_a_clock_set_back_while_a_timer_fires_loses_nothing(kit: MemoryEngine) -> None:
+    handle = await kit.start("waits_until", {})
+    await kit.quiet()
+    kit.clock.move_to(kit.clock.now() + 10_000)
+    kit.clock._now -= 3_600_000
+    await kit.quiet()
+    assert (await kit.get(handle.id)).status == "waiting"
+    await kit.advance("1h")
+    assert (await kit.get(handle.id)).status == "completed"
+
+
 async def test_an_event_accepted_before_a_long_down_time_wins_over_the_timer(
     kit: MemoryEngine,
 ) -> None:
