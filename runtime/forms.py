@@ -99,9 +99,7 @@ class Forms:
             return None, None
         return None, result.pages
 
-    async def _found(
-        self, ask: AskView
-    ) -> tuple[Target, dict[str, Json], dict[str, Any], bool]:
+    async def _found(self, ask: AskView) -> tuple[Target, dict[str, Json], dict[str, Any], bool]:
         """The form of a question, a copy of what it reads, and the facts the engine adds."""
         engine = self._engine
         p: Progress = await engine._progress(ask.n)
