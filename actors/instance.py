@@ -19,6 +19,7 @@ from greenroom.actors.decide import Kernel
 from greenroom.actors.effects import ArmTimer, RunCall, effect_of, pending, touched, touches_all
 from greenroom.actors.entries import Entry, EventReceived, Failure, Request, encode_entry
 from greenroom.actors.messages import (
+    Begin,
     Cancel,
     Due,
     Message,
@@ -389,8 +390,11 @@ class Instance:
             if type(effect) is ArmTimer or p.ops[effect.key].epoch == epoch
         ]
         self._perform(owed)
-        if p.starts is not None and not (p.begun or p.parked or p.ended):
-            self.host.arm(self, "", p.starts)
+        if not (p.begun or p.parked or p.ended):
+            if p.starts is not None:
+                self.host.arm(self, "", p.starts)
+            else:
+                self.tell(Begin())
 
     def _abort(self, key: str) -> None:
         self.running.pop(key, None)
