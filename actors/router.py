@@ -61,6 +61,10 @@ class Stage(Protocol):
         """The event is durable: tell those who follow the stream."""
         ...
 
+    def component_crashed(self, name: str, error: Exception) -> None:
+        """A part of the runtime raised what it should not."""
+        ...
+
 
 Done = Callable[[Posted | GreenroomError, list[Refused]], None]
 
@@ -198,9 +202,16 @@ class Router:
             return
         for row in result:
             if row.pos not in self.routing:
-                self._route(row)
+                self._route_guarded(row)
         if len(result) >= UNROUTED_PAGE:
             self.recover()
+
+    def _route_guarded(self, row: StoredEventRow) -> None:
+        try:
+            self._route(row)
+        except Exception as error:  # it stays unrouted, and is tried again at the next start
+            self.routing.discard(row.pos)
+            self.stage.component_crashed("router", error)
 
     def _route(self, row: StoredEventRow) -> None:
         self.routing.add(row.pos)

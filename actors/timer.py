@@ -8,6 +8,7 @@ and an op that has fired is closed, so nothing fires twice.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from greenroom.actors.agenda import Agenda, Item
@@ -24,6 +25,10 @@ class Stage(Protocol):
     def submit(self, work: Any, done: Any) -> None: ...
 
     def due(self, items: list[Item]) -> None: ...
+
+    def component_crashed(self, name: str, error: Exception) -> None:
+        """A part of the runtime raised what it should not."""
+        ...
 
 
 class Timer:
@@ -59,18 +64,29 @@ class Timer:
         def done(result: Any) -> None:
             if self.stopped or isinstance(result, Exception):
                 return
-            items: list[Due] = result
-            for item in items:
-                self.agenda.add(item.due, item.n, item.op)
-            if len(items) >= PAGE:
-                last = items[-1]
-                self._read(until, (last.due, last.n, last.op))
-            else:
-                self.loaded_until = until
-                self.reading = False
-            self.wake()
+            self._guarded(lambda: self._read_page(until, result))
 
         self.stage.submit(DueTimers(until, PAGE, after), done)
+
+    def _read_page(self, until: int, items: list[Due]) -> None:
+        for item in items:
+            self.agenda.add(item.due, item.n, item.op)
+        if len(items) >= PAGE:
+            last = items[-1]
+            self._read(until, (last.due, last.n, last.op))
+        else:
+            self.loaded_until = until
+            self.reading = False
+        self.wake()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """What was taken and not fired is still in the store: it is read again."""
+        try:
+            work()
+        except Exception as error:
+            self.stage.component_crashed("timer", error)
+            if not self.stopped:
+                self.start()
 
     def wake(self) -> None:
         """Fires what is due and books the next call."""
@@ -101,4 +117,4 @@ class Timer:
 
     def _called(self) -> None:
         self._booked = self._booked_at = None
-        self.wake()
+        self._guarded(self.wake)

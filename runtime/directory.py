@@ -177,6 +177,9 @@ class Directory:
         self.doomed[instance.n] = Park(failure)
         self._reload(instance, error, [(_spoilt(outcome, failure), ()) for outcome, _ in outcomes])
 
+    def component_crashed(self, name: str, error: Exception) -> None:
+        self.supervisor.component_crashed(name, error)
+
     def _reload(self, instance: Instance, error: Exception, outcomes: list[Ended]) -> None:
         """Drops what is in memory and loads it again, at once or when there is room on the disk:
         timers are armed anew, results told again."""

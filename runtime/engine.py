@@ -357,7 +357,7 @@ class Engine:
             give_up()
 
     def _give_up(self, component: str, error: BaseException) -> None:
-        self._died(EngineDied(f"{component} keeps crashing: {error}"))
+        self.journal.give_up(EngineDied(f"the {component} keeps crashing: {error}"))
 
     def _journal_state(self, state: State) -> None:
         if state == "open" and self.state == "open":
@@ -490,6 +490,9 @@ class Engine:
 
     def deliver(self, n: int, id: str, items: list[InboxItem]) -> None:
         self.directory.deliver(n, id, items)
+
+    def component_crashed(self, name: str, error: Exception) -> None:
+        self.supervisor.component_crashed(name, error)
 
     def accepted(self, pos: int, row: EventRow) -> None:
         for watcher in self._event_watchers:

@@ -465,6 +465,10 @@ class Journal:
         if self._on_state is not None:
             self._on_state(state)
 
+    def give_up(self, error: BaseException) -> None:
+        """Ends the journal although its store works: the rest of the engine does not."""
+        self._die(error)
+
     def _die(self, error: BaseException) -> None:
         """Nothing can be trusted any more: everybody waiting is told, nobody else is served."""
         if self.state == "died":

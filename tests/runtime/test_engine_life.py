@@ -722,3 +722,46 @@ def test_the_blocking_engine_has_the_same_verbs(tmp_path: Path) -> None:
             engine.get("nothing-like-it")
         assert engine.asks.list().items == []
         assert engine.definitions.get("line").version == 1
+
+
+# -- parts that crash --------------------------------------------------------------------------------
+
+
+async def test_a_timer_that_crashes_once_goes_on(
+    kit: MemoryEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = await kit.start("sleeps", {})
+    await kit.quiet()
+    due, left = kit.directory.due, [1]
+
+    def crashing(items: Any) -> None:
+        if left:
+            left.pop()
+            raise ZeroDivisionError("a fault of ours")
+        due(items)
+
+    monkeypatch.setattr(kit.directory, "due", crashing)
+    await kit.advance("1h")
+    assert (await kit.get(handle.id)).result == "awake"
+
+
+async def test_a_timer_that_keeps_crashing_ends_the_engine(
+    memory: MemoryEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await memory.start("sleeps", {})
+    await memory.quiet()
+    ended: list[BaseException] = []
+    monkeypatch.setattr(memory._engine, "_on_fatal", ended.append)
+
+    def crashing(items: Any) -> None:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(memory.directory, "due", crashing)
+    memory.clock.move_to(memory.clock.now() + 3_600_000)
+    async with asyncio.timeout(5):
+        while not ended:
+            await asyncio.sleep(0)
+    with pytest.raises(EngineDied):
+        await memory.start("waits", {})
+    with pytest.raises(EngineDied):
+        await memory.post(Event(type="go"))
