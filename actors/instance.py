@@ -458,8 +458,10 @@ class Batch:
             self.everything = True
         else:
             self.effects.extend(touched(entry))
-        if entry.end is not None and self.kernel.progress.ended and not self.append.ended:
-            self.append.ended = True
+        p = self.kernel.progress
+        if p.ended:  # a dispatch that nobody waits for may go on and need its timer
+            self.append.ended = not p.ops
+        if entry.end is not None and p.ended:
             self.builder.outcome_to_parent()
 
     def stored(self, result: Any) -> None:

@@ -13,7 +13,9 @@ from greenroom.actors.entries import (
     AttemptFailed,
     AttemptsLost,
     AttemptStarted,
+    Cancelled,
     CancelRequested,
+    Completed,
     Died,
     Entry,
     OpFailed,
@@ -103,6 +105,8 @@ def _follow(
             continue
         machine.seed = _seed(opening, first + index, machine.instance)
         _again(machine, entry, held, opening.input, first + index, strict)
+        if isinstance(entry.end, Completed | Cancelled):
+            return  # what follows are outcomes of dispatches, which nobody waits for
 
 
 def _left_out(entry: Entry, at: int) -> bool:

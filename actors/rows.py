@@ -114,8 +114,10 @@ def status_change(p: Progress) -> StatusChange:
         steps.extend(key for key in p.causes if key not in steps)
         if p.failure.op is not None and p.failure.op not in steps:
             steps.append(p.failure.op)
-    busy = status == "running" or (status == "failed" and _runs(p)) or (
-        status == "pending" and p.starts is None
+    busy = (
+        status == "running"
+        or (status in ("failed", "completed") and _runs(p))
+        or (status == "pending" and p.starts is None)
     )
     return StatusChange(
         status,

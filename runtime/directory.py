@@ -358,7 +358,8 @@ class Directory:
     def idle(self, instance: Instance) -> None:
         if instance.n not in self.active:
             return
-        if instance.kernel.progress.ended:  # nothing will come; who asks later reads the store
+        p = instance.kernel.progress
+        if p.ended and not p.ops:  # nothing will come; who asks later reads the store
             self._forget(instance)
             return
         held = self.idle_since
@@ -619,7 +620,7 @@ class Directory:
             builder.add(entry)
         if due is not None:
             append.timers = [("", due)]
-        append.ended = p.ended
+        append.ended = p.ended and not p.ops
         if p.ended:
             builder.outcome_to_parent()
         attributes = definition.attributes_of(input)
