@@ -102,6 +102,13 @@ class Slices:
                 self._loop.call_soon_threadsafe(_set, future, result)
 
 
+class _Unopened:
+    """Stands for the connection of an opening that failed."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
 class _Over(Exception):
     """The slices have ended; ask the thread itself."""
 
@@ -224,14 +231,23 @@ class Journal:
         return opened
 
     async def _open_in_thread(self, store: SqliteStore) -> ports.Opened:
-        opened: list[ports.Opened] = []
+        outcome: list[ports.Opened | BaseException] = []
 
         def connect() -> Any:
-            opened.append(store.open())
+            try:
+                outcome.append(store.open())
+            except BaseException as error:
+                outcome.append(error)
+                return _Unopened()
             return store.connection
 
-        self._connection = await aiosqlite.Connection(connect, iter_chunk_size=64)
-        return opened[0]
+        connection = await aiosqlite.Connection(connect, iter_chunk_size=64)
+        opened = outcome[0]
+        if isinstance(opened, BaseException):
+            await connection.close()  # aiosqlite would leave its thread to itself
+            raise opened
+        self._connection = connection
+        return opened
 
     async def close(self, *, clean: bool = True) -> None:
         """Stores what was submitted, then lets go of the file. Idempotent; a caller that stops

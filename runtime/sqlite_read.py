@@ -68,10 +68,11 @@ class Reader:
             entries, fault = checked(rows.get(n, []), start + 1)
             if not rows.get(n) and snapshot is None:
                 fault = f"row {start + 1} is missing"
+            row, unreadable = _row_or_rest(head)
             loaded.append(ports.Loaded(
-                instance_row(head), start + len(rows.get(n, [])), entries, items.get(n, []),
+                row, start + len(rows.get(n, [])), entries, items.get(n, []),
                 snapshot, start if snapshot is not None else 0, head[20], head[21],
-                fault or damaged.get(n),
+                unreadable or fault or damaged.get(n),
             ))  # fmt: skip
         return loaded
 
@@ -345,6 +346,19 @@ def checked(rows: Sequence[Any], first: int) -> tuple[list[ports.StoredRow], str
             return good, f"row {iseq} (at {seq}) fails its checksum"
         good.append(ports.StoredRow(seq, iseq, epoch, kind, at, payload))
     return good, None
+
+
+def _row_or_rest(head: Sequence[Any]) -> tuple[ports.InstanceRow, str | None]:
+    """A row as it is, or what is left of it when damage made it unreadable: enough to park its
+    own instance, so that it does not keep the others of a read from loading."""
+    try:
+        return instance_row(head), None
+    except (ValueError, TypeError, LookupError) as error:
+        n, id, namespace, name, version, kind, key, _, created, updated, *_ = head
+        rest = ports.InstanceRow(
+            n, id, namespace, name, version, kind, key, "failed", created, updated
+        )
+        return rest, f"its row cannot be read: {error}"
 
 
 def event_is_whole(crc: Any, *columns: Any) -> bool:

@@ -348,6 +348,19 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         rewrite(Keeper._deep, "and row[1] > 1", "and False"),
         (RULES + "test_a_row_that_is_missing_in_the_middle_is_noticed",),
     ),
+    Mutant(
+        "one-unreadable-instance-stops-all", "R8",
+        rewrite(
+            sqlite_read._row_or_rest, "except (ValueError, TypeError, LookupError)",
+            "except ZeroDivisionError",
+        ),
+        (RULES + "test_an_instance_whose_state_cannot_be_read_keeps_no_other_from_loading",),
+    ),
+    Mutant(
+        "one-unreadable-column-is-the-end", "R8",
+        replace(sqlite_read, "UNREADABLE", (ZeroDivisionError,)),
+        (RULES + "test_a_row_whose_column_changed_its_type_parks_its_own_instance",),
+    ),
     # -- R9: the log's middle
     Mutant(
         "log-not-audited", "R9",

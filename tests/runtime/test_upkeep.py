@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import sqlite3
 import zlib
 from collections.abc import AsyncIterator
@@ -29,6 +31,8 @@ from greenroom.actors.ports import Load, SaveSnapshot
 from greenroom.actors.progress import decode_progress, encode_progress
 from greenroom.definitions.durations import seconds
 from greenroom.runtime import calls, checks, retention, shapes
+from greenroom.runtime.cli.run import run
+from greenroom.runtime.cli.session import Session
 from greenroom.runtime.directory import SNAPSHOT_EVERY
 from tests.runtime.kits import FileEngine, MemoryEngine
 
@@ -320,3 +324,34 @@ async def test_the_table_of_methods_has_prune(engine: Any) -> None:
     reply = await calls.run(engine, "prune", {"older_s": 60, "dry_run": True}, None)
     assert reply == shapes.Pruned(1, dry_run=True)
     assert (await calls.run(engine, "prune", {"older_s": "1m"}, None)).instances == 1
+
+
+def test_db_prune_asks_for_a_yes_and_deletes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+
+    async def fill() -> None:
+        """Long ago: the clock stands at the beginning of 2026."""
+        async with FileEngine(data / "greenroom.db", *WORKFLOWS) as engine:
+            for _ in range(3):
+                await engine.start("short", {})
+            await engine.start("order", {"order_id": "7"})
+            await engine.quiet()
+
+    def type_in(*words: str) -> tuple[int, dict[str, Any], str]:
+        monkeypatch.setattr("sys.stdin", io.StringIO())
+        code = run(["db", "prune", "--older", "1h", "--data", str(data), *words], Session())
+        out, err = capsys.readouterr()
+        return code, json.loads(out or "{}"), err
+
+    asyncio.run(fill())
+    code, reply, _ = type_in("--dry-run")
+    assert (code, reply["dry_run"], reply["instances"]) == (0, True, 3)
+    code, _, err = type_in()
+    assert code == 2
+    assert "deleting 3 instances needs a yes" in err
+    code, reply, _ = type_in("--yes")
+    assert (code, reply["instances"], reply["entries"] > 3) == (0, 3, True)
+    assert type_in("--yes")[1]["instances"] == 0

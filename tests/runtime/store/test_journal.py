@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import aiosqlite
 import pytest
 
 from greenroom.actors import ports
-from greenroom.definitions.errors import Busy, EngineDied, EngineStopping, ReadOnly
+from greenroom.definitions.errors import Busy, EngineDied, EngineStopping, ReadOnly, StoreDamaged
 from greenroom.runtime import journal as module
 from greenroom.runtime.journal import Journal, in_thread
 from greenroom.runtime.memory import MemoryStore
@@ -155,6 +156,24 @@ async def test_closing_stores_what_was_submitted_and_refuses_the_rest(
     assert (opened.clean, opened.head, opened.started_clean_at) == (True, 1, 1_700_000_000_000)
     again.close(clean=False)
     assert SqliteStore(store.path).open().clean is False
+
+
+def test_an_opening_that_fails_leaves_no_thread_behind(tmp_path: Path) -> None:
+    """Its last word to a loop that is closed by then would be an exception nobody can catch."""
+    (tmp_path / "a.db").write_bytes(b"plain text" * 1_000)
+
+    async def fail() -> None:
+        with pytest.raises(StoreDamaged):
+            await Journal(SqliteStore(tmp_path / "a.db")).open()
+
+    uncaught: list[Any] = []
+    hook, threading.excepthook = threading.excepthook, uncaught.append
+    try:
+        for _ in range(50):
+            asyncio.run(fail())
+    finally:
+        threading.excepthook = hook
+    assert uncaught == []
 
 
 # -- no room -----------------------------------------------------------------------------------

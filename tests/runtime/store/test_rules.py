@@ -310,6 +310,15 @@ def test_a_changed_inbox_item_is_named_and_not_given(database: Path, make: Any) 
     store.close(clean=True)
 
 
+@pytest.mark.parametrize("changed", ["status = 66", "status = 'x'", "attributes = x'ff'"])
+def test_an_instance_whose_state_cannot_be_read_keeps_no_other_from_loading(
+    database: Path, make: Any, changed: str
+) -> None:
+    filled(database, make)
+    change(database, f"UPDATE instance SET {changed} WHERE n=2")
+    assert [bool(why) for why in story(database)] == [False, True, False]
+
+
 def test_a_row_that_is_missing_in_the_middle_is_noticed(database: Path, make: Any) -> None:
     filled(database, make)
     change(database, "DELETE FROM entry WHERE n=2 AND iseq=3")
