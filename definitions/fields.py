@@ -218,7 +218,9 @@ def read_only(value: Any, merge_type: Any = None) -> Any:
     plain = "string" if isinstance(value, str | UUID | Enum) else _JSON_TYPES.get(kind)
     if plain is None:
         known = ", ".join(t.__name__ for t in _JSON_TYPES)
-        raise TypeError(f"read_only cannot show a {kind.__name__}; it shows {known}, UUID, Enum")
+        raise TypeError(
+            f"Cannot make a read_only_field for type {kind.__name__}; it can be {known}, UUID, Enum"
+        )
     shown = msgspec.to_builtins(value, enc_hook=_dumped)
     uniforms = {"disabled": True, "value": shown}
     extra: dict[str, Json] = {

@@ -120,6 +120,11 @@ class FieldsPage:
         self.doc = doc
         self.fields = fields
 
+    @property
+    def title_inside(self) -> str:
+        """The title where the page is a part of another one."""
+        return self.name if self.title == TITLE else self.title
+
     def read(self, data: Json) -> tuple[Any, list[Error]]:
         reader = Reader(_nested)
         made = self.read_at(reader, data, ())
@@ -240,7 +245,8 @@ def type_schema(annotation: Any, components: dict[str, Json]) -> dict[str, Json]
         if kind.__name__ not in components:
             components[kind.__name__] = {}
             if isinstance(page, FieldsPage):
-                components[kind.__name__] = page.schema_in(components)
+                own = page.schema_in(components)
+                components[kind.__name__] = {**own, "title": page.title_inside}
             else:
                 own = page.schema()
                 components.update(own.pop("$defs", {}))

@@ -684,7 +684,8 @@ def test_errors_in_lists_maps_and_nested_pages_name_their_place() -> None:
         "by_name.a.number": "int_type",
         "pair": "list_length",
     }  # fmt: skip
-    assert Page.model_json_schema()["$defs"]["Port"]["required"] == ["number"]
+    port = Page.model_json_schema()["$defs"]["Port"]
+    assert (port["title"], port["required"]) == ("Port", ["number"])
 
 
 def test_a_factory_gives_its_default_to_the_schema_and_a_fresh_value_to_each_page() -> None:
