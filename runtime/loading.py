@@ -21,6 +21,7 @@ from types import ModuleType
 
 from greenroom.definitions.errors import InvalidDefinition, Problem
 from greenroom.definitions.programs import Workflow
+from greenroom.definitions.versions import Version
 from greenroom.definitions.workflow import Definition
 
 
@@ -126,7 +127,7 @@ def _is_class(value: object, module: ModuleType) -> bool:
         and issubclass(value, Workflow)
         and value.__module__ == module.__name__
         and not inspect.isabstract(value)
-        and "handle" in vars(value)
+        and ("handle" in vars(value) or (issubclass(value, Version) and "versions" in vars(value)))
     )
 
 

@@ -10,6 +10,7 @@ import datetime
 import pickle
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -39,6 +40,7 @@ from greenroom import (
 )
 from greenroom.definitions.declare import definition_of
 from greenroom.definitions.engines import ENVIRONMENT
+from greenroom.runtime.loading import workflows_in
 from greenroom.testing import TestEngine
 
 RUNS: list[Any] = []
@@ -1174,3 +1176,16 @@ async def test_a_workflow_that_executes_itself_stops_at_a_depth() -> None:
         page = await engine.list("status:failed")
         assert page.total == 1
         assert (page.total, (await engine.list()).total) == (1, 33)
+
+
+def test_versions_are_found_in_a_module() -> None:
+    module = ModuleType("told")
+    source = (
+        "from greenroom import Version, Workflow\n"
+        "class One(Workflow):\n"
+        "    def handle(self): return 1\n"
+        "class Both(Version):\n"
+        "    def versions(self): return [One]\n"
+    )
+    exec(source, vars(module))
+    assert [definition_of(found).name for found in workflows_in(module)] == ["One", "Both"]
