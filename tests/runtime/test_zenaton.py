@@ -1187,5 +1187,5 @@ def test_versions_are_found_in_a_module() -> None:
         "class Both(Version):\n"
         "    def versions(self): return [One]\n"
     )
-    exec(source, vars(module))
+    exec(source, vars(module))  # noqa: S102
     assert [definition_of(found).name for found in workflows_in(module)] == ["One", "Both"]
