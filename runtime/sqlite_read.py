@@ -260,9 +260,10 @@ class Reader:
         return [ports.AskView(*row) for row in rows]
 
     def definitions(self, work: ports.ListDefinitions) -> list[ports.DefinitionRow]:
+        one = "" if work.name is None else " WHERE name=?"
         rows = self.db.execute(
             "SELECT name, version, kind, hash, body, at, source, release, enabled FROM definition"
-            " WHERE ? IS NULL OR name=? ORDER BY name, version", (work.name, work.name))  # fmt: skip
+            f"{one} ORDER BY name, version", () if work.name is None else (work.name,))  # fmt: skip
         return [_definition(*row) for row in rows]
 
     def schedules(self, work: ports.ListSchedules) -> list[ports.ScheduleRow]:
