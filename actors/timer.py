@@ -1,7 +1,7 @@
 """The timer actor: one durable due list for sleeps, deadlines, retries and schedules.
 
 The list is the store's; here is only what falls due within the horizon. Nothing polls: one call is
-booked for the first due time or for the end of the horizon, whichever comes first. Due times are
+booked: for the first due time in memory, or shortly before the first one that is not. Due times are
 wall-clock times: when the clock is set forward they fire at once, when it is set back they wait,
 and an op that has fired is closed, so nothing fires twice.
 """
@@ -16,6 +16,8 @@ from greenroom.actors.ports import Clock, Due, DueTimers, Handle
 
 HORIZON_MS: Final = 60_000
 PAGE: Final = 10_000
+_FOR_EVER: Final = (1 << 62) - 1
+_LAST: Final = 1 << 62
 FIRE_MAX: Final = 1_000
 
 
@@ -38,6 +40,8 @@ class Timer:
         self.agenda = Agenda()
         self.loaded_until = 0
         """Everything of the store up to here is in memory or on its way."""
+        self.far: int | None = None
+        """The first due time beyond that; None: there is none, and nothing to come back for."""
         self.reading = False
         self.stopped = False
         self._booked: Handle | None = None
@@ -56,7 +60,9 @@ class Timer:
         """A timer that is durable now. The far future stays in the store."""
         if due <= self.loaded_until or self.reading:
             self.agenda.add(due, n, op)
-            self._book()
+        elif self.far is None or due < self.far:
+            self.far = due
+        self._book()
 
     def _read(self, until: int, after: tuple[int, int, str] | None) -> None:
         self.reading = True
@@ -77,7 +83,21 @@ class Timer:
         else:
             self.loaded_until = until
             self.reading = False
+            self._look_ahead()
         self.wake()
+
+    def _look_ahead(self) -> None:
+        """When the store must be read again: shortly before the first due time not in memory."""
+        self.far = None
+
+        def done(result: Any) -> None:
+            if self.stopped or isinstance(result, Exception):
+                return
+            if result and (self.far is None or result[0].due < self.far):
+                self.far = result[0].due
+            self._book()
+
+        self.stage.submit(DueTimers(_FOR_EVER, 1, (self.loaded_until, _LAST, "")), done)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """What was taken and not fired is still in the store: it is read again."""
@@ -96,17 +116,16 @@ class Timer:
         items = self.agenda.take(now, FIRE_MAX)
         if items:
             self.stage.due(items)
-        if not self.reading and now + HORIZON_MS // 2 >= self.loaded_until:
-            start = (self.loaded_until, 1 << 62, "")
-            self._read(now + HORIZON_MS, start)
+        if not self.reading and self.far is not None and now >= self.far - HORIZON_MS // 2:
+            self._read(now + HORIZON_MS, (self.loaded_until, _LAST, ""))
         self._book()
 
     def _book(self) -> None:
-        first = self.agenda.first()
-        at = self.loaded_until - HORIZON_MS // 2
-        if first is not None and (first < at or self.reading):
-            at = first
-        elif self.reading:
+        at = self.agenda.first()
+        if self.far is not None and not self.reading:
+            ahead = self.far - HORIZON_MS // 2
+            at = ahead if at is None or ahead < at else at
+        if at is None:
             return
         if self._booked is not None:
             if self._booked_at is not None and self._booked_at <= at:
