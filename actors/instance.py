@@ -333,7 +333,7 @@ class Instance:
             result = Busy("a write before this one could not be stored; try again")
         if batch.append.statements:
             self._unbar()
-        if isinstance(result, Exception) and not self.dead:
+        if isinstance(result, Exception):  # dead or not: results of steps must not be lost
             outcomes = _outcomes_of(batch.outcomes)
             if batch.append.statements and isinstance(result, Rejected):
                 outcomes = [(_refused(outcome, result), ()) for outcome, _ in outcomes]

@@ -720,6 +720,10 @@ class Clock(Protocol):
         """Calls back once the wall clock has reached `due`, never before."""
         ...
 
+    def call_later(self, delay_ms: int, then: Callable[[], None]) -> Handle:
+        """Calls back after a while, wherever the wall clock is set meanwhile."""
+        ...
+
 
 class Handle(Protocol):
     def cancel(self) -> None: ...

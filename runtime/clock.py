@@ -50,6 +50,12 @@ class SystemClock:
         self._nap(booking)
         return booking
 
+    def call_later(self, delay_ms: int, then: Callable[[], None]) -> Booking:
+        booking = Booking(0, then)
+        loop = asyncio.get_running_loop()
+        booking.handle = loop.call_later(delay_ms / 1000, self._woken, booking)
+        return booking
+
     def _nap(self, booking: Booking) -> None:
         wait_s = max(0.0, (booking.due * 1_000_000 - time.time_ns()) / 1e9)
         loop = asyncio.get_running_loop()
@@ -87,6 +93,9 @@ class VirtualClock:
         else:
             heapq.heappush(self._booked, (due, next(self._count), booking))
         return booking
+
+    def call_later(self, delay_ms: int, then: Callable[[], None]) -> Booking:
+        return self.call_at(self._now + delay_ms, then)
 
     def next_due(self) -> int | None:
         """When the next booked call is due."""

@@ -371,7 +371,7 @@ class Directory:
             self._book_sweep()
 
     def _book_sweep(self) -> None:
-        self._sweep = self.clock.call_at(self.clock.now() + int(IDLE_S * 1000), self._sweep_idle)
+        self._sweep = self.clock.call_later(int(IDLE_S * 1000), self._sweep_idle)
 
     def _sweep_idle(self) -> None:
         self._sweep = None

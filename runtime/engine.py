@@ -1071,7 +1071,7 @@ class Engine:
 
         booking = None
         if limit_s is not None:
-            booking = self.clock.call_at(self.clock.now() + round(limit_s * 1000), wake)
+            booking = self.clock.call_later(round(limit_s * 1000), wake)
         self.at_end[woken.set] = None
         try:
             yield check

@@ -430,7 +430,7 @@ class Journal:
         if self._retry is not None:
             return
         if self._clock is not None:
-            self._retry = self._clock.call_at(self._clock.now() + RETRY_MS, self._retry_now)
+            self._retry = self._clock.call_later(RETRY_MS, self._retry_now)
         else:
             self._retry = asyncio.get_running_loop().call_later(RETRY_MS / 1000, self._retry_now)
 
@@ -451,7 +451,8 @@ class Journal:
         except StoreFull:
             self._plan_retry()
         else:
-            self._set_state("open")
+            if self.state == "read_only":  # it may have been closed meanwhile
+                self._set_state("open")
 
     def _make_reserve(self) -> bool:
         """True once the reserve lies there (or none is kept)."""

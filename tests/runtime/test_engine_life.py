@@ -322,6 +322,59 @@ async def test_children_and_emits_of_a_full_disk_are_made_when_there_is_room(
     assert len((await memory.events.list("said")).items) == 1
 
 
+async def test_results_decided_on_top_of_a_turn_that_was_not_stored_are_kept(
+    memory: MemoryEngine,
+) -> None:
+    gates: list[asyncio.Future[None]] = []
+
+    @step("Gated", mode="at_most_once")
+    async def gated() -> dict[str, Any]:
+        RUNS.append("gated")
+        gates.append(asyncio.get_running_loop().create_future())
+        await gates[-1]
+        return {}
+
+    @workflow(name="two_gated")
+    async def two_gated() -> Any:
+        return await gather(gated(), gated(), gated())
+
+    memory.register(two_gated)
+    handle = await memory.start("two_gated", {})
+    await memory.quiet()
+    memory.store.fail_next(StoreFull("full"))
+    for gate in gates:
+        gate.set_result(None)
+        await asyncio.sleep(0)  # each is a turn of its own, on top of the one before
+        await asyncio.sleep(0)
+    await memory.advance("5s")
+    assert (await memory.get(handle.id)).result == [{}, {}, {}]
+    assert RUNS == ["gated"] * 3
+
+
+async def test_a_step_that_ends_while_another_turn_is_stored_runs_once(kit: MemoryEngine) -> None:
+    @step("Instant", mode="at_most_once")
+    async def instant() -> dict[str, Any]:
+        RUNS.append("instant")
+        return {}
+
+    @workflow(name="asks_first")
+    async def asks_first() -> Any:
+        await approval("Sure?")
+        return await instant()
+
+    kit.register(asks_first)
+    for late in range(20):
+        handle = await kit.start("asks_first", {})
+        await kit.quiet()
+        RUNS.clear()
+        answered = asyncio.ensure_future(kit.answer(f"{handle.id}.1", {"approved": True}))
+        for _ in range(late % 7):
+            await asyncio.sleep(0)
+        await asyncio.gather(answered, kit.pause(handle.id), return_exceptions=True)
+        await kit.quiet()
+        assert len(RUNS) <= 1
+
+
 # -- turns that crash --------------------------------------------------------------------------------
 
 

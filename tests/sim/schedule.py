@@ -6,14 +6,17 @@ import asyncio
 import itertools
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
 from greenroom import Event, GreenroomError, IdConflict, InvalidTransition, Rejected
+from greenroom.definitions.errors import Unavailable
 from greenroom.runtime.engine import Engine
 from greenroom.runtime.memory import MemoryStore
+from greenroom.runtime.store import StoreFull
 from tests.sim.invariants import check_live, check_stored
 from tests.sim.loop import Fifo, Pct, Policy, SimCrash, SimLoop, SimTask, Stuck, Walk, unwind
 from tests.sim.world import WORKFLOWS, Bank, Scene, SimClock, SimEngine
@@ -94,7 +97,7 @@ class Schedule:
             kind = rng.choice((
                 "start line", "start order", "start family", "start asks", "post order", "post order",
                 "post paid", "post paid", "send paid", "pause", "resume", "cancel", "answer", "again",
-                "conflict", "ping", "jump",
+                "conflict", "ping", "jump", "full disk", "watch",
             ))  # fmt: skip
             id = f"c{client}-{index}"
             name = rng.choice(("a", "b", "c", "d"))
@@ -110,7 +113,11 @@ class Schedule:
             elif kind == "ping":
                 data = {"n": 0}
             elif kind == "jump":
-                data = rng.choice((1_000, 60_000, 3_600_000))
+                data = rng.choice((1_000, 60_000, 3_600_000, -30_000))
+            elif kind == "full disk":
+                if client or index > 6:
+                    continue  # seldom: nobody gets anything done on a full disk
+                data = rng.randint(1, 6)
             elif kind in ("again", "conflict"):
                 same = [op for op in ops if op.kind.startswith(("start", "post"))]
                 if not same:
@@ -133,6 +140,9 @@ class Schedule:
             except Rejected as error:
                 op.outcome, op.code = "rejected", error.code
                 self.mark(f"rejected:{error.code}")
+            except Unavailable as error:  # not stored; the client does not try again
+                op.outcome, op.code = "rejected", error.code
+                self.mark(f"unavailable:{error.code}")
             except GreenroomError as error:
                 self.violations.append(f"{op.kind} raised {error.code}: {error.message}")
                 op.outcome = "rejected"
@@ -157,6 +167,10 @@ class Schedule:
         if verb == "jump":
             self.clock.jumped += op.data
             return None
+        if verb == "full":
+            for _ in range(op.data):
+                self.store.fail_next(StoreFull("full"))
+            return None
         if verb == "answer":
             asks = (await engine.asks.list()).items
             if not asks:
@@ -166,11 +180,25 @@ class Schedule:
             if not self.started:
                 return None
             op.target = Scene.rng.choice(self.started)
+        if verb == "watch":
+            return await self._watch(engine, op.target)
         if verb == "send":
             event = Event(type="paid", id=op.id, source=f"/{op.client}", data=op.data)
             return await engine.send(op.target, event, by=op.id)
         call: Callable[..., Awaitable[Any]] = getattr(engine, verb)
         return await call(op.target, request_id=op.id, by=op.id)
+
+    async def _watch(self, engine: Engine, id: str) -> None:
+        """What a watcher sees has no gaps, and is on disk when it is seen."""
+        last = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(Scene.rng.choice((0.1, 5, 60))):
+                async for entry in engine.watch(id):
+                    if entry.seq not in (last, last + 1):
+                        self.violations.append(f"I5: a watcher saw {entry.seq} after {last}")
+                    last = entry.seq
+                    if entry.seq > len(self.store.tables.instances[self.store.tables.ids[id]].rows):
+                        self.violations.append(f"I1: a watcher saw {entry.seq}, which is not stored")
 
     # -- processes -----------------------------------------------------------------------------
 
@@ -200,6 +228,7 @@ class Schedule:
     def _process(self, crash: bool) -> bool:
         """One life of the engine; True when it was the last."""
         self.lives += 1
+        self.store._planned.clear()
         loop = SimLoop(self._policy(crash or self.seed % 2 == 0), self._time, Scene.rng)
         if crash:
             loop.crash_at = self.rng.randrange(20, self.rng.choice((200, 1_500, 4_000)))
@@ -242,6 +271,8 @@ class Schedule:
             await asyncio.sleep(Scene.rng.choice((1, 10, 100)))
         else:
             loop.policy = Fifo()
+            self.store._planned.clear()
+            await asyncio.sleep(5)  # the journal sees every second whether there is room again
             await self._heal(engine)
             self.violations += await check_live(self, engine)
         await engine.close()

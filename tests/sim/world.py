@@ -186,6 +186,12 @@ class SimClock:
         self._nap(booking)
         return booking
 
+    def call_later(self, delay_ms: int, then: Callable[[], None]) -> Booking:
+        booking = Booking(0, then)
+        loop = asyncio.get_running_loop()
+        booking.handle = loop.call_later(delay_ms / 1000, self._woken, booking)
+        return booking
+
     def _nap(self, booking: Booking) -> None:
         loop = asyncio.get_running_loop()
         wait_s = max(0.0, (booking.due - self.now()) / 1000)

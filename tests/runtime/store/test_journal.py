@@ -40,6 +40,9 @@ class Clock:
         self.waiting.append((due, then))
         return Cancelled()
 
+    def call_later(self, delay_ms: int, then: Callable[[], None]) -> ports.Handle:
+        return self.call_at(self.time + delay_ms, then)
+
     def advance(self, ms: int) -> None:
         self.time += ms
         due = [then for at, then in self.waiting if at <= self.time]
