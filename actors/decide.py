@@ -73,6 +73,7 @@ from greenroom.definitions.errors import (
 from greenroom.definitions.eventclasses import is_called
 from greenroom.definitions.events import HOPS_MAX
 from greenroom.definitions.matching import compile_where
+from greenroom.definitions.tasks import task_called, task_target
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Plan
 
@@ -750,7 +751,16 @@ class Kernel:
         known = self.definition.learned.get(request.name)
         if known is not None and self.progress.code == self.definition.hash:
             return known
-        return self.ensure_machine().targets[key]
+        targets = self.ensure_machine().targets
+        if key not in targets and request.kind == "dispatch":  # of an earlier generation
+            return self._earlier_target(key)
+        return targets[key]
+
+    def _earlier_target(self, key: str) -> Any:
+        """The target of a dispatch whose generation is not replayed any more."""
+        name = self.progress.ops[key].request.name
+        task = task_called(name)
+        return self.definition.learned.get(name) or (task_target(task) if task else None)
 
     # -- words ---------------------------------------------------------------------------------
 

@@ -175,7 +175,7 @@ class AppendBuilder:
             self._close(entry.key)  # type: ignore[union-attr]
         elif kind is Begun and self.p.starts is not None:
             self._list("untimed").append("")
-        elif kind is Started and entry.gen > 1:  # type: ignore[union-attr]
+        elif kind is Started and entry.gen > 1 and not self._carries(entry):  # type: ignore[union-attr]
             self.append.generation_start = self.p.iseq
         if entry.closes:
             for key in entry.closes:
@@ -184,6 +184,14 @@ class AppendBuilder:
         for request in entry.requests:
             if not request.gone:
                 self._request(request)
+
+    def _carries(self, started: Entry) -> bool:
+        """Whether something dispatched in an earlier generation is still open: what asked for it
+        must be read again after a restart."""
+        new = {request.key for request in started.requests}
+        return any(
+            op.request.kind == "dispatch" and key not in new for key, op in self.p.ops.items()
+        )
 
     def _list(self, name: str) -> list[Any]:
         found = getattr(self.append, name)

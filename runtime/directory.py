@@ -500,7 +500,10 @@ class Directory:
         definition = self.registry.version(row.workflow, row.version)
         if definition is None:
             definition = missing(row.workflow, row.version, row.kind)
-        log = [] if isinstance(definition.body, Plan) else [s.payload for s in loaded.rows]
+        log: list[bytes] = []
+        if not isinstance(definition.body, Plan):  # the current generation alone is replayed
+            opens = max((i for i, e in enumerate(entries) if isinstance(e, Started)), default=0)
+            log = [stored.payload for stored in loaded.rows[opens:]]
         return Kernel(definition, p, self.epoch, log, self._note(row.id))
 
     def _note(self, id: str) -> Callable[[str, dict[str, Any]], None]:
