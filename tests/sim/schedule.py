@@ -165,7 +165,7 @@ class Schedule:
                 self.mark("duplicate answered")
             return msgspec.to_builtins(accepted)
         if verb == "jump":
-            self.clock.jumped += op.data
+            self.clock.jump(op.data)
             return None
         if verb == "full":
             for _ in range(op.data):
@@ -228,6 +228,7 @@ class Schedule:
     def _process(self, crash: bool) -> bool:
         """One life of the engine; True when it was the last."""
         self.lives += 1
+        self.clock.forget()
         self.store._planned.clear()
         loop = SimLoop(self._policy(crash or self.seed % 2 == 0), self._time, Scene.rng)
         if crash:

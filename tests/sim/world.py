@@ -174,12 +174,21 @@ class SimClock:
     def __init__(self, base: int = 1_767_225_600_000) -> None:
         self.base = base
         self.jumped = 0
+        self._naps: dict[Booking, None] = {}
 
     def now(self) -> int:
         return self.base + self.jumped + round(asyncio.get_running_loop().time() * 1000)
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def jump(self, ms: int) -> None:
+        """Sets the wall clock; who naps by it notices, as it does within a second."""
+        self.jumped += ms
+        for booking in [b for b in self._naps if not b.cancelled]:
+            if booking.handle is not None:
+                booking.handle.cancel()
+            self._nap(booking)
 
     def call_at(self, due: int, then: Callable[[], None]) -> Booking:
         booking = Booking(due, then)
@@ -193,17 +202,22 @@ class SimClock:
         return booking
 
     def _nap(self, booking: Booking) -> None:
-        loop = asyncio.get_running_loop()
         wait_s = max(0.0, (booking.due - self.now()) / 1000)
-        booking.handle = loop.call_later(min(wait_s, 1.0) if self.jumped else wait_s, self._woken, booking)
+        self._naps[booking] = None
+        booking.handle = asyncio.get_running_loop().call_later(wait_s, self._woken, booking)
 
     def _woken(self, booking: Booking) -> None:
+        self._naps.pop(booking, None)
         if booking.cancelled:
             return
         if self.now() < booking.due:
             self._nap(booking)
         else:
             booking.then()
+
+    def forget(self) -> None:
+        """The process that napped is gone."""
+        self._naps.clear()
 
 
 class _Connection:
