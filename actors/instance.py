@@ -179,7 +179,7 @@ class Instance:
     def give(self, items: list[InboxItem]) -> None:
         """Takes items from the durable inbox: events are offered, the rest are messages."""
         for item in items:
-            if item.iq in self.inbox or item.state == "taken":
+            if item.iq in self.inbox:
                 continue
             if item.kind == "event":
                 self.inbox[item.iq] = item
@@ -480,7 +480,9 @@ def _outcomes_of(envelopes: Iterable[Envelope]) -> list[Ended]:
 
 def _refused(outcome: Outcome, error: Rejected) -> Outcome:
     """The outcome of a step whose statements could not be applied: a failed attempt."""
-    failure = Failure(type(error).__name__, error.message, details=dict(error.details), op=outcome.key)
+    failure = Failure(
+        type(error).__name__, error.message, details=dict(error.details), op=outcome.key
+    )
     return Outcome(outcome.key, outcome.attempt, error=failure, kinds=(type(error).__name__,))
 
 

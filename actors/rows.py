@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from greenroom.actors.children import DETACHED, child_id, is_detached
 from greenroom.actors.entries import (
     Answered,
     AttemptFailed,
@@ -29,7 +30,6 @@ from greenroom.actors.entries import (
     Started,
     TimerFired,
 )
-from greenroom.actors.children import DETACHED, child_id, is_detached
 from greenroom.actors.messages import Cancel, Outcome, encode_message
 from greenroom.actors.ports import (
     Append,
@@ -47,7 +47,7 @@ from greenroom.definitions.values import Json, canonical, encode
 
 WAITS_LISTED: Final = 100
 
-_EPOCH: Final = datetime.datetime(1970, 1, 1)  # noqa: DTZ001
+_EPOCH: Final = datetime.datetime(1970, 1, 1)
 _WAIT_KINDS: Final = {"sleep": "timer", "wait": "event", "child": "child"}
 
 
@@ -159,24 +159,25 @@ class AppendBuilder:
 
     def add(self, entry: Entry) -> None:
         """The rows that belong to an entry which the progress has just folded."""
-        kind = type(entry)
-        if kind is OpCompleted or kind is OpFailed or kind is OpSkipped or kind is TimerFired:
-            self._close(entry.key)  # type: ignore[union-attr]
-        elif kind is AttemptFailed:
-            self._timer(entry.key, entry.due)  # type: ignore[union-attr]
-        elif kind is AttemptStarted:
-            self._untime(entry.key)  # type: ignore[union-attr]
-        elif kind is EventReceived:
-            if entry.takes is not None and not isinstance(entry.end, Died):  # type: ignore[union-attr]
-                self._list("taken").append(entry.iq)  # type: ignore[union-attr]
-                self._close(entry.takes)  # type: ignore[union-attr]
-        elif kind is Answered:
-            self._list("answered").append((entry.key, entry.by, entry.at))  # type: ignore[union-attr]
-            self._close(entry.key)  # type: ignore[union-attr]
-        elif kind is Begun and self.p.starts is not None:
-            self._list("untimed").append("")
-        elif kind is Started and entry.gen > 1 and not self._carries(entry):  # type: ignore[union-attr]
-            self.append.generation_start = self.p.iseq
+        match entry:
+            case OpCompleted() | OpFailed() | OpSkipped() | TimerFired():
+                self._close(entry.key)
+            case AttemptFailed():
+                self._timer(entry.key, entry.due)
+            case AttemptStarted():
+                self._untime(entry.key)
+            case EventReceived() if entry.takes is not None and not isinstance(entry.end, Died):
+                self._list("taken").append(entry.iq)
+                self._close(entry.takes)
+            case Answered():
+                self._list("answered").append((entry.key, entry.by, entry.at))
+                self._close(entry.key)
+            case Begun() if self.p.starts is not None:
+                self._list("untimed").append("")
+            case Started() if entry.gen > 1 and not self._carries(entry):
+                self.append.generation_start = self.p.iseq
+            case _:
+                pass
         if entry.closes:
             for key in entry.closes:
                 self._cancel_child(key)

@@ -171,7 +171,9 @@ class Directory:
         failure = Failure(
             "Poison", f"its turns crash the runtime: {type(error).__name__}: {error}", "poison"
         )
-        if instance.n in self.doomed:  # parked, and it crashes still: it stays out until the next start
+        if (
+            instance.n in self.doomed
+        ):  # parked, and it crashes still: it stays out until the next start
             self._forget(instance, error)
             return
         self.doomed[instance.n] = Park(failure)
@@ -228,12 +230,22 @@ class Directory:
                 arguments = target.injector.arguments(source, virtual)
         except GreenroomError as error:
             failure = Failure(error.code, error.message, details=dict(error.details), op=key)
-            instance.finished(Outcome(key, attempt, error=failure, final=True, kinds=("MissingState",)))
+            instance.finished(
+                Outcome(key, attempt, error=failure, final=True, kinds=("MissingState",))
+            )
             return
         self.executor.submit(
             Call(
-                instance.n, instance.id, key, attempt, target, arguments, source, self._finished,
-                context, solo=op.lost >= 2,
+                instance.n,
+                instance.id,
+                key,
+                attempt,
+                target,
+                arguments,
+                source,
+                self._finished,
+                context,
+                solo=op.lost >= 2,
             )  # fmt: skip
         )
 
@@ -250,12 +262,12 @@ class Directory:
             self.activate(call.n, _nothing)
 
     def _context(self, p: Progress, key: str, attempt: int, mode: Any) -> StepContext:
-        event = Event(**{k: v for k, v in p.event.items() if k in _EVENT_FIELDS}) if p.event else None
+        event = (
+            Event(**{k: v for k, v in p.event.items() if k in _EVENT_FIELDS}) if p.event else None
+        )
         return StepContext(p.id, p.workflow, p.key, key, attempt, event, mode)
 
-    def _virtual(
-        self, p: Progress, definition: Definition, context: StepContext
-    ) -> dict[str, Any]:
+    def _virtual(self, p: Progress, definition: Definition, context: StepContext) -> dict[str, Any]:
         return {
             "ctx": context,
             "event": context.event,
@@ -519,7 +531,9 @@ class Directory:
 
     # -- telling -------------------------------------------------------------------------------
 
-    def tell(self, n: int, message: Message, reply: Reply | None = None, request: Any = None) -> None:
+    def tell(
+        self, n: int, message: Message, reply: Reply | None = None, request: Any = None
+    ) -> None:
         self.activate(n, lambda instance: instance.tell(message, reply, request), reply)
 
     def deliver(self, n: int, id: str, items: list[InboxItem]) -> None:
@@ -617,9 +631,9 @@ class Directory:
             for entry in made:
                 evolve(p, entry, self.epoch)
         for entry in made:
-            row = encode_entry(entry)
-            kernel.remember(entry, row.payload)
-            append.rows.append(row)
+            encoded = encode_entry(entry)
+            kernel.remember(entry, encoded.payload)
+            append.rows.append(encoded)
             builder.add(entry)
         if due is not None:
             append.timers = [("", due)]

@@ -30,7 +30,7 @@ from greenroom.definitions.durations import text as duration_text
 from greenroom.definitions.errors import Busy, FormInvalid
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.suggest import did_you_mean
-from greenroom.definitions.values import Json, equal, encode_decode
+from greenroom.definitions.values import Json, encode_decode, equal
 from greenroom.runtime import shapes, views
 from greenroom.runtime.filters import parse_filter
 from greenroom.runtime.terms import terms_of, test
@@ -50,8 +50,7 @@ async def why(engine: Engine, row: InstanceRow, p: Progress) -> shapes.Why:
     now = engine.clock.now()
     who = f"{row.workflow}/{row.key}" if row.key else f"{row.workflow} {row.id}"
     facts = [_headline(row, p, who)]
-    for data in msgspec.json.decode(row.waits):
-        facts.append(_wait_fact(data, now))
+    facts.extend(_wait_fact(data, now) for data in msgspec.json.decode(row.waits))
     if p.failure is not None:
         facts += _failure_facts(p, who)
     if p.paused:
@@ -141,9 +140,7 @@ def _failure_facts(p: Progress, who: str) -> list[shapes.Fact]:
             text = "; ".join(map(str, said)) if isinstance(said, list) else str(said)
             facts.append(shapes.Fact(f"  {side:8}{text}", {side: said}))
     if p.causes:
-        facts.append(
-            shapes.Fact(f"blamed: {', '.join(p.causes)}", {"causes": list(p.causes)})
-        )
+        facts.append(shapes.Fact(f"blamed: {', '.join(p.causes)}", {"causes": list(p.causes)}))
     return facts
 
 
@@ -196,7 +193,12 @@ async def explain(engine: Engine, row: StoredEventRow, workflow: str | None) -> 
         facts.append(
             shapes.Fact(
                 f"  {match.action} {who}{code}",
-                {"workflow": match.workflow, "instance": match.id, "action": match.action, "code": match.code},
+                {
+                    "workflow": match.workflow,
+                    "instance": match.id,
+                    "action": match.action,
+                    "code": match.code,
+                },
             )
         )
     started = {match.workflow for match in matches if match.action == "started"}
@@ -249,7 +251,9 @@ def _trigger_facts(
     if not facts and not started and row.event.type not in known:
         near = did_you_mean(row.event.type, known)
         facts.append(
-            shapes.Fact(f"  no workflow listens to {row.event.type}{near}", {"type": row.event.type})
+            shapes.Fact(
+                f"  no workflow listens to {row.event.type}{near}", {"type": row.event.type}
+            )
         )
     return facts
 
@@ -316,7 +320,9 @@ def changes_of(items: list[shapes.Entry], path: str) -> list[shapes.Entry]:
         if last is missing or not equal(value, last):
             last = value
             found.append(
-                msgspec.structs.replace(item, data={"path": path, "value": value, "dropped": dropped})
+                msgspec.structs.replace(
+                    item, data={"path": path, "value": value, "dropped": dropped}
+                )
             )
     return found
 

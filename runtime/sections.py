@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -112,7 +113,7 @@ class Schedules:
             for row in rows
         ]
 
-    async def next(self, name: str, count: int = 10) -> list[str]:
+    async def next(self, name: str, count: int = 10) -> Sequence[str]:
         """The next nominal times."""
         row = await self._row(name)
         if not 1 <= count <= 1_000:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+from typing import Any
 
 from greenroom import (
     State,
@@ -32,14 +33,14 @@ def note(kind: str, key: str) -> None:
 
 
 @step("Reserve")
-async def reserve(order: str, ctx) -> State:  # type: ignore[no-untyped-def]
+async def reserve(order: str, ctx: Any = None) -> State:
     await asyncio.sleep(random.random() * 0.02)
     note("reserve", ctx.idempotency_key)
     return {"reserved": True}
 
 
 @retrystep("Charge", delay="20ms", backoff=1, jitter=0)
-async def charge(order: str, ctx) -> State:  # type: ignore[no-untyped-def]
+async def charge(order: str, ctx: Any = None) -> State:
     await asyncio.sleep(random.random() * 0.01)
     if random.random() < 0.4:
         raise ConnectionError("the bank is busy")
@@ -48,20 +49,20 @@ async def charge(order: str, ctx) -> State:  # type: ignore[no-untyped-def]
 
 
 @step("Pack")
-def pack(order: str, ctx) -> State:  # type: ignore[no-untyped-def]
+def pack(order: str, ctx: Any = None) -> State:
     note("pack", ctx.idempotency_key)
     return {"packed": True}
 
 
 @step("Once", mode="at_most_once")
-async def once(order: str, ctx) -> State:  # type: ignore[no-untyped-def]
+async def once(order: str, ctx: Any = None) -> State:
     note("once", ctx.idempotency_key)
     await asyncio.sleep(0.002)
     return {"once": True}
 
 
 @step("Book", mode="transactional")
-async def book(order: str, ctx) -> State:  # type: ignore[no-untyped-def]
+async def book(order: str, ctx: Any = None) -> State:
     ctx.sql("CREATE TABLE IF NOT EXISTS booking (id TEXT, instance TEXT)")
     ctx.sql("INSERT INTO booking VALUES (?, ?)", (order, ctx.instance))
     await asyncio.sleep(0.002)
@@ -69,12 +70,12 @@ async def book(order: str, ctx) -> State:  # type: ignore[no-untyped-def]
 
 
 @workflow(on="order.created", key="::data.order")
-def line():  # type: ignore[no-untyped-def]
+def line() -> Any:
     return begin >> reserve >> charge >> pack >> book >> done
 
 
 @workflow(on="single.created", key="::data.order")
-def single():  # type: ignore[no-untyped-def]
+def single() -> Any:
     return begin >> once >> done
 
 

@@ -283,9 +283,12 @@ def check(daemon: Daemon, crowd: list[Client], ledger: Path) -> dict[str, Any]:
                 code = instance.error.code if instance.error else "?"
                 if not (instance.workflow == "single" and code == "in_doubt"):
                     broken.append(f"{instance.workflow} {instance.id} failed: {code}")
-            elif instance.workflow == "flow" and instance.status == "completed":
-                if by_key["after", instance.key] != 1:
-                    broken.append(f"flow.done of {instance.key}: {by_key['after', instance.key]}")
+            elif (
+                instance.workflow == "flow"
+                and instance.status == "completed"
+                and by_key["after", instance.key] != 1
+            ):
+                broken.append(f"flow.done of {instance.key}: {by_key['after', instance.key]}")
         findings = [f for f in client.doctor(deep=True) if f.level in ("warning", "error")]
         broken += [f"doctor: {f.check}: {f.text}" for f in findings]
     effects = collections.Counter(ledger.read_text().split("\n"))
@@ -293,8 +296,8 @@ def check(daemon: Daemon, crowd: list[Client], ledger: Path) -> dict[str, Any]:
     for line, count in effects.items():
         if line.startswith("once ") and count > 1:
             broken.append(f"at most once ran {count} times: {line}")
-    for client in crowd:
-        broken += client.problems
+    for crowded in crowd:
+        broken += crowded.problems
     broken = broken[:50]
     return {
         "events": len(acked), "starts": len(started), "verbs": sum(c.verbs for c in crowd),
