@@ -496,9 +496,7 @@ class Kernel:
                         op=poison,
                     )
                 )
-            entries.append(
-                AttemptsLost(at=now, keys=tuple(lost), counted=m.counted, end=end)
-            )
+            entries.append(AttemptsLost(at=now, keys=tuple(lost), counted=m.counted, end=end))
         for place, key in enumerate(doubts):
             name = p.ops[key].request.name
             failure = Failure(
@@ -821,7 +819,11 @@ def _retry_delay(p: Progress, op: OpState, m: Outcome) -> float | None:
         return None
     if m.after_s is not None:
         retry = policy.retry
-        if retry is not None and retry.max_attempts is not None and op.failed + 1 >= retry.max_attempts:
+        if (
+            retry is not None
+            and retry.max_attempts is not None
+            and op.failed + 1 >= retry.max_attempts
+        ):
             return None
         return m.after_s
     if policy.own or policy.retry is None:

@@ -66,9 +66,7 @@ def touches_all(entry: Entry) -> bool:
     """Whether an entry changes what is owed for ops it does not name: it parks, or goes on."""
     kind = type(entry)
     return (
-        kind in _TOUCH_ALL
-        or type(entry.end) is Died
-        or (kind is OpSkipped and entry.resumes)  # type: ignore[union-attr]
+        kind in _TOUCH_ALL or type(entry.end) is Died or (kind is OpSkipped and entry.resumes)  # type: ignore[union-attr]
     )
 
 

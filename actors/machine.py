@@ -309,9 +309,7 @@ class Machine:
             routine = self._routine(
                 lambda: handler(given), not asyncio.iscoroutinefunction(handler)
             )
-            branch = Branch(
-                f"{self.base}{cause.branch}.", routine, since=cause.pos, handler=True
-            )
+            branch = Branch(f"{self.base}{cause.branch}.", routine, since=cause.pos, handler=True)
             self.handlers.append(branch)
             self.queue.append((branch, None, None))
             self._drain()
@@ -401,9 +399,7 @@ class Machine:
     def _continue(self, branch: Branch, again: ContinueAsNew) -> None:
         branch.done = True
         if branch is not self.main:
-            raise Death(
-                Failure("ContinueAsNew", "continue_as_new works on the main branch only")
-            )
+            raise Death(Failure("ContinueAsNew", "continue_as_new works on the main branch only"))
         if not self.waited:
             raise Death(
                 Failure(
@@ -553,7 +549,9 @@ class Machine:
             for index, item in enumerate(gather.items):
                 made = item.execute() if hasattr(item, "execute") else item
                 if type(made) is Op and not _answered_at_once(made):
-                    ready.append((index, self._request(made, f"{base}.{index}", branch.since), made))
+                    ready.append(
+                        (index, self._request(made, f"{base}.{index}", branch.since), made)
+                    )
                 elif isinstance(made, Op | Gather):
                     routines.append((index, _awaiting(made)))
                 elif asyncio.iscoroutine(made):

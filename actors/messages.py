@@ -85,9 +85,7 @@ class Park(Struct, frozen=True, tag="park"):
     error: Failure
 
 
-Message = (
-    Begin | Outcome | Due | Offer | Answer | Pause | Resume | Cancel | Skip | Recover | Park
-)
+Message = Begin | Outcome | Due | Offer | Answer | Pause | Resume | Cancel | Skip | Recover | Park
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, assert_never
 import msgspec
 from msgspec import Struct
 
+from greenroom.actors.children import is_detached
 from greenroom.actors.entries import (
     Answered,
     AttemptFailed,
@@ -39,7 +40,6 @@ from greenroom.actors.entries import (
     Started,
     TimerFired,
 )
-from greenroom.actors.children import is_detached
 from greenroom.definitions.values import Json
 
 OpStatus = Literal["started", "ready", "retry", "open", "doubt"]
@@ -131,9 +131,7 @@ def status_of(p: Progress) -> str:
         op.status in ("started", "ready") and op.request.kind in CALLS for op in p.ops.values()
     )
     if p.paused:
-        started = any(
-            op.status == "started" and op.request.kind in CALLS for op in p.ops.values()
-        )
+        started = any(op.status == "started" and op.request.kind in CALLS for op in p.ops.values())
         return "running" if started else "paused"
     if running or not p.ops:
         return "running"

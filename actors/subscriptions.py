@@ -17,7 +17,9 @@ Found = tuple[Definition, Trigger]
 
 class TriggerIndex:
     def __init__(self) -> None:
-        self._types: dict[tuple[str, str], dict[tuple[str, ...], dict[tuple[Any, ...], list[Found]]]] = {}
+        self._types: dict[
+            tuple[str, str], dict[tuple[str, ...], dict[tuple[Any, ...], list[Found]]]
+        ] = {}
         self._names: dict[tuple[str, str], list[Found]] = {}
 
     def add(self, namespace: str, definition: Definition) -> None:

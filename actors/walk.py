@@ -35,7 +35,6 @@ from greenroom.definitions.values import Json, copy
 from greenroom.definitions.workflow import Definition, Node
 
 
-
 def apply_to_plan(
     definition: Definition, progress: Progress, entry: Entry, held: Iterable[Entry] = ()
 ) -> Turn:
@@ -147,7 +146,9 @@ def _gone_failure(definition: Definition, key: str) -> Failure:
         "code_changed",
         {
             "journal": [key],
-            "code": [n.key for n in definition.plan.nodes if n.target is not None or n.ask is not None],
+            "code": [
+                n.key for n in definition.plan.nodes if n.target is not None or n.ask is not None
+            ],
         },
     )
 
@@ -200,7 +201,7 @@ def result_problem(value: Json) -> str | None:
         return None
     if not isinstance(value, dict):
         return f"a step must return a dict or None, got {type(value).__name__}"
-    reserved = sorted(VIRTUAL.intersection(value))
-    if reserved:
+    if not VIRTUAL.isdisjoint(value):
+        reserved = sorted(VIRTUAL.intersection(value))
         return f'a step may not return "{reserved[0]}": the name belongs to the engine'
     return None

@@ -368,7 +368,7 @@ class Client:
         self,
         instance: str,
         *,
-        timeout: Duration = None,  # noqa: ASYNC109 - the daemon keeps the time
+        timeout: Duration = None,
     ) -> Json:
         """Waits for the end. Raises `InstanceFailed`, `InstanceCancelled` or `Timeout`."""
         return value_of(await self.outcome(instance, timeout=timeout))
@@ -377,7 +377,7 @@ class Client:
         self,
         instance: str,
         *,
-        timeout: Duration = None,  # noqa: ASYNC109 - the daemon keeps the time
+        timeout: Duration = None,
     ) -> shapes.Outcome:
         params = given(instance=instance, timeout=timeout)
         return await self.ask("result", params, shapes.Outcome)

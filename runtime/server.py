@@ -208,7 +208,7 @@ class Server:
             self.engine.post_nowait(event, answer, by=by)
         except GreenroomError as error:
             answer(error)
-        except Exception as error:  # noqa: BLE001 - answered, logged once
+        except Exception as error:
             answer(calls.unexpected("post", error))
 
     def _post_in_task(self, event: Event, answer: Callable[[Any], None], by: str) -> None:
@@ -219,7 +219,7 @@ class Server:
                 answer(await self.engine.post(event, by=by))
             except GreenroomError as error:
                 answer(error)
-            except Exception as error:  # noqa: BLE001 - answered, logged once
+            except Exception as error:
                 answer(calls.unexpected("post", error))
 
         task = asyncio.get_running_loop().create_task(post())
@@ -505,7 +505,7 @@ class Connection(asyncio.Protocol):
             return protocol.encode_result(request.id, result)
         except GreenroomError as error:
             return protocol.encode_error(request.id, error)
-        except Exception as error:  # noqa: BLE001 - answered, logged once
+        except Exception as error:
             return protocol.encode_error(request.id, calls.unexpected(request.method, error))
 
     async def _wait_for_result(self, request: Request) -> None:
@@ -538,7 +538,7 @@ class Connection(asyncio.Protocol):
         except GreenroomError as error:
             stream = None
             slot.reply = protocol.encode_error(request.id, error)
-        except Exception as error:  # noqa: BLE001 - answered, logged once
+        except Exception as error:
             stream = None
             slot.reply = protocol.encode_error(request.id, calls.unexpected(method, error))
         if stream is not None and self._transport is not None and not self._ending:
@@ -562,7 +562,7 @@ class Connection(asyncio.Protocol):
             if self._transport is None:
                 raise
             error = EngineStopping("the daemon is shutting down")
-        except Exception as problem:  # noqa: BLE001 - answered, logged once
+        except Exception as problem:
             error = calls.unexpected(kind, problem)
         finally:
             if isinstance(stream, AsyncGenerator):
