@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Token
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -215,7 +215,7 @@ class Engine:
 
         return SyncEngine(target, workflows=workflows, **options)
 
-    async def __aenter__(self) -> Engine:
+    async def __aenter__(self) -> Self:
         await self._open()
         self._token = ENGINE.set(self)
         return self
@@ -233,13 +233,7 @@ class Engine:
         self.loop = loop = asyncio.get_running_loop()
         begun = time.monotonic()
         store, reserve = await loop.run_in_executor(None, self._place)
-        self.journal = Journal(
-            store,
-            clock=self.clock,
-            reserve=reserve,
-            on_fatal=self._died,
-            on_state=self._journal_state,
-        )
+        self.journal = self._journal(store, reserve)
         try:
             self.opened = await self.journal.open()
             for warning in self.opened.warnings:
@@ -274,6 +268,15 @@ class Engine:
         self.started_at = self.clock.now()
         self.ready_ms = round((time.monotonic() - begun) * 1000)
         self.state = "open"
+
+    def _journal(self, store: Store, reserve: Path | None) -> Journal:
+        return Journal(
+            store,
+            clock=self.clock,
+            reserve=reserve,
+            on_fatal=self._died,
+            on_state=self._journal_state,
+        )
 
     def executor_context(self) -> None:
         """Steps find this engine in their context too."""
@@ -1212,8 +1215,8 @@ class Engine:
                 while rows := await self.journal.call(ReadRows(row.n, after, 200)):
                     for line in rows:
                         after = line.iseq
-                        entry = decode_entry(line)
-                        for shape in views.entry_shapes(line.iseq, line.seq, line.at, entry):
+                        happened = decode_entry(line)
+                        for shape in views.entry_shapes(line.iseq, line.seq, line.at, happened):
                             yield shape
                 if (await self._find(row.id)).status in ("completed", "cancelled"):
                     return
@@ -1267,7 +1270,7 @@ class Engine:
             sqlite=sqlite3.sqlite_version,
         )
 
-    async def doctor(self, deep: bool = False) -> list[shapes.Finding]:
+    async def doctor(self, deep: bool = False) -> Sequence[shapes.Finding]:
         """Checks the store and looks for instances from which nothing leads on; deep: reads everything,
         and compares each instance with its entries."""
         findings = await checks.audit(self.journal, deep=deep)

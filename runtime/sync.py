@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextvars import Token
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from greenroom.definitions.engines import ENGINE
 from greenroom.runtime.engine import Engine, InstanceHandle
@@ -67,7 +67,7 @@ class SyncEngine:
         self._thread: threading.Thread | None = None
         self._token: Token[Any] | None = None
 
-    def __enter__(self) -> SyncEngine:
+    def __enter__(self) -> Self:
         loop = asyncio.new_event_loop()
         self._loop = loop
         self._thread = threading.Thread(target=self._run, args=(loop,), name="greenroom", daemon=True)

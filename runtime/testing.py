@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from greenroom.actors.entries import Failure
 from greenroom.actors.instance import Instance
@@ -61,7 +61,7 @@ class TestEngine:
             **{"forms_twice": True, **self._options},
         )  # fmt: skip
 
-    async def __aenter__(self) -> TestEngine:
+    async def __aenter__(self) -> Self:
         await self._engine.__aenter__()
         self._engine.directory.watchers.append(self._rehearse)
         return self

@@ -91,7 +91,7 @@ async def test_a_step_that_is_gone_parks_the_instance_when_it_is_reached(tmp_pat
         await engine.answer(waiting.ask or "", {"approved": True})
         found = await engine.outcome(instance.id, timeout=5)
         assert found.status == "failed" and found.error is not None
-        assert found.error.code == "code_changed" and found.error.details["journal"] == "pack"
+        assert found.error.code == "code_changed" and found.error.details["journal"] == ["pack"]
     async with Engine.open(store, workflows=[line(reserve, ask, pack)]) as engine:
         await engine.resume(instance.id)
         assert (await engine.result(instance.id, timeout=5))["packed"] is True
