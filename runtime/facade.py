@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from greenroom.runtime import shapes
@@ -33,7 +34,7 @@ class ScheduleHandle:
         """Starts an instance now, beside the times of the schedule."""
         return await self._engine.schedules.trigger(self.id)
 
-    async def next(self, count: int = 10) -> list[str]:
+    async def next(self, count: int = 10) -> Sequence[str]:
         return await self._engine.schedules.next(self.id, count)
 
     async def delete(self) -> None:
