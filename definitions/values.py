@@ -11,6 +11,7 @@ else's commit.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Final
 
 import msgspec
@@ -79,9 +80,7 @@ def encode_decode(
             f"{what} is {len(raw):,} bytes, the limit is {limit:,}", bytes=len(raw), limit=limit
         )
     if type(back) in (dict, list):
-        if not same or b"[[[[[[[[" in raw or raw.count(b"{") + raw.count(b"[") > DEPTH_MAX:
-            _refuse(value, what)
-        elif _has_wide_int(raw):
+        if not same or b"[[[[[[[[" in raw or raw.count(b"{") + raw.count(b"[") > DEPTH_MAX or _has_wide_int(raw):
             _refuse(value, what)
     elif not same or type(back) is int:
         _refuse(value, what)
@@ -90,17 +89,10 @@ def encode_decode(
 
 def _has_wide_int(raw: bytes) -> bool:
     """Cheap test that is never wrong in saying no: a 64-bit overrun needs 19 digits in a row."""
-    if len(raw) < 19:
-        return False
-    run = 0
-    for byte in raw.translate(_DIGITS).split(b" "):
-        if len(byte) >= 19:
-            run = len(byte)
-            break
-    return run >= 19
+    return len(raw) >= 19 and _WIDE(raw) is not None
 
 
-_DIGITS = bytes(b if 48 <= b <= 57 else 32 for b in range(256))
+_WIDE: Final = re.compile(rb"[0-9]{19}").search
 
 
 def decode(raw: bytes | str) -> Json:

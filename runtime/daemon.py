@@ -154,7 +154,7 @@ def _complain(error: GreenroomError, code: int) -> int:
 async def _serve(settings: Settings, workflows: list[object], begun: float) -> int:
     from greenroom.runtime.engine import Engine  # noqa: PLC0415  the CLI must not wait for it
 
-    _calm_collector()
+    calm_collector()
     return await run(Engine.open, settings, workflows, begun)
 
 
@@ -190,7 +190,7 @@ async def run(
     return 0
 
 
-def _calm_collector() -> None:
+def calm_collector() -> None:
     """What is loaded by now stays, and a burst of events is no garbage: the collector looks less
     often, and only at what came since. Nothing of ours is left to it; cycles of authors' code are
     found later. This process is ours; one that only embeds the engine is left as it is."""

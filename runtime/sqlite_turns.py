@@ -141,13 +141,13 @@ class Turns:
         change = work.change
         if change is not None:
             self._change(n, facts, change, work.rows[-1].at if work.rows else None)
-        if work.taken:
-            self._take(n, facts, work.taken)
         if work.answered:
             self._answer(n, work.answered)
-        if work.closed:
-            self._close(n, pos, work.closed)
-        if work.untimed:
+        if not work.ended:  # else all that is open is closed with the instance, by its number
+            if work.taken:
+                self._take(n, facts, work.taken)
+            if work.closed:
+                self._close(n, pos, work.closed)
             for op in work.untimed:
                 self.group.timers[n, op] = None
         if work.timers:
