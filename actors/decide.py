@@ -757,7 +757,7 @@ class Kernel:
     def _earlier_target(self, key: str) -> Any:
         """The target of a dispatch whose generation is not replayed any more."""
         name = self.progress.ops[key].request.name
-        task = task_called(name)
+        task = task_called(name, self.definition.program.func.__module__)
         return self.definition.learned.get(name) or (task_target(task) if task else None)
 
     # -- words ---------------------------------------------------------------------------------

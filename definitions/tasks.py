@@ -107,9 +107,10 @@ def task_target(cls: type[Task]) -> Target:
     return target
 
 
-def task_called(name: str) -> type[Task] | None:
+def task_called(name: str, module: str | None = None) -> type[Task] | None:
     """The one task class of this process with a name: what an instance of a dispatched task is
-    bound to after a restart, when nobody has dispatched it again yet."""
+    bound to after a restart, when nobody has dispatched it again yet. Of several, the one of
+    `module`."""
     found: list[type[Task]] = []
     waiting = Task.__subclasses__()
     while waiting:
@@ -117,6 +118,8 @@ def task_called(name: str) -> type[Task] | None:
         waiting += cls.__subclasses__()
         if cls.__name__ == name and cls.handle is not Task.handle:
             found.append(cls)
+    if len(found) > 1 and module is not None:
+        found = [cls for cls in found if cls.__module__ == module]
     return found[0] if len(found) == 1 else None
 
 

@@ -121,15 +121,9 @@ def test_a_mistake_is_told_in_few_lines(name: str) -> None:
     assert render(error) == text
 
 
-_REBUILT = pytest.mark.xfail(strict=False, reason="from_data does not rebuild an InvalidDefinition")
-
-
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=_REBUILT if error is DEFINITION else ())
-        for name, (error, _) in MESSAGES.items()
-    ],
+    [name for name, (error, _) in MESSAGES.items()],
 )
 def test_the_message_is_the_same_over_the_wire(name: str) -> None:
     error, text = MESSAGES[name]
