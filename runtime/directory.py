@@ -69,11 +69,10 @@ from greenroom.runtime.registry import Registry
 from greenroom.runtime.supervisor import Supervisor
 
 IDLE_S: Final = 10.0
-IDLE_MAX: Final = 2_000
+IDLE_MAX: Final = 10_000
 LOAD_MAX: Final = 500
 SNAPSHOT_EVERY: Final = 200
 TURNS_A_TICK: Final = 200
-DEPTH_MAX: Final = 32
 
 Then = Callable[[Instance], None]
 Failed = Callable[[Exception], None]
@@ -731,4 +730,4 @@ def _nothing(result: Any) -> None:
     return None
 
 
-__all__ = ["Directory", "Parked", "Died", "encode", "missing"]
+__all__ = ["Died", "Directory", "Parked", "encode", "missing"]
