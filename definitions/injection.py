@@ -17,6 +17,7 @@ import types
 import typing
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import Enum
 from typing import Any, Final, Union, get_args, get_origin
 
@@ -190,9 +191,8 @@ def _hints(func: Callable[..., Any], name: str, where: str) -> dict[str, Any]:
     raw = inspect.get_annotations(func)
     if not any(isinstance(value, str) for value in raw.values()):
         return raw
-    scope = dict(inspect.getclosurevars(func).nonlocals) if hasattr(func, "__code__") else {}
     try:
-        return typing.get_type_hints(func, localns=scope, include_extras=True)
+        return typing.get_type_hints(func, localns=_closure(func), include_extras=True)
     except Exception as error:
         if getattr(func, "__module__", "") and set(raw) <= {"return", "self"}:
             return {}
@@ -201,6 +201,16 @@ def _hints(func: Callable[..., Any], name: str, where: str) -> dict[str, Any]:
             hint="types of function-local classes need real annotations: leave out "
             "`from __future__ import annotations` there",
         ) from None
+
+
+def _closure(func: Callable[..., Any]) -> dict[str, Any]:
+    """The local names around a function, those that have a value already."""
+    code = getattr(func, "__code__", None)
+    found: dict[str, Any] = {}
+    for name, cell in zip(code.co_freevars, func.__closure__ or (), strict=True) if code else ():
+        with suppress(ValueError):  # the cell is still empty: assigned further down
+            found[name] = cell.cell_contents
+    return found
 
 
 def converter(annotation: Any, what: str, where: str) -> Callable[[Any], Any] | None:

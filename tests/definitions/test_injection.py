@@ -174,3 +174,13 @@ def test_bind_speaks_as_python_does() -> None:
     ):
         with pytest.raises(TypeError, match=text):
             bind(args, kwargs)
+
+
+def test_a_function_may_speak_of_a_local_name_that_is_assigned_further_down() -> None:
+    def early(x: "int") -> int:
+        return x + later
+
+    found = injector(early)
+    later = 1
+    assert found.arguments({"x": 1}, {}) == {"x": 1}
+    assert early(1) == 2

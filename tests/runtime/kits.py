@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,50 @@ class FileEngine(MemoryEngine):
         self._engine._unlock()
         self._engine = self._made()
         await self._engine.__aenter__()
+
+
+class HeldStore:
+    """Commits of an engine in memory that wait until the test lets them go, one by one."""
+
+    def __init__(self, kit: MemoryEngine) -> None:
+        self._journal: Any = kit.journal
+        self._gates: list[asyncio.Future[None]] = []
+
+    async def __aenter__(self) -> HeldStore:
+        self._journal._connection = self  # a store behind a connection is run by `_do`
+        self._journal._do = self._do
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._journal._connection = None
+        del self._journal._do
+        self.release(all=True)
+
+    async def _do(self, function: Callable[[], Any]) -> Any:
+        gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gates.append(gate)
+        await gate
+        return function()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._gates)
+
+    def release(self, *, all: bool = False) -> None:
+        """Lets the next group (or all that wait) be stored."""
+        for gate in self._gates[: len(self._gates) if all else 1]:
+            if not gate.done():
+                gate.set_result(None)
+        del self._gates[: len(self._gates) if all else 1]
+
+    async def held(self) -> None:
+        """Waits until a group waits to be stored."""
+        async with asyncio.timeout(5):
+            while not self._gates:
+                await asyncio.sleep(0)
+
+
+async def spin(times: int = 20) -> None:
+    """Lets the loop turn a few times."""
+    for _ in range(times):
+        await asyncio.sleep(0)

@@ -413,6 +413,14 @@ async def test_a_wide_fan_out_reaches_everybody(kit: MemoryEngine) -> None:
     assert len(accepted.matched) == 100
 
 
+async def test_a_wide_fan_out_goes_on_after_a_crash(kit: MemoryEngine) -> None:
+    handles = [await kit.start("waits_until", {}) for _ in range(1_200)]
+    await kit.post(Event(type="go", data=1))
+    await kit.crash()
+    await kit.until_idle()
+    assert (await kit.info()).instances["completed"] == len(handles)
+
+
 # -- sections --------------------------------------------------------------------------------------
 
 

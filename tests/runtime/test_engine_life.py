@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from greenroom import (
+    Busy,
     CodeChanged,
     Engine,
     EngineDied,
@@ -36,10 +37,10 @@ from greenroom import (
     workflow,
 )
 from greenroom.actors.decide import Kernel
-from greenroom.actors.messages import Offer, Outcome
+from greenroom.actors.messages import Answer, Due, Offer, Outcome, Pause
 from greenroom.runtime.directory import IDLE_MAX
 from greenroom.runtime.store import StoreFull
-from tests.runtime.kits import FileEngine, MemoryEngine
+from tests.runtime.kits import FileEngine, HeldStore, MemoryEngine, spin
 
 RUNS: list[Any] = []
 GATES: dict[str, asyncio.Future[Any]] = {}
@@ -351,10 +352,15 @@ async def test_results_decided_on_top_of_a_turn_that_was_not_stored_are_kept(
     assert RUNS == ["gated"] * 3
 
 
-async def test_a_step_that_ends_while_another_turn_is_stored_runs_once(kit: MemoryEngine) -> None:
+async def test_a_step_that_ends_while_another_turn_is_stored_runs_once(
+    memory: MemoryEngine,
+) -> None:
+    """Its outcome is in the mailbox, undecided, when that turn looks at what is owed."""
+
     @step("Instant", mode="at_most_once")
     async def instant() -> dict[str, Any]:
         RUNS.append("instant")
+        store.release()  # the pause is stored now, before the loop gets to the outcome
         return {}
 
     @workflow(name="asks_first")
@@ -362,17 +368,85 @@ async def test_a_step_that_ends_while_another_turn_is_stored_runs_once(kit: Memo
         await approval("Sure?")
         return await instant()
 
-    kit.register(asks_first)
-    for late in range(20):
-        handle = await kit.start("asks_first", {})
-        await kit.quiet()
-        RUNS.clear()
-        answered = asyncio.ensure_future(kit.answer(f"{handle.id}.1", {"approved": True}))
-        for _ in range(late % 7):
-            await asyncio.sleep(0)
-        await asyncio.gather(answered, kit.pause(handle.id), return_exceptions=True)
-        await kit.quiet()
-        assert len(RUNS) <= 1
+    memory.register(asks_first)
+    handle = await memory.start("asks_first", {})
+    await memory.quiet()
+    n = memory.directory.ids[handle.id]
+    async with HeldStore(memory) as store:
+        memory.directory.tell(n, Answer("1", {"approved": True}))
+        await store.held()
+        memory.directory.tell(n, Pause())
+        await spin()
+        store.release()
+        await spin()
+    await memory.quiet()
+    assert RUNS == ["instant"]
+    await memory.resume(handle.id)
+    await memory.quiet()
+    assert (await memory.get(handle.id)).status == "completed"
+    assert RUNS == ["instant"]
+
+
+async def test_nobody_is_told_of_what_is_not_stored_yet(memory: MemoryEngine) -> None:
+    """The second pause changes nothing, but the first is not on disk: it has to wait with it."""
+    handle = await memory.start("waits", {})
+    await memory.quiet()
+    n = memory.directory.ids[handle.id]
+    told: list[str] = []
+    async with HeldStore(memory) as store:
+        memory.directory.tell(n, Pause(), lambda _: told.append("first"))
+        await store.held()
+        memory.directory.tell(n, Pause(), lambda _: told.append("second"))
+        await spin()
+        assert told == []
+        store.release()
+        await spin()
+        assert told[:1] == ["first"]
+    await memory.quiet()
+    assert told == ["first", "second"]
+
+
+async def test_an_event_on_its_way_to_the_disk_wins_over_a_timer_due_now(
+    memory: MemoryEngine,
+) -> None:
+    @workflow(name="waits_a_while")
+    async def waits_a_while() -> Any:
+        event = await wait("go", timeout="10s")
+        return event and event.data
+
+    memory.register(waits_a_while)
+    handle = await memory.start("waits_a_while", {})
+    await memory.quiet()
+    memory.clock._now += 10_000
+    memory.post_nowait(Event(type="go", data="in time"), lambda _: None)
+    memory.clock.move_to(memory.clock.now())
+    await memory.quiet()
+    assert (await memory.get(handle.id)).result == "in time"
+
+
+async def test_a_journal_closed_while_it_looks_for_room_stays_closed(memory: MemoryEngine) -> None:
+    memory.store.fail_next(StoreFull("full"))
+    with pytest.raises(ReadOnly):
+        await memory.start("waits", {})
+    memory.journal._retry_now()
+    await asyncio.sleep(0)
+    closing = asyncio.ensure_future(memory.journal.close())
+    await spin(50)
+    state = memory.journal.state
+    await memory.journal.abandon()
+    await closing
+    assert state == "closed"
+
+
+async def test_a_sleep_whose_clock_was_set_back_is_armed_again(memory: MemoryEngine) -> None:
+    handle = await memory.start("sleeps", {})
+    await memory.advance("3599s")
+    memory.clock.move_to(memory.clock.now() + 1_000)
+    memory.clock._now -= 60_000  # before the instance has its turn
+    await spin()
+    assert (await memory.get(handle.id)).status == "waiting"
+    await memory.advance("1m")
+    assert (await memory.get(handle.id)).result == "awake"
 
 
 # -- turns that crash --------------------------------------------------------------------------------
@@ -446,8 +520,6 @@ async def test_crashes_without_end_stop_too(
 async def test_a_timer_outlives_a_crashing_turn(
     kit: MemoryEngine, faulty: Callable[[type, int], None]
 ) -> None:
-    from greenroom.actors.messages import Due
-
     handle = await kit.start("sleeps", {})
     faulty(Due, 2)
     await kit.advance("1h")
@@ -467,8 +539,6 @@ async def test_an_event_outlives_a_crashing_turn(
 async def test_the_caller_of_a_verb_whose_turn_crashes_is_told(
     kit: MemoryEngine, faulty: Callable[[type, int], None]
 ) -> None:
-    from greenroom.actors.messages import Pause
-
     handle = await kit.start("waits", {})
     faulty(Pause, 1)
     async with asyncio.timeout(5):
@@ -818,3 +888,20 @@ async def test_a_timer_that_keeps_crashing_ends_the_engine(
         await memory.start("waits", {})
     with pytest.raises(EngineDied):
         await memory.post(Event(type="go"))
+
+
+# -- too much ----------------------------------------------------------------------------------------
+
+
+async def test_a_mailbox_that_is_full_refuses_callers_and_keeps_what_it_took(
+    kit: MemoryEngine,
+) -> None:
+    handle = await kit.start("waits", {})
+    await kit.quiet()
+    answers = await asyncio.gather(
+        *(kit.pause(handle.id, reason=str(n)) for n in range(600)), return_exceptions=True
+    )
+    refused = [answer for answer in answers if isinstance(answer, Exception)]
+    assert {type(error) for error in refused} == {Busy}
+    assert len(answers) - len(refused) >= 256
+    assert (await kit.get(handle.id)).status == "paused"
