@@ -8,6 +8,7 @@ changes. Errors carry fields; the text is made from them.
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import Any, ClassVar
 
@@ -338,9 +339,15 @@ class StepError(GreenroomError):
 
 
 class Retry(StepError):
-    """Try again, after `after` seconds if given, else by the policy."""
+    """Try again, after a while (seconds, or `"5m"`) if given, else by the policy."""
 
-    def __init__(self, message: str = "", *, after: float | None = None, **details: Any) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        after: str | float | datetime.timedelta | None = None,
+        **details: Any,
+    ) -> None:
         super().__init__(message, **details)
         self.after = after
 

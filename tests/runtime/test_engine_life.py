@@ -118,7 +118,7 @@ async def kid(n: int) -> Any:
 
 
 @workflow
-async def spawns() -> str:
+async def spawns() -> Any:
     return await child("waits", {}, detach=True)
 
 
@@ -230,7 +230,9 @@ async def test_whoever_waits_when_the_engine_ends_is_told(memory: MemoryEngine, 
         async for _ in memory.tail():
             pass
 
-    waiting = [asyncio.ensure_future(w) for w in (memory.result(handle.id), watch(), watch_all(), tail())]
+    waiting = [
+        asyncio.ensure_future(w) for w in (memory.result(handle.id), watch(), watch_all(), tail())
+    ]
     await memory.quiet()
     for _ in range(20):
         await asyncio.sleep(0)
@@ -664,7 +666,7 @@ def program(body: Callable[[], Any]) -> Any:
     async def changing() -> Any:
         return await body()
 
-    return workflow(changing, name="changing")
+    return workflow(name="changing")(changing)
 
 
 async def _as_it_was() -> Any:

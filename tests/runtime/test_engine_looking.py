@@ -285,7 +285,7 @@ async def test_watching_many_gives_what_the_filter_lets_through(kit: MemoryEngin
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert {entry.data["instance"] for entry in found} == {handle.id}
-    assert [entry.kind for entry in found][0] == "InstanceStarted"
+    assert found[0].kind == "InstanceStarted"
     assert found[-1].kind == "InstanceFailed"
     assert len(kit.directory.watchers) == watching
 
@@ -483,7 +483,12 @@ async def test_questions_are_listed_by_whom_they_are_for(kit: MemoryEngine) -> N
     handle = await kit.start("counts", {"id": "a"})
     await kit.until_idle()
     (ask,) = (await kit.asks.list("assignee:noc")).items
-    assert (ask.instance, ask.title, ask.kind, ask.answered) == (handle.id, "Sure?", "approval", None)
+    assert (ask.instance, ask.title, ask.kind, ask.answered) == (
+        handle.id,
+        "Sure?",
+        "approval",
+        None,
+    )
     assert (await kit.asks.list("assignee:anna")).items == []
     assert (await kit.asks.list(f"instance:{handle.id}")).items == [ask]
     assert await kit.asks.get(ask.id) == ask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -109,8 +110,6 @@ def threaded(ctx: StepContext) -> dict[str, Any]:
 
 @step("Processed", executor="process")
 def processed(n: int) -> dict[str, Any]:
-    import os
-
     return {"pid": os.getpid(), "n": n + 1}
 
 
@@ -200,7 +199,7 @@ WORKFLOWS = [*LINES, catches, runs_many, races, returns_what_it_is_told, Jobs]
 @pytest.fixture(params=["memory", "sqlite"])
 async def kit(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MemoryEngine]:
     for kept in (RUNS, FAIL, VERIFIED, RETURNS):
-        kept.clear()  # type: ignore[attr-defined]
+        kept.clear()
     GATES.clear()
     if request.param == "memory":
         made = MemoryEngine(*WORKFLOWS)
@@ -232,7 +231,11 @@ async def test_a_retrystep_waits_longer_each_time(kit: MemoryEngine) -> None:
     await kit.until_idle()
     for attempt, delay_s in ((1, 10), (2, 20), (3, 40)):
         (wait_,) = (await kit.get(handle.id)).waits
-        assert (wait_.kind, wait_.attempt, wait_.error.message) == ("retry", attempt, str(attempt - 1))
+        assert (wait_.kind, wait_.attempt, wait_.error.message) == (
+            "retry",
+            attempt,
+            str(attempt - 1),
+        )
         await kit.advance(delay_s - 0.001)
         assert len(RUNS) == attempt
         await kit.advance(0.001)
@@ -428,8 +431,6 @@ async def test_a_plain_function_runs_in_a_thread(kit: MemoryEngine) -> None:
 
 @pytest.mark.slow
 async def test_a_step_may_run_in_a_process(kit: MemoryEngine) -> None:
-    import os
-
     handle = await kit.start("of_processed", {"n": 1})
     await kit.until_idle(30)
     found = await kit.get(handle.id)
@@ -574,7 +575,14 @@ async def test_whatever_a_step_raises_fails_its_instance_and_nothing_else(
 
 @pytest.mark.parametrize(
     "error",
-    [SystemExit(3), KeyboardInterrupt(), Odd("odd"), Mute(), asyncio.CancelledError(), GeneratorExit()],
+    [
+        SystemExit(3),
+        KeyboardInterrupt(),
+        Odd("odd"),
+        Mute(),
+        asyncio.CancelledError(),
+        GeneratorExit(),
+    ],
     ids=lambda error: type(error).__name__,
 )
 async def test_whatever_a_program_raises_fails_its_instance_and_nothing_else(

@@ -6,9 +6,9 @@ A refusal changes nothing: neither the head of the journal nor what anybody sees
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -241,10 +241,14 @@ async def refused(
     return caught.value
 
 
-def cells(statuses: tuple[str, ...]) -> Any:
-    def decorate(test: Any) -> Any:
-        test = pytest.mark.parametrize("status", statuses)(test)
-        return pytest.mark.parametrize("kind", KINDS)(test)
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+
+def cells(statuses: tuple[str, ...]) -> Callable[[Test], Test]:
+    def decorate(test: Test) -> Test:
+        by_status: Test = pytest.mark.parametrize("status", statuses)(test)
+        both: Test = pytest.mark.parametrize("kind", KINDS)(by_status)
+        return both
 
     return decorate
 
@@ -277,7 +281,9 @@ async def test_start_with_the_key_of_an_ended_instance_starts_another(
     assert (await kit.get(f"{name}/k")).id == other.id
 
 
-async def test_start_with_a_key_that_another_workflow_uses_is_no_conflict(kit: MemoryEngine) -> None:
+async def test_start_with_a_key_that_another_workflow_uses_is_no_conflict(
+    kit: MemoryEngine,
+) -> None:
     first = await kit.start("steps_asking", {}, key="k")
     second = await kit.start("program_asking", {}, key="k")
     assert first.id != second.id
@@ -345,7 +351,11 @@ async def test_send_to_a_failed_instance_wakes_nothing_until_it_goes_on(kit: Mem
     sent = await kit.send(handle.id, GO)
     assert (sent.delivered, sent.matched) == (1, False)
     assert await status_of(kit, handle.id) == "failed"
-    op = next(e.op for e in (await kit.history(handle.id)).items if e.data and e.data.get("name") == "Once")
+    op = next(
+        e.op
+        for e in (await kit.history(handle.id)).items
+        if e.data and e.data.get("name") == "Once"
+    )
     await kit.skip(handle.id, op, {})
     await kit.until_idle()
     assert (await kit.get(handle.id)).result == {"n": 7}
@@ -430,7 +440,9 @@ async def test_answer_to_a_waiting_instance_lets_it_go_on(kit: MemoryEngine, kin
 
 
 @kinds
-async def test_answer_to_a_paused_instance_is_kept_until_resume(kit: MemoryEngine, kind: str) -> None:
+async def test_answer_to_a_paused_instance_is_kept_until_resume(
+    kit: MemoryEngine, kind: str
+) -> None:
     id = await made_as(kit, kind, "paused")
     assert (await kit.answer(ask_of(id, kind), YES)).status == "paused"
     await kit.until_idle()
@@ -449,7 +461,7 @@ async def test_answer_to_a_failed_instance_is_kept_until_it_goes_on(kit: MemoryE
     assert await status_of(kit, handle.id) == "failed"
     (ask,) = (await kit.asks.list()).items
     assert (await kit.answer(ask.id, YES)).status == "failed"
-    (doubt,) = (await kit.get(handle.id)).error.details["op"],
+    (doubt,) = ((await kit.get(handle.id)).error.details["op"],)
     await kit.skip(handle.id, doubt, {})
     await kit.until_idle()
     assert (await kit.get(handle.id)).result == YES
@@ -473,12 +485,12 @@ async def test_answer_to_a_cancelled_instance_has_no_question(kit: MemoryEngine,
 async def test_of_two_answers_at_once_the_first_wins(kit: MemoryEngine, kind: str) -> None:
     id = await made_as(kit, kind, "waiting")
     ask = ask_of(id, kind)
-    first, second = await asyncio.gather(
+    answers: Sequence[Any] = await asyncio.gather(
         kit.answer(ask, YES, by="a"), kit.answer(ask, {"approved": False}, by="b"),
         return_exceptions=True,
     )  # fmt: skip
-    assert not isinstance(first, BaseException)
-    assert isinstance(second, AlreadyDecided)
+    assert not isinstance(answers[0], BaseException)
+    assert isinstance(answers[1], AlreadyDecided)
     await kit.until_idle()
     found = await kit.get(id)
     assert found.result == ({"approve": YES, "after": True} if kind == "steps" else YES)
@@ -602,7 +614,9 @@ async def test_resume_of_one_that_waits_for_an_answer_names_the_question(
 
 
 @kinds
-async def test_resume_of_a_paused_waiting_instance_waits_again(kit: MemoryEngine, kind: str) -> None:
+async def test_resume_of_a_paused_waiting_instance_waits_again(
+    kit: MemoryEngine, kind: str
+) -> None:
     id = await made_as(kit, kind, "paused")
     assert (await kit.resume(id)).status == "waiting"
     await kit.answer(ask_of(id, kind), YES)
@@ -680,7 +694,7 @@ async def test_resume_of_a_failed_instance_that_fails_again_is_failed_again(
         await kit.resume(id)
         await kit.until_idle()
         assert await status_of(kit, id) == "failed"
-        assert RUNS == ["breaks"] * times
+        assert ["breaks"] * times == RUNS
 
 
 @cells(FINAL)

@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
 
 async def check_live(schedule: Schedule, engine: Engine) -> list[str]:
-    found: list[str] = []
-    for finding in await engine.doctor(deep=True):
-        if finding.level in ("error", "warning"):
-            found.append(f"P3: doctor: {finding.check}: {finding.text} {finding.details}")
+    found = [
+        f"P3: doctor: {finding.check}: {finding.text} {finding.details}"
+        for finding in await engine.doctor(deep=True)
+        if finding.level in ("error", "warning")
+    ]
     tables = schedule.store.tables
     for n, instance in list(engine.directory.active.items()):
         if instance.unstored or instance.mailbox:
@@ -89,7 +90,9 @@ def check_stored(schedule: Schedule) -> list[str]:
             key = getattr(entry, "key", None)
             if isinstance(key, str) and not isinstance(entry, Started):
                 outcomes.setdefault(f"{instance.row.id}/{key}", []).append(entry)
-    found += [f"I3: {name} was started {n} times by one event" for name, n in starts.items() if n > 1]
+    found += [
+        f"I3: {name} was started {n} times by one event" for name, n in starts.items() if n > 1
+    ]
     return found + _effects(schedule, outcomes)
 
 
@@ -103,9 +106,11 @@ def _sequences(tables: Tables) -> list[str]:
     epochs = [epoch for _, epoch in places]
     if epochs != sorted(epochs):
         found.append("I11: an entry of an older epoch after a newer one")
-    for instance in tables.instances.values():
-        if [row.iseq for row in instance.rows] != list(range(1, len(instance.rows) + 1)):
-            found.append(f"I2: {instance.row.id} has gaps")
+    found += [
+        f"I2: {instance.row.id} has gaps"
+        for instance in tables.instances.values()
+        if [row.iseq for row in instance.rows] != list(range(1, len(instance.rows) + 1))
+    ]
     return found
 
 
@@ -157,7 +162,9 @@ def _effects(schedule: Schedule, outcomes: dict[str, list[Entry]]) -> list[str]:
             if calls > 1:
                 found.append(f"I4: {name} may run once and ran {calls} times")
         elif calls > failed + schedule.lives:  # a stop, clean or not, cuts off what runs
-            found.append(f"I4: {name} ran {calls} times in {schedule.lives} lives, {failed} failures")
+            found.append(
+                f"I4: {name} ran {calls} times in {schedule.lives} lives, {failed} failures"
+            )
     for name, calls in bank.calls.items():
         if bank.modes[name] == "at_most_once" and calls > 1:
             found.append(f"I4: {name} may run once and ran {calls} times")
@@ -177,9 +184,8 @@ def _answers(schedule: Schedule, tables: Tables) -> list[str]:
                 first = firsts.setdefault((kind, op.id), op.answer)
                 if first != op.answer:
                     found.append(f"I8: {op.id} was answered {first} and {op.answer}")
-        elif op.outcome == "rejected" and (":" not in op.kind and op.id not in accepted):
-            if op.id in tables.requests:
-                found.append(f"I8: {op.kind} {op.id} was rejected ({op.code}) and is stored")
+        elif ":" not in op.kind and op.id not in accepted and op.id in tables.requests:
+            found.append(f"I8: {op.kind} {op.id} was rejected ({op.code}) and is stored")
     return found
 
 

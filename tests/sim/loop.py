@@ -101,7 +101,9 @@ class Pct:
 
 
 class SimLoop(asyncio.BaseEventLoop):
-    def __init__(self, policy: Policy, start: float = 0.0, delays: random.Random | None = None) -> None:
+    def __init__(
+        self, policy: Policy, start: float = 0.0, delays: random.Random | None = None
+    ) -> None:
         super().__init__()
         self.policy = policy
         self.steps = 0
@@ -128,7 +130,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._time
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         return self.call_soon(callback, *args, context=context)

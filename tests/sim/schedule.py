@@ -198,7 +198,9 @@ class Schedule:
                         self.violations.append(f"I5: a watcher saw {entry.seq} after {last}")
                     last = entry.seq
                     if entry.seq > len(self.store.tables.instances[self.store.tables.ids[id]].rows):
-                        self.violations.append(f"I1: a watcher saw {entry.seq}, which is not stored")
+                        self.violations.append(
+                            f"I1: a watcher saw {entry.seq}, which is not stored"
+                        )
 
     # -- processes -----------------------------------------------------------------------------
 
@@ -234,7 +236,12 @@ class Schedule:
         if crash:
             loop.crash_at = self.rng.randrange(20, self.rng.choice((200, 1_500, 4_000)))
         engine = SimEngine(
-            ":memory:", WORKFLOWS, clock=self.clock, new_id=self.new_id, store=self.store, log=Quiet()
+            ":memory:",
+            WORKFLOWS,
+            clock=self.clock,
+            new_id=self.new_id,
+            store=self.store,
+            log=Quiet(),
         )
         asyncio.set_event_loop(None)
         try:
@@ -250,9 +257,10 @@ class Schedule:
             self.violations.append(f"raised {type(error).__name__}: {error}")
             crashed = True
             crash = False
-        for fault in loop.faults:
-            error = fault.get("exception")
-            self.violations.append(f"a callback raised: {fault.get('message')}: {error!r}")
+        self.violations += [
+            f"a callback raised: {fault.get('message')}: {fault.get('exception')!r}"
+            for fault in loop.faults
+        ]
         self.steps += loop.steps
         self.trace = hash((self.trace, loop.trace))
         self._time = loop.time() + self.rng.choice((0.0, 0.5, 20.0))

@@ -64,14 +64,14 @@ async def work() -> None:
 
 
 @step("Reserve")
-async def reserve(ctx: StepContext, n: int = 0) -> dict[str, Any]:
+async def reserve(n: int = 0, ctx: Any = None) -> dict[str, Any]:
     Scene.bank.note(ctx)
     await work()
     return {"reserved": n}
 
 
 @retrystep("Charge", delay="2s", max_attempts=5, jitter=0)
-async def charge(ctx: StepContext) -> dict[str, Any]:
+async def charge(ctx: Any = None) -> dict[str, Any]:
     calls = Scene.bank.note(ctx)
     await work()
     if calls < 3 and Scene.rng.random() < 0.5:
@@ -80,14 +80,15 @@ async def charge(ctx: StepContext) -> dict[str, Any]:
 
 
 @step("Ship", mode="at_most_once")
-async def ship(ctx: StepContext) -> dict[str, Any]:
+async def ship(ctx: Any = None) -> dict[str, Any]:
     Scene.bank.note(ctx)
     await work()
+    await asyncio.sleep(Scene.rng.choice((0, 0, 2)))
     return {"shipped": True}
 
 
 @step("Shaky")
-async def shaky(ctx: StepContext) -> dict[str, Any]:
+async def shaky(ctx: Any = None) -> dict[str, Any]:
     calls = Scene.bank.note(ctx)
     await work()
     if calls == 1 and Scene.rng.random() < 0.3:
@@ -97,7 +98,15 @@ async def shaky(ctx: StepContext) -> dict[str, Any]:
 
 @workflow(key="::data.key")
 def line() -> Any:
-    return begin >> reserve >> charge >> ask_step("Approve", key="approve", due="1h") >> shaky >> ship >> done
+    return (
+        begin
+        >> reserve
+        >> charge
+        >> ask_step("Approve", key="approve", due="1h")
+        >> shaky
+        >> ship
+        >> done
+    )
 
 
 @workflow(on="order", key="::data.order")
@@ -124,6 +133,7 @@ async def family(n: int) -> Any:
 async def leaf(n: int) -> int:
     await reserve(n=n)
     await sleep(1)
+    await ship()
     return n
 
 
