@@ -71,7 +71,9 @@ def event_from(data: Any) -> Event:
         if key in _STANDARD:
             continue
         if key in _MEANT:
-            raise InvalidEvent(f'unknown key "{key}"; did you mean "{_MEANT[key]}"?', path=f"$.{key}")
+            raise InvalidEvent(
+                f'unknown key "{key}"; did you mean "{_MEANT[key]}"?', path=f"$.{key}"
+            )
         if not (key.isascii() and key.isalnum() and key == key.lower()):
             raise InvalidEvent(
                 f'unknown key "{key}"; other attributes must be lower-case letters and digits',

@@ -133,7 +133,7 @@ class Injector:
             out[name] = value
         known = {p.name for p in self.parameters}
         if not self.open_keywords and not out.keys() <= known:
-            extra = sorted(out.keys() - known)[0]
+            extra = min(out.keys() - known)
             raise TypeError(f"{self.name}() got an unexpected keyword argument '{extra}'")
         missing = [
             p.name

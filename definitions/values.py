@@ -42,9 +42,7 @@ _decoder = msgspec.json.Decoder()
 def _type_name(value: Any) -> str:
     cls = type(value)
     return (
-        cls.__qualname__
-        if cls.__module__ == "builtins"
-        else f"{cls.__module__}.{cls.__qualname__}"
+        cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
     )
 
 
@@ -80,7 +78,12 @@ def encode_decode(
             f"{what} is {len(raw):,} bytes, the limit is {limit:,}", bytes=len(raw), limit=limit
         )
     if type(back) in (dict, list):
-        if not same or b"[[[[[[[[" in raw or raw.count(b"{") + raw.count(b"[") > DEPTH_MAX or _has_wide_int(raw):
+        if (
+            not same
+            or b"[[[[[[[[" in raw
+            or raw.count(b"{") + raw.count(b"[") > DEPTH_MAX
+            or _has_wide_int(raw)
+        ):
             _refuse(value, what)
     elif not same or type(back) is int:
         _refuse(value, what)
@@ -147,9 +150,7 @@ def _refuse(value: Any, what: str) -> None:
                     ) from None
             case int():
                 if not INT_MIN <= item <= INT_MAX:
-                    raise InvalidInput(
-                        f"{what} has an integer beyond 64 bits at {path}", path=path
-                    )
+                    raise InvalidInput(f"{what} has an integer beyond 64 bits at {path}", path=path)
             case float():
                 if not math.isfinite(item):
                     raise InvalidInput(

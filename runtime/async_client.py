@@ -426,9 +426,7 @@ class Client:
     async def doctor(self, deep: bool = False) -> Findings:
         return await self.ask("doctor", {"deep": deep}, Findings)
 
-    async def prune(
-        self, older_than: str | float, *, dry_run: bool = False
-    ) -> shapes.Pruned:
+    async def prune(self, older_than: str | float, *, dry_run: bool = False) -> shapes.Pruned:
         params = {"older_s": older_than, "dry_run": dry_run}
         return await self.ask("prune", params, shapes.Pruned)
 

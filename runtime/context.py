@@ -18,7 +18,17 @@ class StepContext:
     (256 unless configured) run again.
     """
 
-    __slots__ = ("_log", "attempt", "event", "instance", "key", "mode", "op", "statements", "workflow")
+    __slots__ = (
+        "_log",
+        "attempt",
+        "event",
+        "instance",
+        "key",
+        "mode",
+        "op",
+        "statements",
+        "workflow",
+    )
 
     def __init__(
         self,

@@ -245,7 +245,7 @@ class Directory:
                 self._finished,
                 context,
                 solo=op.lost >= 2,
-            )  # fmt: skip
+            )
         )
 
     def _finished(self, call: Call, outcome: Outcome) -> None:

@@ -307,7 +307,9 @@ class Engine:
             mark, reserve = path / "greenroom.mark", path / "reserve"
         else:
             if not path.parent.is_dir():
-                raise InvalidRequest(f"{path.parent} is not a directory", hint=f"mkdir -p {path.parent}")
+                raise InvalidRequest(
+                    f"{path.parent} is not a directory", hint=f"mkdir -p {path.parent}"
+                )
             database = path
             self._lock = locks.acquire(path.with_name(path.name + ".lock"), what=str(path))
             mark, reserve = path.with_name(path.name + ".mark"), None
@@ -692,9 +694,7 @@ class Engine:
         def finish(result: Posted | GreenroomError, refused: list[Refused]) -> None:
             done(_accepted(id, result, refused) if isinstance(result, Posted) else result)
 
-        id = self.router.post(
-            event, self.namespace if namespace is None else namespace, by, finish
-        )
+        id = self.router.post(event, self.namespace if namespace is None else namespace, by, finish)
 
     async def send(
         self, instance: str, event: Event | dict[str, Any], *, by: str | None = None
@@ -711,7 +711,9 @@ class Engine:
         stored = EventRow(f"to:{row.id}", event, now, by, body_hash(event), checked=not made)
         posted: Posted = await self.journal.call(Post(row=stored, to=row.id))
         if posted.conflict:
-            raise IdConflict(f"{event.id} was sent to {row.id} before with another body", id=event.id)
+            raise IdConflict(
+                f"{event.id} was sent to {row.id} before with another body", id=event.id
+            )
         if posted.duplicate:
             return shapes.Sent(event.id, 1, False)
         if not posted.items:
@@ -843,9 +845,7 @@ class Engine:
             del self._requests[request_id]
             mine.set_result(None)
 
-    async def _verb_once(
-        self, row: InstanceRow, message: Message, request_id: str
-    ) -> shapes.Verb:
+    async def _verb_once(self, row: InstanceRow, message: Message, request_id: str) -> shapes.Verb:
         """Carries a verb out unless its request id is known; gives the same answer every time."""
         said = msgspec.structs.replace(message, by=None)  # the same request through another face
         hash_ = _hash([type(said).__name__, row.id, msgspec.to_builtins(said)])
@@ -1006,9 +1006,7 @@ class Engine:
             error=msgspec.to_builtins(error),
         )
 
-    async def outcome(
-        self, instance: str, *, timeout: str | float | None = None
-    ) -> shapes.Outcome:
+    async def outcome(self, instance: str, *, timeout: str | float | None = None) -> shapes.Outcome:
         """Waits until the instance has completed, failed or was cancelled."""
         limit_s = None if timeout is None else seconds(timeout, "timeout")
         held = self._held(instance)

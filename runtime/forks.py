@@ -64,7 +64,7 @@ def prefix_of(
     if place is None:
         raise NotFound(f"{opening.id} never asked for the op {from_op}", op=from_op)
     copied = entries[: place + 1]
-    seeds = tuple(s for s in opening.seeds if s[0] <= place) + ((place + 1, opening.id),)
+    seeds = (*(s for s in opening.seeds if s[0] <= place), (place + 1, opening.id))
     copied[0] = msgspec.structs.replace(
         opening,
         id=id,

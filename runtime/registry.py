@@ -140,7 +140,5 @@ def _bind(current: Definition, row: DefinitionRow, version: int) -> Definition:
     for shape in body.plan.nodes:
         key, name = str(shape["key"]), str(shape["name"])
         node = today.get(key)
-        nodes.append(
-            dataclasses.replace(node, name=name) if node is not None else Node(key, name)
-        )
+        nodes.append(dataclasses.replace(node, name=name) if node is not None else Node(key, name))
     return dataclasses.replace(current, version=version, body=Plan.of(tuple(nodes)), hash=row.hash)

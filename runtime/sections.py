@@ -188,7 +188,8 @@ class Schedules:
         row = await self._row(name)
         if not _start(row):
             raise InvalidRequest(
-                f"the schedule {row.id} is in the code of {row.workflow}", hint="pause it, or change the code"
+                f"the schedule {row.id} is in the code of {row.workflow}",
+                hint="pause it, or change the code",
             )
         self.made.get(row.workflow, set()).discard(row.id)
         rows: list[ScheduleRow] = await self._engine.journal.call(ListSchedules())
@@ -225,7 +226,9 @@ class Schedules:
         schedule = _schedule(row)
         now = engine.clock.now()
         anchor = row.anchor / 1000
-        times = [round(_epoch(t) * 1000) for t in schedule.missed(due / 1000 - 0.001, now / 1000, anchor)]
+        times = [
+            round(_epoch(t) * 1000) for t in schedule.missed(due / 1000 - 0.001, now / 1000, anchor)
+        ]
         following = schedule.next_due(max(now, due) / 1000, anchor)
         next_due = None if following is None else round(following * 1000)
         if not times:
@@ -300,7 +303,14 @@ class Asks:
         words = dict(word.partition(":")[::2] for word in q.split())
         limit = max(1, min(limit, 1_000))
         rows: list[AskView] = await self._engine.journal.call(
-            ListAsks("all" not in words, words.get("assignee"), words.get("instance"), None, limit, cursor)
+            ListAsks(
+                "all" not in words,
+                words.get("assignee"),
+                words.get("instance"),
+                None,
+                limit,
+                cursor,
+            )
         )
         after = rows[-1].id if len(rows) == limit else None
         until = time.monotonic() + FORM_S

@@ -21,7 +21,9 @@ TRACKED_MAX: Final = 10_000
 
 
 class Supervisor:
-    def __init__(self, clock: Clock, on_give_up: Callable[[str, BaseException], None], log: Any) -> None:
+    def __init__(
+        self, clock: Clock, on_give_up: Callable[[str, BaseException], None], log: Any
+    ) -> None:
         self.clock = clock
         self.on_give_up = on_give_up
         self.log = log

@@ -70,7 +70,9 @@ class SyncEngine:
     def __enter__(self) -> Self:
         loop = asyncio.new_event_loop()
         self._loop = loop
-        self._thread = threading.Thread(target=self._run, args=(loop,), name="greenroom", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(loop,), name="greenroom", daemon=True
+        )
         self._thread.start()
         try:
             self._wait(self._engine.__aenter__())

@@ -1,10 +1,10 @@
 """The testing kit: an engine in memory whose time moves when the test says so.
 
-    async def test_order(engine):
-        engine.register(order)
-        instance = await engine.start("order", {...})
-        await engine.advance("2d")
-        assert (await engine.get(instance.id)).result == {"status": "expired"}
+async def test_order(engine):
+    engine.register(order)
+    instance = await engine.start("order", {...})
+    await engine.advance("2d")
+    assert (await engine.get(instance.id)).result == {"status": "expired"}
 """
 
 from __future__ import annotations

@@ -28,7 +28,11 @@ _socket = click.option("--socket", metavar="PATH", help="The socket, in the data
 @_what
 @_http
 @_socket
-@click.option("--no-promote", is_flag=True, help="Register changed workflows; new instances keep the released version.")
+@click.option(
+    "--no-promote",
+    is_flag=True,
+    help="Register changed workflows; new instances keep the released version.",
+)
 def serve(
     session: Session, what: tuple[str, ...], http: str | None, socket: str | None, no_promote: bool
 ) -> None:

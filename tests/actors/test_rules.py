@@ -342,7 +342,8 @@ def test_k16_what_a_race_gave_up_is_not_owed_any_more() -> None:
 
 
 def test_k17_outcomes_are_held_while_paused_and_applied_in_order() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 class P:
     async def handle(self):
         self.log = []
@@ -351,7 +352,8 @@ class P:
             self.log = self.log + [value]
             await sleep(1)
         await gather(one('a'), one('b'))
-"""))
+""")
+    )
     on.tell(Pause())
     (entry,) = on.done("1.1.1", "second")
     assert entry.held
@@ -446,13 +448,15 @@ def test_k20_all_ways_to_die(body: str, kind: str) -> None:
 
 
 def test_k21_a_handled_failure_is_not_to_blame() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 async def f():
     try:
         await call('a')
     except StepFailed:
         await call('b')
-"""))
+""")
+    )
     on.broken("1")
     on.broken("2")
     assert on.progress.causes == ("2",)
@@ -479,13 +483,15 @@ def test_k22_a_resume_that_dies_in_the_same_way_records_nothing() -> None:
 
 
 def test_k22_two_held_failures_are_taken_back_one_after_the_other() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 class P:
     async def handle(self):
         await wait('never')
     async def on_event(self, event):
         await call('a')
-"""))
+""")
+    )
     on.event("x", 1)
     on.event("x", 2)
     on.broken("e1.1")
@@ -519,7 +525,8 @@ def test_k23_a_failure_after_which_the_program_went_on_is_not_taken_back() -> No
 
 
 def test_k23_a_turn_that_changed_the_state_may_not_change_arguments_of_later_ops() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 class P:
     async def handle(self):
         self.x = 0
@@ -532,7 +539,8 @@ class P:
             await sleep(1)
             await call('b', self.x)
         await gather(one(), two())
-"""))
+""")
+    )
     on.broken("1.0.1")
     on.fire("1.1.1")
     on.done("1.1.2")
@@ -560,7 +568,8 @@ def test_k24_a_failed_dispatch_is_asked_for_again_like_a_call() -> None:
 
 
 def test_k25_the_state_a_voided_turn_left_is_undone() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 class P:
     async def handle(self):
         async def one():
@@ -570,7 +579,8 @@ class P:
                 self.seen = True
                 raise
         await gather(one(), call('b'))
-"""))
+""")
+    )
     on.broken("1.0.1")
     assert on.state == {"seen": True}
     on.done("1.1")
@@ -616,14 +626,16 @@ def test_k26_a_skip_keeps_the_event_that_was_held() -> None:
 
 
 def test_k26_only_what_is_to_blame_can_be_skipped() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 async def f():
     try:
         await call('a')
     except StepFailed:
         pass
     await gather(call('b'), call('b'))
-"""))
+""")
+    )
     on.broken("1")
     on.broken("2.0")
     on.broken("2.1")
@@ -648,32 +660,37 @@ def test_k26_skip_of_a_retrying_op_is_an_outcome() -> None:
 
 @pytest.mark.parametrize("order", [("1.0", "1.1"), ("1.1", "1.0")])
 def test_k27_the_error_of_a_gather_is_that_of_the_lowest_index(order: tuple[str, str]) -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 async def f():
     try:
         await gather(call('a'), call('b'))
     except StepFailed as error:
         return error.details['op']
-"""))
+""")
+    )
     for key in order:
         on.broken(key)
     assert on.result == "1.0"
 
 
 def test_k27_nothing_is_asked_for_when_one_argument_is_bad() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 async def f():
     try:
         await gather(call('a'), call('b', object()))
     except InvalidInput:
         return await gather()
-"""))
+""")
+    )
     assert on.entries[0].requests == ()
     assert on.result == []
 
 
 def test_k27_fail_fast_gives_the_others_up_and_runs_their_clean_up() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 async def f():
     async def guarded():
         try:
@@ -684,7 +701,8 @@ async def f():
         await gather(call('a'), guarded(), sleep(9), on_error='cancel')
     except StepFailed as error:
         return str(error)
-"""))
+""")
+    )
     (entry,) = on.broken("1.0")
     assert sorted(entry.closes) == ["1.1.1", "1.2"]
     assert on.open == ["1.1.2"]
@@ -702,12 +720,14 @@ def test_k27_an_unhandled_fail_fast_gave_nothing_up() -> None:
 
 
 def test_k27_a_race_goes_on_once_with_the_first() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 async def f():
     won = await race(call('a'), call('b'), sleep(9))
     first = await call('a')
     return [won, first, await call('b')]
-"""))
+""")
+    )
     on.done("1.1", "b")
     assert on.open == ["2"]
     assert on.tell(Outcome("1.0", 1, "late")) == []
@@ -864,7 +884,8 @@ def test_k33_what_was_held_is_applied_before_a_cancel() -> None:
 
 
 def test_k33_a_cancel_closes_what_is_open_main_first_then_handlers() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 class P:
     async def handle(self):
         self.log = []
@@ -883,7 +904,8 @@ class P:
             await sleep(5)
         finally:
             self.log = self.log + ['handler']
-"""))
+""")
+    )
     on.event("e")
     (entry,) = on.tell(Cancel())
     assert sorted(entry.closes) == ["1.0.1", "1.1", "1.2.1", "e1.1"]
@@ -895,13 +917,16 @@ class P:
 
 
 def test_k33_a_cancel_closes_dispatches_of_generations_before() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 class P:
     async def handle(self):
         await dispatch('a')
         await call('b')
         continue_as_new({'n': self.n + 1})
-"""), {"n": 0})
+"""),
+        {"n": 0},
+    )
     on.done("2")
     assert sorted(on.open) == ["1", "2/1", "2/2"]
     on.tell(Cancel())
@@ -909,7 +934,8 @@ class P:
 
 
 def test_k34_a_cancel_that_is_swallowed_ends_cancelled_all_the_same() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 async def f():
     try:
         await sleep(9)
@@ -917,7 +943,8 @@ async def f():
         await call('a')
     await sleep(1)
     return 'went on'
-"""))
+""")
+    )
     on.tell(Cancel())
     assert status_of(on.progress) == "running"
     on.done("2")
@@ -940,7 +967,8 @@ def test_k35_a_failed_clean_up_is_resumed_or_cancelled_for_good() -> None:
 
 
 def test_k35_a_cancel_whose_turn_dies_is_held_with_what_it_drained() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 class P:
     async def handle(self):
         self.x = None
@@ -949,12 +977,15 @@ class P:
             await sleep(9)
         finally:
             await call('b', object() if self.bad else self.x)
-"""), {"bad": True})
+"""),
+        {"bad": True},
+    )
     on.tell(Pause())
     on.done("1", "seat")
     (entry,) = on.tell(Cancel())
     assert isinstance(entry.end, Died)
-    on.reload(compile_sample("""
+    on.reload(
+        compile_sample("""
 class P:
     async def handle(self):
         self.x = None
@@ -963,7 +994,8 @@ class P:
             await sleep(9)
         finally:
             await call('b', self.x)
-""").definition)
+""").definition
+    )
     on.tell(Resume())
     assert on.progress.ops["3"].request.args == {"x": "seat"}
     on.done("3")
@@ -1022,30 +1054,35 @@ def test_k37_a_state_that_replays_otherwise_is_noted_or_parks(strict: bool) -> N
 
 @pytest.mark.parametrize("bad", ["float('nan')", "{1: 2}", "object()", "'\\ud800'", "1 << 70"])
 def test_k38_arguments_that_cannot_be_kept_raise_at_the_await(bad: str) -> None:
-    on = On(compile_sample(f"""
+    on = On(
+        compile_sample(f"""
 async def f():
     try:
         await call('a', {bad})
     except InvalidInput as error:
         return error.code
-"""))
+""")
+    )
     assert on.result == "invalid_input"
 
 
 def test_k38_errors_have_one_class_live_and_replayed() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 async def f():
     try:
         await call('a')
     except StepFailed as error:
         return [type(error).__name__, error.type, error.message]
-"""))
+""")
+    )
     on.broken("1")
     assert on.result == ["StepFailed", "Oops", "it failed"]
 
 
 def test_k39_the_delta_has_what_changed_and_what_is_gone_and_nothing_private() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 class P:
     async def handle(self):
         self.keep, self.go, self._x = 1, 2, object()
@@ -1054,7 +1091,8 @@ class P:
         self.keep = 1
         self.new = [1]
         await call('b')
-"""))
+""")
+    )
     (entry,) = on.done("1")
     assert entry.delta is not None
     assert (entry.delta.set, entry.delta.drop) == ({"new": [1]}, ("go",))
@@ -1062,14 +1100,16 @@ class P:
 
 
 def test_k40_continue_as_new_is_refused_where_it_would_never_stop() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 async def f():
     async def at_once():
         pass
     await race(sleep(1), at_once())
     await child('kid', detach=True)
     continue_as_new({})
-"""))
+""")
+    )
     assert on.failure == "ContinueAsNew"
 
 
@@ -1119,13 +1159,15 @@ def test_k41_an_op_run_again_after_doubt_is_replayed() -> None:
 
 
 async def test_k42_a_turn_sees_no_loop_and_has_a_context_of_its_own() -> None:
-    on = On(compile_sample("""
+    on = On(
+        compile_sample("""
 async def f():
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return 'no loop'
-"""))
+""")
+    )
     assert on.result == "no loop"
     assert asyncio.get_running_loop() is not None
 

@@ -79,7 +79,10 @@ def test_the_hash_is_that_of_the_code_and_of_its_options() -> None:
     first = compile_definition(program)
     assert first.hash == compile_definition(program).hash
     assert first.hash != compile_definition(program, on="e").hash
-    assert compile_definition(plan).hash != compile_definition(lambda: begin >> one >> one, name="plan").hash
+    assert (
+        compile_definition(plan).hash
+        != compile_definition(lambda: begin >> one >> one, name="plan").hash
+    )
 
 
 def test_a_declared_function_stays_callable_and_is_found_again() -> None:

@@ -89,7 +89,7 @@ def test_what_does_not_fit_is_refused_with_key_and_step(kind: Any, stored: Any) 
 
 
 def test_an_absent_key_is_the_default_or_an_error_that_names_what_there_is() -> None:
-    def func(a: int, b: int = 2, c: uuid.UUID = None) -> None: ...  # type: ignore[assignment]
+    def func(a: int, b: int = 2, c: uuid.UUID = None) -> None: ...  # type: ignore[assignment]  # noqa: RUF013
 
     assert given(func, {"a": 1}) == {"a": 1}
     assert given(func, {"a": 1, "c": None}) == {"a": 1, "c": None}
@@ -132,7 +132,16 @@ def test_keyword_only_and_positional_only_parameters_work() -> None:
     assert taken.call(func, taken.arguments({"a": 1, "b": 2, "c": 3}, {})) == (1, 2, 3)
 
 
-@pytest.mark.parametrize("kind", [Union[uuid.UUID, str], Path, complex, list[Path], uuid.UUID | datetime.date])  # noqa: UP007
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Union[uuid.UUID, str],  # noqa: UP007  the older way of writing it
+        Path,
+        complex,
+        list[Path],
+        uuid.UUID | datetime.date,
+    ],
+)
 def test_an_annotation_that_cannot_be_made_is_refused_at_decoration(kind: Any) -> None:
     def func(x): ...  # type: ignore[no-untyped-def]
 
@@ -177,7 +186,7 @@ def test_bind_speaks_as_python_does() -> None:
 
 
 def test_a_function_may_speak_of_a_local_name_that_is_assigned_further_down() -> None:
-    def early(x: "int") -> int:
+    def early(x: "int") -> int:  # noqa: UP037  the annotation must be text
         return x + later
 
     found = injector(early)

@@ -111,7 +111,18 @@ def compile_sample(source: str, *, strict: bool = False) -> Sample:
     """`source` defines `class P` with `handle`, or `async def f`."""
     scope = dict(NAMES)
     if "answered(" in source:
-        makers = ("approval", "child", "emit", "gather", "now", "race", "random", "sleep", "uuid", "wait")
+        makers = (
+            "approval",
+            "child",
+            "emit",
+            "gather",
+            "now",
+            "race",
+            "random",
+            "sleep",
+            "uuid",
+            "wait",
+        )
         scope |= {name: _lazily(NAMES[name]) for name in makers}
         scope["answered"] = ops.asked
     exec(compile(source, "sample.py", "exec"), scope)  # noqa: S102 (our own text)

@@ -635,9 +635,7 @@ class Model:
         if self.end is not None or self.parked or iq in self.taken:
             return False
         takes = next((k for k, op in self.ops.items() if _takes(op, accepted, event, pos)), "")
-        handled = (
-            self.sample.handles and iq > self.seen and not self.over and not self.cancelling
-        )
+        handled = self.sample.handles and iq > self.seen and not self.over and not self.cancelling
         branch = f"e{self.handlers + 1}" if handled else None
         if not takes and branch is None:
             return False

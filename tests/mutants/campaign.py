@@ -1,9 +1,9 @@
 """Runs mutants: each in a process of its own, several at a time, with the tests that must see it.
 
-    python tests/mutants.py                 all of them
-    python tests/mutants.py R10 log-...     those of a rule, those whose name begins so
-    python tests/mutants.py --only kernel   those of one group
-    python tests/mutants.py --list
+python tests/mutants.py                 all of them
+python tests/mutants.py R10 log-...     those of a rule, those whose name begins so
+python tests/mutants.py --only kernel   those of one group
+python tests/mutants.py --list
 """
 
 from __future__ import annotations

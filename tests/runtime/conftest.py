@@ -169,7 +169,7 @@ class Served:
     async def until(self, true: Callable[[], Any]) -> None:
         """Turns the loop until something is so."""
         async with asyncio.timeout(10):
-            while not true():  # noqa: ASYNC110 - what tests look at tells nobody
+            while not true():
                 await asyncio.sleep(0.001)
 
     async def close(self) -> None:

@@ -141,7 +141,7 @@ async def test_watch_and_tail_iterate_until_the_end(serve: Serve) -> None:
         events = []
         with pytest.raises(NotFound, match="the tail ends here"):
             async for event in client.tail():
-                events.append(event)  # noqa: PERF401 - an error comes after the items
+                events.append(event)
         assert [event.pos for event in events] == [1, 2]
 
 

@@ -131,7 +131,7 @@ async def test_what_was_begun_is_answered_before_it_leaves(
     await running.ready.wait()
     async with Client(short_dir / "greenroom.sock") as client:
         posting = asyncio.create_task(client.post({"type": "t", "id": "e"}))
-        while not fake_engine.log:  # noqa: ASYNC110
+        while not fake_engine.log:
             await asyncio.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.sleep(0)

@@ -82,7 +82,7 @@ async def on_disk(tmp_path: Path, clock: Clock) -> AsyncIterator[Journal]:
 
 async def settled(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - there is no event for it
+        while not condition():
             await asyncio.sleep(0.001)
 
 
