@@ -120,6 +120,8 @@ class Executor:
             return
         call.aborted = True
         self._remove(call)
+        if call.solo:
+            self._solo_over(call)
         if call.runner is not None:
             call.runner.cancel()
 
@@ -134,6 +136,15 @@ class Executor:
             self.busy -= 1
             if not calls:
                 del self.calls[call.instance]
+
+    def _solo_over(self, call: Call) -> None:
+        """A call that had to run alone has ended, or is given up: the next one may."""
+        if call in self.solo:
+            self.solo.remove(call)
+            return
+        self.solo_runs = False
+        self._next_solo()
+        self._hand_over()
 
     def _next_solo(self) -> None:
         if self.solo and not self.solo_runs:
@@ -254,10 +265,9 @@ class Executor:
             raise
 
     def _finish(self, call: Call, outcome: Outcome) -> None:
-        if call.solo:
-            self.solo_runs = False
-            self._next_solo()
         self._remove(call)
+        if call.solo and not call.aborted:
+            self._solo_over(call)
         if not call.aborted:
             call.done(call, outcome)
 

@@ -158,6 +158,11 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         rewrite(Timer._guarded, "            self.start()\n", "            pass\n"),
         (LIFE + "test_a_timer_that_crashes_once_goes_on",),
     ),
+    Mutant(
+        "a-suspect-step-given-up-holds-up-the-others", "R19",
+        rewrite(Executor.abort, "    if call.solo:\n", "    if False:\n"),
+        (STEPS + "test_a_suspect_step_that_is_cancelled_holds_up_no_other",),
+    ),
     # -- R22
     Mutant(
         "waiting-instances-follow-the-new-plan", "R22",

@@ -113,6 +113,11 @@ def processed(n: int) -> dict[str, Any]:
     return {"pid": os.getpid(), "n": n + 1}
 
 
+@step("Dies", executor="process")
+def dies(n: int) -> dict[str, Any]:
+    os._exit(3)
+
+
 @step("Tells")
 async def tells(ctx: StepContext, event: Any, run: str, workflow_name: str) -> dict[str, Any]:
     return {
@@ -144,7 +149,7 @@ LINES = [
     line("of_plain", plain), line("of_again", again), line("of_picky", picky), line("of_once", once),
     line("of_checked", checked), line("of_held", held), line("of_quick", quick),
     line("of_threaded", threaded), line("of_processed", processed),
-    line("of_tells", tells, on="tell", key="::data.id"), line("of_returns", returns),
+    line("of_dies", dies), line("of_tells", tells, on="tell", key="::data.id"), line("of_returns", returns),
 ]  # fmt: skip
 
 
@@ -402,6 +407,22 @@ async def test_a_step_that_kills_the_process_three_times_is_parked_as_poison(
     assert (await kit.get(handle.id)).status == "completed"
 
 
+async def test_a_suspect_step_that_is_cancelled_holds_up_no_other(kit: MemoryEngine) -> None:
+    """What died with the process twice runs alone; who is next must not wait for the given up."""
+    handles = [await kit.start("of_held", {}) for _ in range(3)]
+    await kit.quiet()
+    for _ in range(2):
+        await kit.crash()
+    RUNS.clear()
+    await kit.quiet()
+    for handle in handles[:2]:
+        await kit.cancel(handle.id)
+        await kit.quiet()
+    GATES["held"].set_result(None)
+    await kit.until_idle()
+    assert [(await kit.get(h.id)).status for h in handles] == ["cancelled", "cancelled", "completed"]
+
+
 async def test_clean_stops_are_no_crashes(kit: MemoryEngine) -> None:
     handle = await kit.start("of_held", {})
     await kit.quiet()
@@ -437,6 +458,17 @@ async def test_a_step_may_run_in_a_process(kit: MemoryEngine) -> None:
     assert found.status == "completed", found.error
     assert found.result["n"] == 2
     assert found.result["pid"] != os.getpid()
+
+
+@pytest.mark.slow
+async def test_a_process_that_dies_fails_its_step_and_no_later_one() -> None:
+    async with MemoryEngine(*WORKFLOWS) as engine:
+        handle = await engine.start("of_dies", {"n": 1})
+        await engine.until_idle(30)
+        assert (await engine.get(handle.id)).status == "failed"
+        handle = await engine.start("of_processed", {"n": 1})
+        await engine.until_idle(30)
+        assert (await engine.get(handle.id)).result["n"] == 2
 
 
 async def test_steps_of_a_gather_run_side_by_side(kit: MemoryEngine) -> None:

@@ -184,7 +184,9 @@ def _answers(schedule: Schedule, tables: Tables) -> list[str]:
                 first = firsts.setdefault((kind, op.id), op.answer)
                 if first != op.answer:
                     found.append(f"I8: {op.id} was answered {first} and {op.answer}")
-        elif ":" not in op.kind and op.id not in accepted and op.id in tables.requests:
+        elif op.outcome != "rejected" or ":" in op.kind or op.id in accepted or op.tries > 1:
+            continue  # of a try before, whose answer was lost, nobody knows
+        elif op.id in tables.requests:
             found.append(f"I8: {op.kind} {op.id} was rejected ({op.code}) and is stored")
     return found
 

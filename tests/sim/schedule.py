@@ -7,7 +7,7 @@ import itertools
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -45,7 +45,7 @@ class Op:
     outcome: str = UNKNOWN
     answer: Any = None
     code: str | None = None
-    answers: list[Any] = field(default_factory=list)
+    tries: int = 0
 
 
 @dataclass
@@ -135,6 +135,7 @@ class Schedule:
             if op.outcome != UNKNOWN:
                 continue
             await asyncio.sleep(rng.choice((0, 0, 0.001, 0.01, 0.5)))
+            op.tries += 1
             try:
                 answer = await self._perform(engine, op)
             except Rejected as error:
