@@ -103,8 +103,8 @@ class Instance:
     """One loaded instance."""
 
     __slots__ = (
-        "attributes", "barred", "change", "children", "dead", "host", "id", "inbox", "kernel", "mailbox", "n",
-        "offered", "queued", "rowed", "running", "since", "start_pos", "unstored",
+        "attributes", "barred", "change", "children", "dead", "host", "id", "inbox", "kernel", "late",
+        "mailbox", "n", "offered", "queued", "rowed", "running", "since", "start_pos", "unstored",
     )  # fmt: skip
 
     def __init__(self, host: Host, n: int, id: str, kernel: Kernel) -> None:
@@ -125,6 +125,8 @@ class Instance:
         self.barred = False
         """A result that may still be refused is on its way: nothing is decided on top of it."""
         self.unstored = 0
+        self.late: list[Envelope] = []
+        """Results that came too late, as decided on top of turns that are not stored yet."""
         self.dead = False
         self.since = 0.0
         self.start_pos: int | None = None
@@ -220,7 +222,7 @@ class Instance:
             self._take_some(batch)
             self._commit(batch)
         except Exception as error:  # a fault of ours, or of code we did not expect
-            rescued = [*_outcomes_of(batch.outcomes), *_outcomes_of(self.mailbox)]
+            rescued = _outcomes_of([*batch.outcomes, *self.late, *self.mailbox])
             self.host.crashed(self, error, rescued)
             batch.answer(error)
 
@@ -305,8 +307,10 @@ class Instance:
             if self.unstored == 0:
                 batch.answer(None)
                 self._settle()
-            elif batch.replies:  # what they were answered from is not durable yet
-                host.submit(Keep(self.n, ()), batch.answer)
+                return
+            self.late += batch.outcomes  # should those turns be lost, they are not too late
+            if batch.replies:  # what they were answered from is not durable yet
+                host.submit(Keep(self.n, ()), batch.unless_lost)
             return
         if append.rows and not self._still_running():
             change = status_change(self.kernel.progress)
@@ -333,11 +337,15 @@ class Instance:
             result = Busy("a write before this one could not be stored; try again")
         if batch.append.statements:
             self._unbar()
+        if self.unstored == 0 and not isinstance(result, Exception):
+            self.late.clear()
         if isinstance(result, Exception):  # dead or not: results of steps must not be lost
             outcomes = _outcomes_of(batch.outcomes)
             if batch.append.statements and isinstance(result, Rejected):
                 outcomes = [(_refused(outcome, result), ()) for outcome, _ in outcomes]
-            self.host.lost(self, result, [*outcomes, *_outcomes_of(self.mailbox)])
+            left = [*self.late, *self.mailbox]
+            self.late.clear()
+            self.host.lost(self, result, [*outcomes, *_outcomes_of(left)])
         batch.answer(result)
         if isinstance(result, Exception):
             return
@@ -472,6 +480,12 @@ class Batch:
         failed = isinstance(result, Exception)
         for reply, answer in self.replies:
             reply(result if failed and not isinstance(answer, GreenroomError) else answer)
+
+    def unless_lost(self, result: Any) -> None:
+        """Answers of a turn that wrote nothing, once what it was decided on has been stored."""
+        if self.instance.dead and not isinstance(result, Exception):
+            result = Busy("a write before this one could not be stored; try again")
+        self.answer(result)
 
 
 def _outcomes_of(envelopes: Iterable[Envelope]) -> list[Ended]:

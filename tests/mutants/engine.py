@@ -76,8 +76,13 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (LIFE + "test_results_decided_on_top_of_a_turn_that_was_not_stored_are_kept",),
     ),
     Mutant(
+        "results-too-late-for-a-lost-turn-are-dropped", "R14",
+        rewrite(Instance._commit, "        self.late += batch.outcomes", "        self.late += []"),
+        (LIFE + "test_a_result_that_came_too_late_for_a_turn_that_was_not_stored_is_kept",),
+    ),
+    Mutant(
         "results-in-a-crashed-turn-are-dropped", "R14",
-        rewrite(Instance.turn, "        rescued = [", "        rescued = [][:0] and ["),
+        rewrite(Instance.turn, "        rescued = _outcomes_of(", "        rescued = [] and _outcomes_of("),
         (LIFE + "test_the_result_of_a_step_outlives_a_crashing_turn",),
     ),
     Mutant(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ from greenroom import (
     workflow,
 )
 from greenroom.actors.decide import Kernel
-from greenroom.actors.messages import Answer, Due, Offer, Outcome, Pause
+from greenroom.actors.messages import Answer, Cancel, Due, Offer, Outcome, Pause
 from greenroom.runtime.directory import IDLE_MAX
 from greenroom.runtime.store import StoreFull
 from tests.runtime.kits import FileEngine, HeldStore, MemoryEngine, spin
@@ -352,6 +353,43 @@ async def test_results_decided_on_top_of_a_turn_that_was_not_stored_are_kept(
     await memory.advance("5s")
     assert (await memory.get(handle.id)).result == [{}, {}, {}]
     assert RUNS == ["gated"] * 3
+
+
+async def test_a_result_that_came_too_late_for_a_turn_that_was_not_stored_is_kept(
+    memory: MemoryEngine,
+) -> None:
+    """The cancel is not stored after all, so the step has ended in time."""
+
+    @step("Once", mode="at_most_once")
+    async def once() -> dict[str, Any]:
+        RUNS.append("once")
+        GATES["once"] = asyncio.get_running_loop().create_future()
+        with suppress(asyncio.CancelledError):
+            await GATES["once"]
+        return {}
+
+    @workflow(name="runs_once")
+    async def runs_once() -> Any:
+        return await once()
+
+    memory.register(runs_once)
+    handle = await memory.start("runs_once", {})
+    await memory.quiet()
+    n = memory.directory.ids[handle.id]
+    async with HeldStore(memory) as store:
+        for _ in range(2):
+            memory.store.fail_next(StoreFull("full"))
+        memory.directory.tell(n, Cancel())
+        await store.held()
+        GATES["once"].set_result(None)
+        await spin()
+        for _ in range(4):
+            store.release(all=True)
+            await spin()
+    await memory.advance("5s")
+    await memory.quiet()
+    assert RUNS == ["once"]
+    assert (await memory.get(handle.id)).status == "completed"
 
 
 async def test_a_step_that_ends_while_another_turn_is_stored_runs_once(
