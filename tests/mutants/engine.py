@@ -53,8 +53,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "what-is-told-is-not-stored-yet", "R4",
         rewrite(
             Instance._commit,
-            "        elif batch.replies:",
-            "        elif batch.replies and batch.answer(None) is not None:",
+            "        if batch.replies:",
+            "        if batch.answer(None) is not None:",
         ),
         (LIFE + "test_nobody_is_told_of_what_is_not_stored_yet",),
     ),
