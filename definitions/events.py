@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any, Final
 
 import msgspec
@@ -92,6 +93,7 @@ def event_from(data: Any) -> Event:
     for key in ("type", "id", "source", "subject"):
         if len(data.get(key) or "") > NAME_MAX:
             raise InvalidEvent(f"{key} is longer than {NAME_MAX} characters", path=f"$.{key}")
+    _check_time(data.get("time"))
     return Event(
         type=kind,
         id=data.get("id") or "",
@@ -114,4 +116,16 @@ def check_event(event: Event) -> Event:
             raise InvalidEvent(f"{key} must be a string", path=f"$.{key}")
         if value and len(value) > NAME_MAX:
             raise InvalidEvent(f"{key} is longer than {NAME_MAX} characters", path=f"$.{key}")
+    _check_time(event.time)
     return event
+
+
+def _check_time(time: str | None) -> None:
+    if time is not None:
+        try:
+            datetime.datetime.fromisoformat(time)
+        except ValueError:
+            raise InvalidEvent(
+                f"time must be RFC 3339 text such as 2026-11-23T12:00:00Z, got {time!r}",
+                path="$.time",
+            ) from None

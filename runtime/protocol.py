@@ -187,8 +187,8 @@ def parse(line: bytes) -> Event | Request | Refused:
         event = _events.decode(line)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return _parse_slowly(line)
-    # attributes of a short line are short: no need to look
-    if not event.type or (len(line) > NAME_MAX and _is_long(event)):
+    # attributes of a short line are short: no need to look; a time must be looked at
+    if not event.type or event.time is not None or (len(line) > NAME_MAX and _is_long(event)):
         return _parse_slowly(line)
     return Event(
         type=event.type,

@@ -59,7 +59,14 @@ def test_a_request_without_an_id_wants_no_reply() -> None:
 def test_both_ways_of_reading_an_event_agree() -> None:
     lines: list[dict[str, Any]] = [
         {"type": "a"},
-        {"type": "a", "id": "1", "source": "/s", "subject": "x", "time": "t", "data": [1, 2]},
+        {
+            "type": "a",
+            "id": "1",
+            "source": "/s",
+            "subject": "x",
+            "time": "2026-11-23T12:00:00Z",
+            "data": [1, 2],
+        },
         {"type": "a", "id": None, "source": None, "data": None},
         {"type": "a", "specversion": "1.0", "datacontenttype": "application/json"},
         {"type": "a", "tenant": "acme", "n": 3},

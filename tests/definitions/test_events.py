@@ -1,0 +1,43 @@
+"""Events: what is refused, and where it says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from greenroom.definitions.declare import workflow
+from greenroom.definitions.errors import InvalidDefinition, InvalidEvent
+from greenroom.definitions.events import Event, check_event, event_from
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        ({}, "$.type"),
+        ({"type": ""}, "$.type"),
+        ({"type": "a", "payload": 1}, "$.payload"),
+        ({"type": "a", "id": 7}, "$.id"),
+        ({"type": "a", "time": "soon"}, "$.time"),
+        ({"type": "a" * 257}, "$.type"),
+        ({"type": "a", "deep": {}}, "$.deep"),
+        ([], "$"),
+    ],
+)
+def test_a_wrong_attribute_is_named(data: Any, path: str) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        event_from(data)
+    assert caught.value.details["path"] == path
+
+
+def test_an_event_made_in_python_follows_the_same_rules() -> None:
+    with pytest.raises(InvalidEvent):
+        check_event(Event(type="a", time="soon"))
+    assert check_event(Event(type="a", time="2026-11-23T12:00:00Z")).type == "a"
+
+
+def test_a_schedule_that_may_not_overlap_is_refused_rather_than_ignored() -> None:
+    async def ticks() -> None: ...
+
+    with pytest.raises(InvalidDefinition, match="overlap"):
+        workflow(ticks, schedule={"rate": "5 minutes", "overlap": "skip"})
