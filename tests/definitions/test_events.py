@@ -40,4 +40,4 @@ def test_a_schedule_that_may_not_overlap_is_refused_rather_than_ignored() -> Non
     async def ticks() -> None: ...
 
     with pytest.raises(InvalidDefinition, match="overlap"):
-        workflow(ticks, schedule={"rate": "5 minutes", "overlap": "skip"})
+        workflow(schedule={"rate": "5 minutes", "overlap": "skip"})(ticks)
