@@ -420,7 +420,11 @@ async def test_a_suspect_step_that_is_cancelled_holds_up_no_other(kit: MemoryEng
         await kit.quiet()
     GATES["held"].set_result(None)
     await kit.until_idle()
-    assert [(await kit.get(h.id)).status for h in handles] == ["cancelled", "cancelled", "completed"]
+    assert [(await kit.get(h.id)).status for h in handles] == [
+        "cancelled",
+        "cancelled",
+        "completed",
+    ]
 
 
 async def test_clean_stops_are_no_crashes(kit: MemoryEngine) -> None:
