@@ -11,6 +11,7 @@ from greenroom.actors.progress import Progress
 from greenroom.actors.router import Router
 from greenroom.actors.rows import AppendBuilder
 from greenroom.actors.timer import Timer
+from greenroom.definitions import purity
 from greenroom.runtime import supervisor
 from greenroom.runtime.directory import Directory
 from greenroom.runtime.engine import Engine
@@ -18,6 +19,7 @@ from greenroom.runtime.executor import Executor
 from greenroom.runtime.journal import Journal
 from greenroom.runtime.registry import Registry
 from greenroom.runtime.sections import Schedules
+from greenroom.runtime.watchdog import Stall
 from tests.mutants.registry import Mutant, both, replace, rewrite
 
 HERE: Final = "tests/runtime/"
@@ -307,5 +309,20 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "why-says-less", "why",
         rewrite(Engine.why, "await self._progress(row.n)", "Progress()"),
         (LOOKING + "test_why_a_failure",),
+    ),
+    Mutant(
+        "a-restart-begins-at-the-beginning", "restart",
+        rewrite(Engine.restart, "instance, from_op, key", "instance, None, key"),
+        (HERE + "test_forks.py::test_a_restart_from_an_op_runs_that_op_and_what_follows_it",),
+    ),
+    Mutant(
+        "nobody-notices-a-blocked-loop", "R21",
+        rewrite(Stall.tick, "self.seconds +=", "self.seconds *="),
+        (HERE + "test_watchdog.py::test_marks_are_passed_once_a_stall_in_order",),
+    ),
+    Mutant(
+        "time-is-fine-in-a-program", "R23",
+        replace(purity, "_INSTEAD", {}),
+        ("tests/definitions/test_purity.py::test_z3_the_warning_names_the_line",),
     ),
 )  # fmt: skip
