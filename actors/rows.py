@@ -331,14 +331,6 @@ def rfc3339(at: int) -> str:
     return moment.isoformat(timespec="milliseconds") + "Z"
 
 
-def from_rfc3339(text: str) -> int:
-    """The milliseconds of RFC 3339 text. Raises ValueError."""
-    moment = datetime.datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    return round(moment.timestamp() * 1000)
-
-
 def instance_row(n: int, p: Progress, kind: str, attributes: dict[str, Any]) -> InstanceRow:
     """The row of a new instance."""
     change = status_change(p)

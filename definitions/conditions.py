@@ -9,7 +9,6 @@ why.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterator
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from greenroom.definitions.expressions import (
 from greenroom.definitions.findings import Finding
 from greenroom.definitions.operands import OPERANDS, Operand
 from greenroom.definitions.paths import MISSING
+from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.syntax import PREFIX
 from greenroom.definitions.values import Json, copy
 
@@ -272,10 +272,7 @@ class _Check:
             return False
         for key in data:
             if key not in keys:
-                near = difflib.get_close_matches(str(key), keys, 1)
-                self._add(
-                    path, f'unknown key "{key}"' + (f'; did you mean "{near[0]}"?' if near else "")
-                )
+                self._add(path, f'unknown key "{key}"{did_you_mean(str(key), keys)}')
         return True
 
     def _group(self, data: dict[str, Json], key: str, path: str) -> list[Any]:

@@ -7,7 +7,6 @@ still runs (`overlap`); both are kept here and applied by whoever fires.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections import deque
@@ -19,6 +18,7 @@ from typing import Final
 from greenroom.definitions.cron import Cron, NotCron, seconds_of, zone_of
 from greenroom.definitions.durations import DURATION_MAX_S
 from greenroom.definitions.errors import InvalidDefinition, Problem
+from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import Json, decode, encode
 
 CATCH_UP_MAX: Final = 1000
@@ -178,11 +178,11 @@ class _Wrong(Exception):
 
 
 def _check_keys(spec: dict[str, Json], path: str, problems: list[Problem]) -> None:
-    for key in spec:
-        if key not in _KEYS:
-            near = difflib.get_close_matches(key, _KEYS, 1)
-            hint = f'; did you mean "{near[0]}"?' if near else ""
-            problems.append(Problem(path, f'unknown key "{key}"{hint}'))
+    problems.extend(
+        Problem(path, f'unknown key "{key}"{did_you_mean(key, _KEYS)}')
+        for key in spec
+        if key not in _KEYS
+    )
     for key, choices in (("catch_up", CATCH_UP), ("overlap", OVERLAP)):
         if key in spec and spec[key] not in choices:
             wanted = ", ".join(choices)

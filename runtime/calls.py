@@ -7,7 +7,6 @@ the caller gave is passed on.
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import AsyncIterator
 from typing import Any, Final
@@ -16,6 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from greenroom.definitions.errors import GreenroomError, InvalidRequest
+from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import Json
 from greenroom.runtime import shapes
 
@@ -301,7 +301,7 @@ def read(method: str, kind: type[Params], params: dict[str, Json]) -> Params:
         names = kind.__struct_fields__
         for key in params:
             if key not in names:
-                message = f'{method} takes no "{key}"{meant(key, names)}'
+                message = f'{method} takes no "{key}"{did_you_mean(key, names)}'
                 raise InvalidRequest(message, path=f"$.params.{key}", takes=names) from None
         for field in msgspec.structs.fields(kind):
             if field.required and field.name not in params:
@@ -316,13 +316,8 @@ def read(method: str, kind: type[Params], params: dict[str, Json]) -> Params:
 
 def unknown(method: str) -> InvalidRequest:
     return InvalidRequest(
-        f'unknown method "{method[:80]}"{meant(method, METHODS)}', path="$.method"
+        f'unknown method "{method[:80]}"{did_you_mean(method, METHODS)}', path="$.method"
     )
-
-
-def meant(word: str, words: Any) -> str:
-    close = difflib.get_close_matches(word[:80], words, n=1)
-    return f'; did you mean "{close[0]}"?' if close else ""
 
 
 def unexpected(method: str, error: Exception) -> GreenroomError:

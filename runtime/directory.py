@@ -19,10 +19,8 @@ from greenroom.actors.agenda import Item
 from greenroom.actors.children import DETACHED, child_id, is_detached
 from greenroom.actors.decide import Kernel
 from greenroom.actors.entries import (
-    Died,
     Entry,
     Failure,
-    Parked,
     Request,
     Started,
     decode_entry,
@@ -60,7 +58,7 @@ from greenroom.definitions.errors import (
 from greenroom.definitions.events import Event
 from greenroom.definitions.injection import injector
 from greenroom.definitions.tasks import TaskContext
-from greenroom.definitions.values import copy, encode
+from greenroom.definitions.values import copy
 from greenroom.definitions.workflow import Definition, Plan, Program
 from greenroom.runtime.context import StepContext
 from greenroom.runtime.executor import Call, Executor
@@ -728,6 +726,3 @@ def missing(name: str, version: int, kind: str) -> Definition:
 
 def _nothing(result: Any) -> None:
     return None
-
-
-__all__ = ["Died", "Directory", "Parked", "encode", "missing"]

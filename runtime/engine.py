@@ -23,7 +23,6 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from greenroom.actors.agenda import Item
 from greenroom.actors.entries import decode_entry
 from greenroom.actors.instance import Instance
 from greenroom.actors.messages import Answer, Cancel, Message, Pause, Resume, Skip
@@ -41,7 +40,6 @@ from greenroom.actors.ports import (
     EventRow,
     Find,
     FindRequest,
-    GetEvent,
     InboxItem,
     InstanceRow,
     ListDefinitions,
@@ -60,7 +58,7 @@ from greenroom.actors.ports import (
 )
 from greenroom.actors.progress import Progress, decode_progress, fold, status_of
 from greenroom.actors.router import Refused, Router
-from greenroom.actors.rows import body_hash, from_rfc3339, result_of, rfc3339
+from greenroom.actors.rows import body_hash, result_of, rfc3339
 from greenroom.definitions.declare import definition_of
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.engines import ENGINE, ENVIRONMENT
@@ -68,7 +66,6 @@ from greenroom.definitions.errors import (
     AlreadyDecided,
     AlreadyRunning,
     Busy,
-    ConditionFailed,
     EngineDied,
     EngineStopping,
     GreenroomError,
@@ -1379,6 +1376,3 @@ def _uuid7() -> str:
 
 def _nothing(result: Any) -> None:
     return None
-
-
-__all__ = ["ConditionFailed", "Engine", "GetEvent", "InstanceHandle", "Item", "from_rfc3339"]
