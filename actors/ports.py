@@ -249,8 +249,9 @@ class SaveSnapshot(Struct, frozen=True):
 
 
 class SaveDefinition(Struct, frozen=True):
-    """A definition as loaded; the version counter of the store moves only when `hash` is new,
-    unless the author gives a `version`."""
+    """A definition as loaded or pushed; the version counter of the store moves only when `hash` is
+    new, unless the author gives a `version`. A new version of a workflow that is switched off is
+    off as well; one that is replaced (same `version`, another hash) stays released if it was."""
 
     name: str
     kind: str

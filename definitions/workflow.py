@@ -127,6 +127,15 @@ class Trigger:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Written:
+    """The document a workflow was compiled from, kept with its version in the store. `reader` is
+    the name of what reads it back (see `runtime.sources`), `document` what it was given."""
+
+    reader: str
+    document: Json
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Definition:
     """A workflow. `attributes` maps names of search attributes to values computed from input."""
 
@@ -145,6 +154,12 @@ class Definition:
     """Versions before this one that the code still has."""
     form: Target | None = None
     """What a person is asked before an instance exists."""
+    written: Written | None = None
+    """The document it comes from; None for Python code."""
+    enabled: bool | None = None
+    """Whether its triggers act, if its document says so; not part of its version."""
+    gone: bool = False
+    """It stands for a workflow nobody has any more: instances can be read and cancelled."""
 
     @property
     def plan(self) -> Plan:

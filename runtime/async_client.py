@@ -487,8 +487,38 @@ class Definitions(_Group):
         params = given(name=name, version=version)
         return await self._client.ask("definitions.get", params, shapes.DefinitionInfo)
 
-    async def validate(self, document: Json) -> Json:
-        return await self._client.ask("definitions.validate", {"document": document})
+    async def validate(self, document: Json) -> shapes.DefinitionInfo:
+        params = {"document": document}
+        return await self._client.ask("definitions.validate", params, shapes.DefinitionInfo)
+
+    async def push(self, document: Json, *, promote: bool = False) -> shapes.DefinitionInfo:
+        params = {"document": document, "promote": promote}
+        return await self._client.ask("definitions.push", params, shapes.DefinitionInfo)
+
+    async def promote(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
+        params = given(name=name, version=version)
+        return await self._client.ask("definitions.promote", params, shapes.DefinitionInfo)
+
+    async def rollback(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
+        params = given(name=name, version=version)
+        return await self._client.ask("definitions.rollback", params, shapes.DefinitionInfo)
+
+    async def enable(self, name: str) -> shapes.DefinitionInfo:
+        return await self._client.ask("definitions.enable", {"name": name}, shapes.DefinitionInfo)
+
+    async def disable(self, name: str) -> shapes.DefinitionInfo:
+        return await self._client.ask("definitions.disable", {"name": name}, shapes.DefinitionInfo)
+
+    async def diff(self, name: str, a: int | None = None, b: int | None = None) -> shapes.Diff:
+        return await self._client.ask("definitions.diff", given(name=name, a=a, b=b), shapes.Diff)
+
+    async def delete(self, name: str, version: int | None = None) -> shapes.Deleted:
+        params = given(name=name, version=version)
+        return await self._client.ask("definitions.delete", params, shapes.Deleted)
+
+    async def sync(self, *, dry_run: bool = False) -> builtins.list[shapes.Synced]:
+        params = {"dry_run": dry_run}
+        return await self._client.ask("definitions.sync", params, builtins.list[shapes.Synced])
 
 
 class Schedules(_Group):

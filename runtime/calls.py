@@ -140,11 +140,29 @@ class Tail(Params):
 
 class OneDefinition(Params):
     name: str
-    version: int | str | UnsetType | None = UNSET
+    version: int | UnsetType | None = UNSET
+
+
+class Named(Params):
+    name: str
 
 
 class Document(Params):
     document: Json
+
+
+class Pushing(Document):
+    promote: bool | UnsetType = UNSET
+
+
+class Compared(Params):
+    name: str
+    a: int | UnsetType | None = UNSET
+    b: int | UnsetType | None = UNSET
+
+
+class Syncing(Params):
+    dry_run: bool | UnsetType = UNSET
 
 
 class OneSchedule(Params):
@@ -236,6 +254,14 @@ CALLS: Final[dict[str, Call]] = {
         _look("definitions.list", Nothing),
         _look("definitions.get", OneDefinition, "name"),
         _look("definitions.validate", Document, "document"),
+        _look("definitions.diff", Compared, "name", "a", "b"),
+        _change("definitions.push", Pushing, "document"),
+        _change("definitions.promote", OneDefinition, "name"),
+        _change("definitions.rollback", OneDefinition, "name"),
+        _change("definitions.enable", Named, "name"),
+        _change("definitions.disable", Named, "name"),
+        _change("definitions.delete", OneDefinition, "name"),
+        _change("definitions.sync", Syncing),
         _look("schedules.list", Nothing),
         _look("schedules.next", NextTimes, "name"),
         _look("schedules.pause", OneSchedule, "name"),

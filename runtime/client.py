@@ -430,8 +430,38 @@ class Definitions(_Group):
         params = given(name=name, version=version)
         return self._client.ask("definitions.get", params, shapes.DefinitionInfo)
 
-    def validate(self, document: Json) -> Json:
-        return self._client.ask("definitions.validate", {"document": document})
+    def validate(self, document: Json) -> shapes.DefinitionInfo:
+        params = {"document": document}
+        return self._client.ask("definitions.validate", params, shapes.DefinitionInfo)
+
+    def push(self, document: Json, *, promote: bool = False) -> shapes.DefinitionInfo:
+        params = {"document": document, "promote": promote}
+        return self._client.ask("definitions.push", params, shapes.DefinitionInfo)
+
+    def promote(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
+        params = given(name=name, version=version)
+        return self._client.ask("definitions.promote", params, shapes.DefinitionInfo)
+
+    def rollback(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
+        params = given(name=name, version=version)
+        return self._client.ask("definitions.rollback", params, shapes.DefinitionInfo)
+
+    def enable(self, name: str) -> shapes.DefinitionInfo:
+        return self._client.ask("definitions.enable", {"name": name}, shapes.DefinitionInfo)
+
+    def disable(self, name: str) -> shapes.DefinitionInfo:
+        return self._client.ask("definitions.disable", {"name": name}, shapes.DefinitionInfo)
+
+    def diff(self, name: str, a: int | None = None, b: int | None = None) -> shapes.Diff:
+        return self._client.ask("definitions.diff", given(name=name, a=a, b=b), shapes.Diff)
+
+    def delete(self, name: str, version: int | None = None) -> shapes.Deleted:
+        params = given(name=name, version=version)
+        return self._client.ask("definitions.delete", params, shapes.Deleted)
+
+    def sync(self, *, dry_run: bool = False) -> builtins.list[shapes.Synced]:
+        params = {"dry_run": dry_run}
+        return self._client.ask("definitions.sync", params, builtins.list[shapes.Synced])
 
 
 class Schedules(_Group):

@@ -719,9 +719,9 @@ def missing(name: str, version: int, kind: str) -> Definition:
         raise NotFound(f'there is no workflow "{name}" in the code any more')
 
     if kind == "steps":
-        return Definition(name, version, "steps", Plan.of(()), (), "gone", "gone")
+        return Definition(name, version, "steps", Plan.of(()), (), "gone", "gone", gone=True)
     body = Program(gone, injector(gone), None, False)
-    return Definition(name, version, "program", body, (), "gone", "gone")
+    return Definition(name, version, "program", body, (), "gone", "gone", gone=True)
 
 
 def _nothing(result: Any) -> None:

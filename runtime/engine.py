@@ -98,7 +98,8 @@ from greenroom.runtime.loading import load
 from greenroom.runtime.loggers import LazyLogger
 from greenroom.runtime.memory import MemoryStore
 from greenroom.runtime.registry import Registry, save_work
-from greenroom.runtime.sections import Asks, Definitions, Events, Schedules
+from greenroom.runtime.releases import Definitions
+from greenroom.runtime.sections import Asks, Events, Schedules
 from greenroom.runtime.sqlite import SqliteStore
 from greenroom.runtime.store import Store
 from greenroom.runtime.supervisor import Supervisor
@@ -148,6 +149,7 @@ class Engine:
         accept_truncation: bool = False,
         passive: bool = False,
         promote: bool = True,
+        sync: bool = True,
         forms_twice: bool = False,
         on_fatal: Callable[[BaseException], None] | None = None,
         log: Any = None,
@@ -170,6 +172,7 @@ class Engine:
         self._accept_truncation = accept_truncation
         self._passive = passive
         self._promote = promote
+        self._sync = sync
         self._on_fatal = on_fatal
         self.log: Any = log if log is not None else LazyLogger("greenroom.engine")
         self._lock: locks.Lock | None = None
@@ -198,7 +201,8 @@ class Engine:
         Options: `namespace`, `in_flight` (steps at once, 256), `threads` (for plain functions, 32),
         `accept_truncation` (go on although the end of the journal is damaged), `passive` (look and
         use verbs, but run nothing), `promote=False` (changed workflows are registered, new
-        instances go on with the version released before), `forms_twice` (run each form a second
+        instances go on with the version released before), `sync=False` (the store's definitions are
+        followed and not changed; `definitions.sync()` does it), `forms_twice` (run each form a second
         time and refuse one that is not pure; for tests), `clock`, `log`.
         """
         return cls(target, workflows, **options)
@@ -253,7 +257,7 @@ class Engine:
             self.executor_context()
             self.registry.stored(await self.journal.call(ListDefinitions()))
             await self.schedules.load()
-            await self._settle_definitions()
+            await self.definitions.settle(sync=self._sync, promote=self._promote)
             if not self._passive:
                 await self.directory.recover()
                 self.router.recover()
@@ -409,25 +413,6 @@ class Engine:
         for work in self._schedule_works(settled):
             self.journal.submit(work, _nothing)
         self._schedules_changed()
-
-    async def _settle_definitions(self) -> None:
-        """Gives every definition its version and its place in the index (W15)."""
-        now = self.clock.now()
-        known = {row.name for row in self.registry.versions()}
-        names = self.registry.names()
-        saves = [
-            save_work(self.registry.current(name), now, release=self._promote or name not in known)
-            for name in names
-        ]
-        rows: list[DefinitionRow] = await asyncio.gather(*map(self.journal.call, saves))
-        works: list[Any] = []
-        for name, row in zip(names, rows, strict=True):
-            self.registry.settle(name, row)
-            released = self.registry.released(name)
-            if row.enabled:
-                self.router.index.add(self.namespace, released)
-            works += self._schedule_works(released)
-        await asyncio.gather(*map(self.journal.call, works))
 
     def _schedule_works(self, definition: Definition) -> list[Any]:
         works: list[Any] = []

@@ -313,7 +313,8 @@ class MemoryKeeper:
             version = work.version or max((row.version for row in rows), default=0) + 1
             self.tables.definitions[work.name, version] = ports.DefinitionRow(
                 work.name, version, work.kind, work.hash, work.body, work.at, work.source,
-                release=False, enabled=True,
+                release=any(r.release and r.version == version for r in rows),
+                enabled=all(r.enabled for r in rows),
             )  # fmt: skip
         if work.release:
             self._release(work.name, version)

@@ -1,4 +1,4 @@
-"""The verbs of an engine that come in groups: definitions, schedules, events, asks."""
+"""The verbs of an engine that come in groups: schedules, events, asks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ import msgspec
 from greenroom.actors.ports import (
     AskView,
     ChangeSchedule,
-    DefinitionRow,
     DropSchedules,
     GetEvent,
     ListAsks,
-    ListDefinitions,
     ListEvents,
     ListSchedules,
     SaveSchedule,
@@ -26,7 +24,6 @@ from greenroom.actors.ports import (
     StoredEventRow,
 )
 from greenroom.actors.rows import rfc3339
-from greenroom.definitions.declare import definition_of
 from greenroom.definitions.errors import (
     InvalidDefinition,
     InvalidInput,
@@ -49,40 +46,6 @@ if TYPE_CHECKING:
 
 TICK_TYPE: Final = "greenroom.schedule"
 """Type of the event a schedule makes at each nominal time."""
-
-
-class Definitions:
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def list(self) -> list[shapes.DefinitionInfo]:
-        """Every version the store knows."""
-        rows: list[DefinitionRow] = await self._engine.journal.call(ListDefinitions())
-        return [views.definition_shape(row) for row in rows]
-
-    async def get(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
-        rows: list[DefinitionRow] = await self._engine.journal.call(ListDefinitions(name))
-        for row in rows:
-            if row.version == version or (version is None and row.release):
-                return views.definition_shape(row)
-        if rows:
-            raise NotFound(f"{name} has no version {version}", workflow=name)
-        names = self._engine.registry.names()
-        raise NotFound(f'there is no workflow "{name}"{did_you_mean(name, names)}', workflow=name)
-
-    async def validate(self, document: Any) -> shapes.DefinitionInfo:
-        """What registering would make of a workflow; raises `InvalidDefinition` with all problems."""
-        if isinstance(document, dict | list | str | bytes):
-            raise InvalidDefinition(
-                "a workflow document cannot be read by this version",
-                hint="write the workflow in Python; see `greenroom new`",
-            )
-        definition = definition_of(document)
-        triggers: Any = [trigger.as_data() for trigger in definition.triggers]
-        return shapes.DefinitionInfo(
-            definition.name, definition.kind, definition.version or 0, False, True,
-            definition.hash, definition.source, definition.steps(), triggers,
-        )  # fmt: skip
 
 
 class Schedules:
@@ -217,9 +180,21 @@ class Schedules:
             definition = engine.registry.find(row.workflow)
             if definition is None:
                 return
+            if not engine.registry.is_enabled(row.workflow):
+                self._pass_over(row, due)
+                return
             self._fire_missed(row, _started_by(definition, row), due)
 
         engine.submit(ListSchedules(), listed)
+
+    def _pass_over(self, row: ScheduleRow, due: int) -> None:
+        """The workflow is disabled: the time passes, nothing is started."""
+        now = max(self._engine.clock.now(), due)
+        following = _schedule(row).next_due(now / 1000, row.anchor / 1000)
+        at = None if following is None else round(following * 1000)
+        self._engine.submit(ChangeSchedule(row.id, False, at), lambda _: None)
+        if at is not None:
+            self._engine.directory.timer.arm(at, 0, row.id)
 
     def _fire_missed(self, row: ScheduleRow, definition: Any, due: int) -> None:
         engine = self._engine

@@ -207,6 +207,10 @@ class Why(msgspec.Struct, frozen=True):
 
 
 class DefinitionInfo(msgspec.Struct, frozen=True):
+    """One version of a workflow. `release` says that new instances get it, `enabled` that its
+    triggers and schedules act, `by` who pushed it (null: it was loaded), `document` what it was
+    written as (only where one is asked for)."""
+
     name: str
     kind: str
     version: int
@@ -216,6 +220,45 @@ class DefinitionInfo(msgspec.Struct, frozen=True):
     source: str | None = None
     steps: list[str] = []
     triggers: list[Json] = []
+    by: str | None = None
+    created: str | None = None
+    document: Json = None
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One place in which two things differ: `change` is `added`, `removed` or `changed`."""
+
+    path: str
+    change: Literal["added", "removed", "changed"]
+    a: Json = None
+    b: Json = None
+
+
+class Diff(msgspec.Struct, frozen=True):
+    """What `b` is beside `a`."""
+
+    a: str
+    b: str
+    same: bool
+    changes: list[Difference]
+
+
+class Synced(msgspec.Struct, frozen=True):
+    """A workflow of the code beside the store. `change`: `new` and `changed` are stored by a sync,
+    `missing` is in the store alone. `version` is the stored one that is meant: of a changed
+    workflow the released one."""
+
+    name: str
+    change: Literal["new", "changed", "same", "missing"]
+    kind: str
+    version: int | None
+    hash: str
+    source: str | None = None
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    name: str
+    deleted: list[int]
 
 
 class ScheduleInfo(msgspec.Struct, frozen=True):

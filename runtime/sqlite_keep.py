@@ -61,10 +61,15 @@ class Keeper:
             version = same[-1].version
         else:
             version = work.version or max((row.version for row in rows), default=0) + 1
+            release = any(row.release and row.version == version for row in rows)
+            enabled = all(row.enabled for row in rows)
             self.db.execute(
-                "INSERT OR REPLACE INTO definition VALUES (?,?,?,?,?,?,?,0,1)",
-                (work.name, version, work.kind, work.hash, work.body, work.at, work.source),
-            )
+                "INSERT OR REPLACE INTO definition VALUES (?,?,?,?,?,?,?,?,?)",
+                (
+                    work.name, version, work.kind, work.hash, work.body, work.at, work.source,
+                    release, enabled,
+                ),
+            )  # fmt: skip
         if work.release:
             self._release(work.name, version)
         return next(

@@ -1,0 +1,454 @@
+"""The verbs of definitions: which versions there are, which is released, what differs.
+
+A version is a hash of what the workflow does (C29), never changes, and has an author. Every
+workflow has at most one *release*: what events, schedules and new instances get. The first
+version is released by itself; what files and code bring is released when it is loaded for the
+first time; what is pushed over a face is released by `promote`. So a `rollback` holds over a
+restart, until the files themselves change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from greenroom.actors.ports import (
+    ChangeDefinition,
+    DefinitionRow,
+    DropDefinition,
+    DropSchedules,
+    GetMeta,
+    ListDefinitions,
+    ListInstances,
+    SetMeta,
+)
+from greenroom.definitions.declare import definition_of
+from greenroom.definitions.errors import (
+    CodeChanged,
+    InvalidDefinition,
+    InvalidRequest,
+    InvalidTransition,
+    NotFound,
+)
+from greenroom.definitions.suggest import did_you_mean
+from greenroom.definitions.values import equal
+from greenroom.definitions.workflow import Definition, Plan, plan_shape
+from greenroom.runtime import shapes, views
+from greenroom.runtime.registry import body_of, save_work
+from greenroom.runtime.sources import compile_document
+
+if TYPE_CHECKING:
+    from greenroom.runtime.engine import Engine
+
+LOADED: Final = "definitions.loaded"
+"""Meta: name -> [hash that code or a file released last, what its document said of `enabled`]."""
+
+Rows = list[DefinitionRow]
+Works = list[Any]
+Syncs = list[shapes.Synced]
+
+PUSHED: Final = "the document pushed"
+
+
+class Loaded(msgspec.Struct, array_like=True):
+    hash: str | None = None
+    enabled: bool | None = None
+
+
+class Definitions:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    # -- looking -------------------------------------------------------------------------------
+
+    async def list(self) -> list[shapes.DefinitionInfo]:
+        """Every version the store knows."""
+        rows: Rows = await self._engine.journal.call(ListDefinitions())
+        return [views.definition_shape(row) for row in rows]
+
+    async def get(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
+        """One version, the released one by default; of a document with its text."""
+        row = await self._row(name, version)
+        return views.definition_shape(row, whole=True)
+
+    async def _rows(self, name: str) -> Rows:
+        rows: Rows = await self._engine.journal.call(ListDefinitions(name))
+        if not rows:
+            names = self._engine.registry.names()
+            raise NotFound(
+                f'there is no workflow "{name}"{did_you_mean(name, names)}', workflow=name
+            )
+        return rows
+
+    async def _row(self, name: str, version: int | None) -> DefinitionRow:
+        rows = await self._rows(name)
+        for row in rows:
+            if row.version == version or (version is None and row.release):
+                return row
+        if version is None:
+            return rows[-1]
+        known = ", ".join(str(row.version) for row in rows)
+        raise NotFound(f"{name} has no version {version}; there are {known}", workflow=name)
+
+    async def validate(self, document: Any) -> shapes.DefinitionInfo:
+        """What registering would make of a workflow or document; raises `InvalidDefinition` with
+        all problems."""
+        if isinstance(document, list | bytes):
+            raise InvalidDefinition("a workflow document is an object or text")
+        if isinstance(document, dict | str):
+            definition = compile_document(document, "the document")
+        else:
+            definition = definition_of(document)
+        triggers: Any = [trigger.as_data() for trigger in definition.triggers]
+        return shapes.DefinitionInfo(
+            definition.name, definition.kind, definition.version or 0, False,
+            definition.enabled is not False, definition.hash, definition.source,
+            definition.steps(), triggers,
+        )  # fmt: skip
+
+    # -- pushing and releasing -----------------------------------------------------------------
+
+    async def push(
+        self, document: Any, *, promote: bool = False, by: str | None = None
+    ) -> shapes.DefinitionInfo:
+        """Stores a document as a version of its workflow; the same again is the same version. The
+        first one is released, the others by `promote`. Raises `InvalidDefinition`."""
+        engine = self._engine
+        engine._check_open(runs=False)
+        definition = compile_document(document, PUSHED)
+        name = definition.name
+        if engine.registry.is_loaded(name):
+            code = engine.registry.current(name)
+            if code.written is None:
+                raise InvalidDefinition(
+                    f"{name} is a workflow in code ({code.source}); a document cannot take its name",
+                    hint="give the document another name",
+                )
+        first = not engine.registry.rows(name)
+        work = save_work(definition, engine.clock.now(), release=first or promote, by=by)
+        row: DefinitionRow = await engine.journal.call(work)
+        if definition.enabled is not None and definition.enabled != row.enabled:
+            await engine.journal.call(ChangeDefinition(name, None, None, definition.enabled))
+        await self._changed(name)
+        engine.log.info("definition pushed", workflow=name, version=row.version, by=by)
+        return await self.get(name, row.version)
+
+    async def promote(
+        self, name: str, version: int | None = None, *, by: str | None = None
+    ) -> shapes.DefinitionInfo:
+        """Releases a version, the newest by default: events, schedules and new instances get it.
+        Instances that live keep theirs."""
+        rows = await self._rows(name)
+        row = rows[-1] if version is None else await self._row(name, version)
+        return await self._release(row, by)
+
+    async def rollback(
+        self, name: str, version: int | None = None, *, by: str | None = None
+    ) -> shapes.DefinitionInfo:
+        """Releases an older version, by default the one before the released one."""
+        rows = await self._rows(name)
+        released = next((row.version for row in rows if row.release), rows[-1].version + 1)
+        before = [row for row in rows if row.version < released]
+        if version is not None:
+            row = await self._row(name, version)
+            if row.version >= released:
+                raise InvalidRequest(
+                    f"{name} v{row.version} is not older than the released v{released}",
+                    hint=f"greenroom def promote {name} --version {row.version}",
+                )
+            return await self._release(row, by)
+        if not before:
+            raise InvalidTransition(f"{name} v{released} is the oldest version", workflow=name)
+        return await self._release(before[-1], by)
+
+    async def _release(self, row: DefinitionRow, by: str | None) -> shapes.DefinitionInfo:
+        engine = self._engine
+        engine._check_open(runs=False)
+        self._check_runs(row)
+        if not row.release:
+            await engine.journal.call(ChangeDefinition(row.name, row.version, True))
+            await self._changed(row.name)
+            engine.log.info("definition released", workflow=row.name, version=row.version, by=by)
+        return await self.get(row.name, row.version)
+
+    def _check_runs(self, row: DefinitionRow) -> None:
+        """A version can be released only where its code is: all of it."""
+        registry = self._engine.registry
+        who = f"{row.name} v{row.version}"
+        found = registry.version(row.name, row.version)
+        if found is None:
+            why = registry.unreadable.get((row.name, row.version))
+            if why is not None:
+                raise InvalidDefinition(f"{who} cannot be read any more: {why}", hint=why.hint)
+            if self._engine._passive:  # its code is where the daemon will be
+                return
+            raise CodeChanged(f'{who}: there is no workflow "{row.name}" in the code any more')
+        if found.written is not None:
+            return
+        if isinstance(found.body, Plan):
+            gone = [n.name for n in found.body.nodes if n.kind == "call" and n.target is None]
+            if gone:
+                raise CodeChanged(
+                    f"{who} needs steps that the code no longer has: {', '.join(gone)}",
+                    hint="bring their functions back",
+                    missing=gone,
+                )
+        elif row.hash != found.hash and row.version not in registry.current(row.name).older:
+            raise CodeChanged(
+                f"{who} is a program, and its code is not here any more",
+                hint="load the old code; or keep versions side by side with `Version`",
+            )
+
+    async def enable(self, name: str, *, by: str | None = None) -> shapes.DefinitionInfo:
+        """Triggers and schedules act again. What came meanwhile is not made up for."""
+        return await self._switch(name, True, by)
+
+    async def disable(self, name: str, *, by: str | None = None) -> shapes.DefinitionInfo:
+        """No event and no schedule starts an instance; those that live go on, and `start` works."""
+        return await self._switch(name, False, by)
+
+    async def _switch(self, name: str, enabled: bool, by: str | None) -> shapes.DefinitionInfo:
+        engine = self._engine
+        engine._check_open(runs=False)
+        await self._rows(name)
+        await engine.journal.call(ChangeDefinition(name, None, None, enabled))
+        await self._changed(name)
+        engine.log.info("definition switched", workflow=name, enabled=enabled, by=by)
+        return await self.get(name)
+
+    async def delete(
+        self, name: str, version: int | None = None, *, by: str | None = None
+    ) -> shapes.Deleted:
+        """Deletes a version, or the workflow with all of them. Refused: a version with live
+        instances, the release beside others, what code or files still have. What has ended stays
+        readable."""
+        engine = self._engine
+        engine._check_open(runs=False)
+        rows = await self._rows(name)
+        chosen = rows if version is None else [await self._row(name, version)]
+        numbers = {row.version for row in chosen}
+        if engine.registry.is_loaded(name):
+            current = engine.registry.current(name)
+            if current.version in numbers:
+                raise InvalidTransition(
+                    f"{name} v{current.version} is loaded from {current.source}",
+                    hint="take it out of there first",
+                    workflow=name,
+                )
+        if len(chosen) < len(rows) and any(row.release for row in chosen):
+            raise InvalidTransition(
+                f"{name} v{chosen[0].version} is the release",
+                hint=f"release another version first:  greenroom def rollback {name}",
+                workflow=name,
+            )
+        live = await self._live(name, numbers)
+        if live is not None:
+            raise InvalidTransition(
+                f"{name} v{live.version} has live instances, {live.id} for one",
+                hint=f"greenroom ls workflow:{name}",
+                workflow=name,
+                instance=live.id,
+            )
+        await engine.journal.call(DropDefinition(name, version))
+        if len(chosen) == len(rows):
+            await engine.journal.call(DropSchedules(name, []))
+        await self._changed(name)
+        engine.log.info("definition deleted", workflow=name, versions=sorted(numbers), by=by)
+        return shapes.Deleted(name, sorted(numbers))
+
+    async def _live(self, name: str, versions: set[int]) -> Any:
+        """An instance of these versions that has not ended."""
+        now = self._engine.clock.now()
+        for status in shapes.LIVE:
+            terms = [("workflow", ":", name, False), ("status", ":", status, False)]
+            place = None
+            while True:
+                page = await self._engine.journal.call(
+                    ListInstances(terms, 1_000, place, now, False)
+                )
+                for row in page.rows:
+                    if row.version in versions:
+                        return row
+                place = page.cursor
+                if place is None:
+                    break
+        return None
+
+    async def diff(self, name: str, a: int | None = None, b: int | None = None) -> shapes.Diff:
+        """What version `b` (the newest) has that `a` (the released one; with nothing newer, the one
+        before it) has not."""
+        rows = await self._rows(name)
+        newer = rows[-1] if b is None else await self._row(name, b)
+        if a is not None:
+            older = await self._row(name, a)
+        else:
+            older = next((row for row in rows if row.release), rows[0])
+            if older.version == newer.version:
+                before = [row for row in rows if row.version < newer.version]
+                older = before[-1] if before else older
+        changes = views.changes(views.definition_content(older), views.definition_content(newer))
+        if not changes and older.hash != newer.hash:
+            changes = [shapes.Difference("code", "changed", older.hash, newer.hash)]
+        return shapes.Diff(
+            f"{name} v{older.version}", f"{name} v{newer.version}", not changes, changes
+        )
+
+    async def _changed(self, name: str) -> None:
+        """Reads a name anew: its versions, and what its release listens to."""
+        engine = self._engine
+        engine.registry.replace(name, await engine.journal.call(ListDefinitions(name)))
+        await self._listen(name)
+        if not engine._passive:
+            engine._schedules_changed()
+
+    async def _listen(self, name: str) -> None:
+        """Puts the triggers and schedules of the released version in place."""
+        engine = self._engine
+        if engine.registry.find(name) is None:
+            engine.router.index.remove(engine.namespace, name)
+            return
+        released = engine.registry.released(name)
+        if engine.registry.is_enabled(name):
+            engine.router.index.add(engine.namespace, released)
+        else:
+            engine.router.index.remove(engine.namespace, name)
+        await asyncio.gather(*map(engine.journal.call, engine._schedule_works(released)))
+
+    # -- code and files against the store (W15) -------------------------------------------------
+
+    async def settle(self, *, sync: bool, promote: bool) -> None:
+        """At the start of an engine: every loaded definition gets its version, every released one
+        its place in the index. With `sync=False` the store is followed and not changed."""
+        engine = self._engine
+        registry = engine.registry
+        for (name, version), error in registry.unreadable.items():
+            engine.log.warning(
+                "a stored document cannot be read", workflow=name, version=version, error=str(error)
+            )
+        if sync:
+            await self._store_loaded(promote)
+        else:
+            for change in self._differences():
+                if change.change == "new":
+                    registry.hold_back(change.name)
+                elif change.change == "same":
+                    registry.settle(change.name, self._same(registry.current(change.name)))
+        for name in registry.names():
+            released = registry.released(name)
+            if registry.is_enabled(name):
+                engine.router.index.add(engine.namespace, released)
+        if sync and not engine._passive:
+            works = [
+                w for n in registry.names() for w in engine._schedule_works(registry.released(n))
+            ]
+            await asyncio.gather(*map(engine.journal.call, works))
+
+    async def sync(self, *, dry_run: bool = False, by: str | None = None) -> Syncs:
+        """The differences between what is loaded and what is stored; stores and releases them
+        unless `dry_run`. For those who run with `sync=False`."""
+        found = self._differences()
+        if not dry_run:
+            self._engine._check_open(runs=False)
+            self._engine.registry.take_back()
+            await self._store_loaded(True, by)
+            for change in found:
+                if change.change in ("new", "changed"):
+                    await self._changed(change.name)
+        return found
+
+    def _differences(self) -> Syncs:
+        registry = self._engine.registry
+        found: Syncs = []
+        for definition in [*map(registry.current, registry.loaded()), *registry.held_back()]:
+            rows = registry.rows(definition.name)
+            same = self._same(definition)
+            if not rows:
+                found.append(_synced(definition, "new", None))
+            elif same is None:
+                found.append(_synced(definition, "changed", registry.release_of(definition.name)))
+            else:
+                found.append(_synced(definition, "same", same.version))
+        names = {change.name for change in found}
+        for name in sorted({row.name for row in registry.versions()} - names):
+            row = registry.rows(name)[-1]
+            if body_of(row).written is None:
+                release = registry.release_of(name)
+                found.append(
+                    shapes.Synced(name, "missing", row.kind, release, row.hash, row.source)
+                )
+        return found
+
+    def _same(self, definition: Definition) -> Any:
+        """The stored version that a loaded definition is."""
+        for row in reversed(self._engine.registry.rows(definition.name)):
+            if row.hash == definition.hash and definition.version in (None, row.version):
+                return row
+        return None
+
+    async def _store_loaded(self, promote: bool, by: str | None = None) -> None:
+        """Stores what code and files have; releases what they have for the first time."""
+        engine = self._engine
+        registry, call = engine.registry, engine.journal.call
+        now = engine.clock.now()
+        raw = await call(GetMeta(LOADED))
+        before = msgspec.json.decode(raw, type=dict[str, Loaded]) if raw else {}
+        after = dict(before)
+        names = registry.loaded()
+        works: Works = []
+        saved = False
+        for name in names:
+            definition = registry.current(name)
+            known = before.get(name, Loaded())
+            same = self._same(definition)
+            self._check_immutable(definition)
+            release = not registry.rows(name) or (promote and known.hash != definition.hash)
+            if same is not None and (same.release or not release):
+                works.append(_given(same))
+            else:
+                works.append(call(save_work(definition, now, release=release, by=by)))
+                saved = True
+            if release:
+                after[name] = Loaded(definition.hash, known.enabled)
+        rows: Rows = await asyncio.gather(*works)
+        switches: Works = []
+        for name, row in zip(names, rows, strict=True):
+            said = registry.current(name).enabled
+            if said is not None and said != before.get(name, Loaded()).enabled:
+                after[name] = Loaded(after.get(name, Loaded()).hash, said)
+                if said != row.enabled:
+                    switches.append(call(ChangeDefinition(name, None, None, said)))
+            registry.settle(name, row)
+        if switches:
+            await asyncio.gather(*switches)
+        if switches or saved:
+            registry.stored(await call(ListDefinitions()))
+        if after != before:
+            await call(SetMeta(LOADED, msgspec.json.encode(after).decode()))
+
+    def _check_immutable(self, definition: Definition) -> None:
+        """A stored plan is what instances follow to their end: it never changes under its number."""
+        if definition.version is None or not isinstance(definition.body, Plan):
+            return
+        for row in self._engine.registry.rows(definition.name):
+            stored = body_of(row).plan
+            if row.version != definition.version or stored is None or row.hash == definition.hash:
+                continue
+            ours = msgspec.to_builtins(plan_shape(definition.body))
+            if not equal(msgspec.to_builtins(stored), ours):
+                raise InvalidDefinition(
+                    f"{definition.name} v{row.version} is stored with other steps; a version never "
+                    f"changes   {definition.source}",
+                    hint=f"@workflow(version={row.version + 1}), or no version: it counts by itself",
+                )
+
+
+async def _given(row: DefinitionRow) -> DefinitionRow:
+    return row
+
+
+def _synced(definition: Definition, change: Any, version: int | None) -> shapes.Synced:
+    return shapes.Synced(
+        definition.name, change, definition.kind, version, definition.hash, definition.source
+    )
