@@ -187,7 +187,7 @@ async def test_a_version_is_released_only_where_its_code_is(tmp_path: Path) -> N
     async with Engine.open(store, workflows=[line(reserve, pack), program("recorded")]):
         pass
     async with Engine.open(store, workflows=[line(pack), program("renamed")]) as engine:
-        with pytest.raises(CodeChanged, match="reserve"):
+        with pytest.raises(CodeChanged, match="Reserve"):
             await engine.definitions.rollback("order")
         with pytest.raises(CodeChanged, match="program"):
             await engine.definitions.rollback("flow")
