@@ -289,11 +289,6 @@ def _triggers(
             if isinstance(schedule, Schedule)
             else parse_schedule({"cron": schedule} if isinstance(schedule, str) else schedule)
         )
-        if plan.overlap != "allow":
-            raise InvalidDefinition(
-                f'{title}: a schedule\'s overlap must be "allow", got {plan.overlap!r}',
-                hint="give the workflow a key: a second live instance with it is refused",
-            )
         found.append(Trigger(None, compile_where(None), _value(key), None, plan, title))
     return tuple(found)
 

@@ -12,6 +12,8 @@ from greenroom.definitions.values import Json
 
 NAME_MAX: Final = 256
 HOPS_MAX: Final = 32
+TICK_TYPE: Final = "greenroom.schedule"
+"""Type of the event a schedule makes at each nominal time."""
 
 Scalar = str | int | float | bool | None
 

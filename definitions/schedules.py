@@ -1,12 +1,14 @@
 """Schedules: cron expressions, rates, and single moments.
 
 A schedule is pure: given an instant it says the next, always a later one. What was missed while
-nobody was there is a policy (`catch_up`), and so is a tick that comes while the last one's work
-still runs (`overlap`); both are kept here and applied by whoever fires.
+nobody was there is a policy (`catch_up`, with a window), and so is a tick that comes while the
+last one's work still runs (`overlap`); both are kept here and applied by whoever fires. `jitter`
+spreads the firing, never the nominal time: that is the name of a run.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import deque
@@ -15,20 +17,27 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
+from greenroom.definitions.calendars import Calendar, NotADay
 from greenroom.definitions.cron import Cron, NotCron, seconds_of, zone_of
-from greenroom.definitions.durations import DURATION_MAX_S
-from greenroom.definitions.errors import InvalidDefinition, Problem
+from greenroom.definitions.durations import DURATION_MAX_S, seconds
+from greenroom.definitions.errors import InvalidDefinition, InvalidInput, Problem
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import Json, decode, encode
 
 CATCH_UP_MAX: Final = 1000
 CATCH_UP: Final = ("one", "skip", "all")
-OVERLAP: Final = ("allow", "skip", "queue")
+OVERLAP: Final = ("allow", "skip", "queue", "cancel_running")
 DST: Final = ("once", "both")
 
 _KEYS: Final = (
-    "cron", "rate", "at", "every", "on", "timezone", "dst", "seconds", "catch_up", "overlap",
+    "cron", "rate", "at", "every", "on", "timezone", "dst", "seconds", "catch_up",
+    "catch_up_window", "overlap", "jitter", "start", "end", "exclude",
 )  # fmt: skip
+_LIMITS: Final = ("start", "end", "exclude", "jitter")
+"""What has no meaning for a single moment."""
+EXCLUDED_MAX: Final = 10_000
+"""Due times on excluded days that are passed over in one search."""
+_JUST: Final = 0.001
 _RATE: Final = re.compile(r"([1-9]\d{0,9}) (second|minute|hour|day)s?", re.ASCII)
 _UNITS: Final = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 _CLOCK: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)", re.ASCII)
@@ -40,11 +49,15 @@ _Next = Callable[[float, float | None], float | None]
 class Schedule:
     """A compiled schedule. `spec` is the JSON it was compiled from, `rule` says it in words."""
 
-    __slots__ = ("_next", "catch_up", "kind", "notes", "overlap", "rule", "spec", "timezone")
+    __slots__ = (
+        "_rule", "catch_up", "catch_up_window", "end", "exclude", "jitter", "kind", "notes",
+        "overlap", "rule", "spec", "start", "timezone",
+    )  # fmt: skip
 
     def __init__(
         self, spec: dict[str, Json], kind: str, rule: str, next: _Next, notes: tuple[str, ...] = ()
     ) -> None:
+        """Raises `_Wrong` for limits that are none."""
         self.spec = spec
         self.kind = kind
         """`cron`, `rate` or `at`."""
@@ -53,8 +66,23 @@ class Schedule:
         """What readers of the rule often get wrong about it."""
         self.timezone: str = spec.get("timezone", "UTC")
         self.catch_up: str = spec.get("catch_up", CATCH_UP[0])
+        self.catch_up_window = _length(spec, "catch_up_window")
+        """Seconds; what was missed longer ago is not made up for. None: however long."""
         self.overlap: str = spec.get("overlap", OVERLAP[0])
-        self._next = next
+        self.jitter = _length(spec, "jitter") or 0.0
+        """Seconds over which the firing is spread."""
+        self.start = _limit(spec, "start")
+        self.end = _limit(spec, "end")
+        if self.start is not None and self.end is not None and self.end < self.start:
+            raise _Wrong("end", "is before start")
+        self.exclude: Calendar | None = None
+        if "exclude" in spec:
+            try:
+                self.exclude = Calendar(spec["exclude"], zone_of(self.timezone))
+            except NotADay as error:
+                raise _Wrong("exclude", str(error)) from None
+            self.rule += f", not on {', '.join(self.exclude.items)}"[:80]
+        self._rule = next
 
     def __repr__(self) -> str:
         return f"Schedule({self.rule!r})"
@@ -66,6 +94,32 @@ class Schedule:
         no anchor it counts from `after`.
         """
         return self._next(seconds_of(after), anchor)
+
+    def _next(self, after: float, anchor: float | None) -> float | None:
+        if anchor is None:
+            anchor = after
+        if self.start is not None and after < self.start:
+            after = self.start - _JUST
+        for _ in range(EXCLUDED_MAX):
+            due = self._rule(after, anchor)
+            if due is None or (self.end is not None and due > self.end):
+                return None
+            free = due if self.exclude is None else self.exclude.free(due)
+            if free is None or free == due:
+                return free
+            after = free - _JUST
+        return None
+
+    def fires_at(self, id: str, nominal: float, anchor: float | None = None) -> float:
+        """When the run of a nominal time begins: up to `jitter` later, the same moment whenever it
+        is asked, and always before the next nominal time."""
+        if not self.jitter:
+            return nominal
+        following = self._next(nominal, anchor)
+        room = self.jitter if following is None else min(self.jitter, following - nominal)
+        digest = hashlib.blake2b(f"{id}@{nominal:.3f}".encode(), digest_size=8).digest()
+        part = int.from_bytes(digest, "big") / (1 << 64)
+        return nominal + math.floor(part * room * 1000) / 1000
 
     def upcoming(
         self, after: datetime | float, count: int = 10, anchor: float | None = None
@@ -108,6 +162,8 @@ class Schedule:
             anchor = start
         if self.catch_up == "skip":
             return []
+        if self.catch_up_window is not None:
+            start = max(start, end - self.catch_up_window - _JUST)
         if self.catch_up == "one":
             last = self.last_due(start, end, anchor)
             return [] if last is None else [last]
@@ -142,8 +198,9 @@ def parse_schedule(spec: Json = None, *, path: str = "$", **keywords: Json) -> S
 
     One of `cron` (with `timezone`, `dst` once|both, `seconds` "first"), `rate` ("5 minutes"),
     `at` (a moment; ISO text or epoch seconds), or `every` ("day", "week", ... with `on`, `at`,
-    `timezone`); and `catch_up` one|skip|all, `overlap` allow|skip|queue. Raises
-    `InvalidDefinition` with every problem.
+    `timezone`); and `catch_up` one|skip|all with `catch_up_window` (a duration), `overlap`
+    allow|skip|queue|cancel_running, `jitter` (a duration), `start` and `end` (moments), `exclude`
+    (days). Raises `InvalidDefinition` with every problem.
     """
     if isinstance(spec, str):
         text = spec.strip()
@@ -200,10 +257,14 @@ def _compile(spec: dict[str, Json]) -> Schedule:
     if way == "every" and isinstance(spec["every"], str) and _RATE.fullmatch(spec["every"]):
         way = "rate"
     allowed = {"cron": ("timezone", "dst", "seconds"), "every": ("timezone", "dst", "on", "at"),
-               "rate": (), "at": ("timezone",)}[way]  # fmt: skip
+               "rate": ("timezone",) if {"exclude", "start", "end"} & set(spec) else (),
+               "at": ("timezone",)}[way]  # fmt: skip
     for key in ("timezone", "dst", "seconds", "on", "at"):
         if key in spec and key not in (*allowed, way):
             raise _Wrong(key, f"has no meaning with {way}")
+    for key in _LIMITS:
+        if way == "at" and key in spec:
+            raise _Wrong(key, "has no meaning with at")
     match way:
         case "cron":
             return _of_cron(spec, spec["cron"], "cron")
@@ -281,19 +342,39 @@ def _of_rate(spec: dict[str, Json], key: str) -> Schedule:
     step = int(found[1]) * _UNITS[found[2]] if found else 0
     if not 0 < step <= DURATION_MAX_S:
         raise _Wrong(key, "must be a rate such as 30 seconds, 5 minutes, 4 hours, 1 day")
+    timezone = _timezone(spec)
+    first = _limit(spec, "start")  # the first time is the start itself
 
     def next_due(after: float, anchor: float | None) -> float | None:
-        if anchor is None:
-            return after + step
-        ticks = max(1, math.floor((after - anchor) / step) + 1)
-        due = anchor + ticks * step
-        return due if due > after else anchor + (ticks + 1) * step
+        origin = first if first is not None else after if anchor is None else anchor
+        ticks = max(1 if first is None else 0, math.floor((after - origin) / step) + 1)
+        due = origin + ticks * step
+        return due if due > after else origin + (ticks + 1) * step
 
-    return Schedule(spec, "rate", f"every {text}", next_due)
+    shown = f"every {text}" if timezone == "UTC" else f"every {text} ({timezone})"
+    return Schedule(spec, "rate", shown, next_due)
 
 
-def _of_moment(spec: dict[str, Json]) -> Schedule:
-    at, timezone = spec["at"], _timezone(spec)
+def _length(spec: dict[str, Json], key: str) -> float | None:
+    """A duration in seconds, None when it is not given."""
+    if key not in spec:
+        return None
+    try:
+        length = seconds(spec[key], key)
+    except InvalidInput as error:
+        raise _Wrong(key, f"{error.message}; {error.hint}") from None
+    if length <= 0:
+        raise _Wrong(key, "must be longer than nothing")
+    return length
+
+
+def _limit(spec: dict[str, Json], key: str) -> float | None:
+    return _moment(spec, key).timestamp() if key in spec else None
+
+
+def _moment(spec: dict[str, Json], key: str) -> datetime:
+    """A moment; text without an offset is meant in the schedule's zone."""
+    at, timezone = spec[key], _timezone(spec)
     try:
         if isinstance(at, str):
             moment = datetime.fromisoformat(at)
@@ -302,10 +383,15 @@ def _of_moment(spec: dict[str, Json]) -> Schedule:
             raise TypeError
         else:
             moment = datetime.fromtimestamp(at, UTC)
-        due = moment.timestamp()
-        shown = moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return moment.astimezone(UTC)
     except (TypeError, ValueError, OverflowError, OSError):
-        raise _Wrong("at", "must be a moment: ISO 8601 text or seconds since 1970") from None
+        raise _Wrong(key, "must be a moment: ISO 8601 text or seconds since 1970") from None
+
+
+def _of_moment(spec: dict[str, Json]) -> Schedule:
+    moment = _moment(spec, "at")
+    due = moment.timestamp()
+    shown = moment.isoformat().replace("+00:00", "Z")
     return Schedule(
         spec, "at", f"once at {shown}", lambda after, anchor: due if due > after else None
     )

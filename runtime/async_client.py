@@ -10,7 +10,7 @@ import asyncio
 import builtins
 import os
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, cast
 
@@ -537,6 +537,22 @@ class Schedules(_Group):
 
     async def trigger(self, name: str) -> Json:
         return await self._client.ask("schedules.trigger", {"name": name})
+
+    async def preview(
+        self,
+        name: str | None = None,
+        *,
+        rule: Json = None,
+        count: int = 10,
+        assume: Sequence[str] = (),
+    ) -> builtins.list[shapes.PlannedTick]:
+        params = given(name=name, rule=rule, count=count, assume=builtins.list(assume))
+        ticks = builtins.list[shapes.PlannedTick]
+        return await self._client.ask("schedules.preview", params, ticks)
+
+    async def backfill(self, name: str, start: str, end: str | None = None) -> shapes.Backfilled:
+        params = given(name=name, start=start, end=end)
+        return await self._client.ask("schedules.backfill", params, shapes.Backfilled)
 
 
 class Events(_Group):

@@ -173,6 +173,18 @@ class NextTimes(OneSchedule):
     count: int | UnsetType = UNSET
 
 
+class Preview(Params):
+    name: Text = UNSET
+    rule: str | dict[str, Json] | UnsetType | None = UNSET
+    count: int | UnsetType = UNSET
+    assume: list[str] | UnsetType = UNSET
+
+
+class Backfill(OneSchedule):
+    start: str
+    end: Text = UNSET
+
+
 class ById(Params):
     id: str
 
@@ -267,6 +279,8 @@ CALLS: Final[dict[str, Call]] = {
         _look("schedules.pause", OneSchedule, "name"),
         _look("schedules.resume", OneSchedule, "name"),
         _look("schedules.trigger", OneSchedule, "name"),
+        _look("schedules.preview", Preview, "name"),
+        _look("schedules.backfill", Backfill, "name"),
         _look("events.list", Listing),
         _look("events.get", ById, "id"),
         _look("events.explain", Explain, "id"),

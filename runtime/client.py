@@ -11,7 +11,7 @@ import os
 import select
 import socket
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -480,6 +480,21 @@ class Schedules(_Group):
 
     def trigger(self, name: str) -> Json:
         return self._client.ask("schedules.trigger", {"name": name})
+
+    def preview(
+        self,
+        name: str | None = None,
+        *,
+        rule: Json = None,
+        count: int = 10,
+        assume: Sequence[str] = (),
+    ) -> builtins.list[shapes.PlannedTick]:
+        params = given(name=name, rule=rule, count=count, assume=builtins.list(assume))
+        return self._client.ask("schedules.preview", params, builtins.list[shapes.PlannedTick])
+
+    def backfill(self, name: str, start: str, end: str | None = None) -> shapes.Backfilled:
+        params = given(name=name, start=start, end=end)
+        return self._client.ask("schedules.backfill", params, shapes.Backfilled)
 
 
 class Events(_Group):

@@ -55,7 +55,7 @@ from greenroom.definitions.errors import (
     StoreDamaged,
     Unavailable,
 )
-from greenroom.definitions.events import Event
+from greenroom.definitions.events import TICK_TYPE, Event
 from greenroom.definitions.injection import injector
 from greenroom.definitions.tasks import TaskContext
 from greenroom.definitions.values import copy
@@ -638,6 +638,8 @@ class Directory:
         if p.ended:
             builder.outcome_to_parent()
         attributes = definition.attributes_of(input)
+        if event is not None and event.type == TICK_TYPE and isinstance(event.data, dict):
+            attributes["schedule"] = event.data["schedule"]
         row = instance_row(n, p, definition.kind, attributes)
         instance.change = status_change(p)
         return Create(row=row, first=append), instance

@@ -99,7 +99,8 @@ from greenroom.runtime.loggers import LazyLogger
 from greenroom.runtime.memory import MemoryStore
 from greenroom.runtime.registry import Registry, save_work
 from greenroom.runtime.releases import Definitions
-from greenroom.runtime.sections import Asks, Events, Schedules
+from greenroom.runtime.schedules import Schedules
+from greenroom.runtime.sections import Asks, Events
 from greenroom.runtime.sqlite import SqliteStore
 from greenroom.runtime.store import Store
 from greenroom.runtime.supervisor import Supervisor
@@ -261,6 +262,7 @@ class Engine:
             if not self._passive:
                 await self.directory.recover()
                 self.router.recover()
+                self.schedules.recover()
                 self.directory.timer.start()
         except BaseException:
             await self.journal.close(clean=False)
@@ -329,6 +331,7 @@ class Engine:
         self.state = "closing"
         if self.opened is not None:
             self.directory.stop(self.gone())
+            await self.schedules.stop()
             await self.executor.stop()
             self.forms.close()
             self._end_waiting()

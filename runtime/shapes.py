@@ -268,6 +268,30 @@ class ScheduleInfo(msgspec.Struct, frozen=True):
     next: str | None
     paused: bool
     last: str | None
+    overlap: str = "allow"
+    catch_up: str = "one"
+    queued: int = 0
+    """Nominal times that wait for the run before them."""
+
+
+class PlannedTick(msgspec.Struct, frozen=True):
+    """What a schedule would do at a nominal time: `at` is when the run begins, null when there is
+    none; `what` is on time, made up, waits, skipped or cancelled."""
+
+    nominal: str
+    at: str | None
+    what: str
+    why: str | None = None
+
+
+class Backfilled(msgspec.Struct, frozen=True):
+    """The nominal times of a range: how many there are, had a run now or before, or wait."""
+
+    schedule: str
+    times: int
+    started: int
+    known: int
+    queued: int
 
 
 class Info(msgspec.Struct, frozen=True):

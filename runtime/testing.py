@@ -128,6 +128,7 @@ class TestEngine:
             or engine.executor.busy
             or engine.journal.busy
             or engine.router.routing
+            or engine.schedules.firing
         )
 
     async def advance(self, duration: str | float | datetime.timedelta) -> None:
@@ -157,6 +158,7 @@ async def abandon(engine: Engine) -> None:
     """Stops an engine without a word: nothing is flushed, nothing is said to the store."""
     engine.state = "closed"
     engine.directory.stop(EngineStopping("the engine was abandoned"))
+    await engine.schedules.stop()
     await engine.executor.stop()
     await engine.journal.abandon()
 

@@ -9,6 +9,7 @@ import click
 from greenroom.runtime.cli import options, output, sentences
 from greenroom.runtime.cli.group import Command, command, subgroup
 from greenroom.runtime.cli.session import Session
+from greenroom.runtime.cli.words import count as count_of
 
 Data = dict[str, Any]
 
@@ -64,6 +65,63 @@ def _verb(name: str, help: str, said: str) -> Command:
     return command(name, f"greenroom sched {name} report")(declared)
 
 
+@command("preview", example="greenroom sched preview report --next 50 --assume down=02:00-05:00")
+@click.argument("name", required=False)
+@click.option("--rule", metavar="TEXT", help="A cron expression, rate or JSON instead of a name.")
+@click.option("--next", "-n", "count", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option(
+    "--assume",
+    multiple=True,
+    metavar="WHAT",
+    help="down=02:00-05:00 (each day), down=MOMENT/MOMENT, takes=20m; as often as wanted.",
+)
+def preview(
+    session: Session, name: str | None, rule: str | None, count: int, assume: tuple[str, ...]
+) -> None:
+    """Show what a schedule would do, also when nothing runs."""
+    if (name is None) == (rule is None):
+        raise click.UsageError("name a schedule, or give --rule")
+    params: Data = {"name": name, "count": count, "assume": list(assume)}
+    if rule is not None:
+        is_object = rule.lstrip().startswith("{")
+        params["rule"] = options.json_value(rule, "rule") if is_object else rule
+    times = session.call("schedules.preview", **params)
+    items = times["items"] if isinstance(times, dict) else times
+    heads = ["nominal", "runs at", "what", "why"]
+    session.page(items, heads, _planned, "time")
+
+
+def _planned(one: Data) -> list[str]:
+    at = sentences.day(one["at"]) if one["at"] else "-"
+    return [sentences.day(one["nominal"]), at, one["what"], one["why"] or ""]
+
+
+@command("backfill", example="greenroom sched backfill report 2026-03-01 2026-03-08")
+@click.argument("name")
+@click.argument("start")
+@click.argument("end", required=False)
+@options.dry_run
+def backfill(session: Session, name: str, start: str, end: str | None, dry_run: bool) -> None:
+    """Run the times from START to END (now) that had no run yet."""
+    params = {"name": name, "start": start, "end": end}
+    if dry_run:
+        session.show(
+            {"dry_run": True, "method": "schedules.backfill", "params": params},
+            lambda: f"would run the times of {name} from {start} to {end or 'now'} that had no run",
+        )
+        return
+    reply = session.call("schedules.backfill", **params)
+    session.show(reply, lambda: _backfilled(reply))
+
+
+def _backfilled(reply: Data) -> str:
+    waits = f", {reply['queued']} wait for each other" if reply["queued"] else ""
+    return (
+        f"{reply['schedule']}: {count_of(reply['times'], 'time')}, {reply['started']} started, "
+        f"{reply['known']} had run before{waits}"
+    )
+
+
 COMMANDS: Final = {
     "sched": subgroup(
         "sched",
@@ -72,6 +130,8 @@ COMMANDS: Final = {
         _verb("pause", "Let a schedule fire no more until it is resumed.", "is paused"),
         _verb("resume", "Let a paused schedule fire again.", "is resumed"),
         _verb("trigger", "Fire a schedule now, once.", "was triggered"),
-        help="Schedules: ls next pause resume trigger.",
+        preview,
+        backfill,
+        help="Schedules: ls next preview pause resume trigger backfill.",
     )
 }

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.definitions.declare import workflow
-from greenroom.definitions.errors import InvalidDefinition, InvalidEvent
+from greenroom.definitions.errors import InvalidEvent
 from greenroom.definitions.events import Event, check_event, event_from
 
 
@@ -34,10 +33,3 @@ def test_an_event_made_in_python_follows_the_same_rules() -> None:
     with pytest.raises(InvalidEvent):
         check_event(Event(type="a", time="soon"))
     assert check_event(Event(type="a", time="2026-11-23T12:00:00Z")).type == "a"
-
-
-def test_a_schedule_that_may_not_overlap_is_refused_rather_than_ignored() -> None:
-    async def ticks() -> None: ...
-
-    with pytest.raises(InvalidDefinition, match="overlap"):
-        workflow(schedule={"rate": "5 minutes", "overlap": "skip"})(ticks)

@@ -18,7 +18,7 @@ from greenroom.runtime.engine import Engine
 from greenroom.runtime.executor import Executor
 from greenroom.runtime.journal import Journal
 from greenroom.runtime.registry import Registry
-from greenroom.runtime.sections import Schedules
+from greenroom.runtime.schedules import Schedules
 from greenroom.runtime.watchdog import Stall
 from tests.mutants.registry import Mutant, both, replace, rewrite
 
@@ -202,8 +202,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "missed-ticks-are-all-made-up-for", "R24",
         rewrite(
-            Schedules._fire_missed,
-            "schedule.missed(due / 1000 - 0.001, now / 1000, anchor)",
+            Schedules._owed,
+            "schedule.missed(due / 1000 - 0.001, min(last, now) / 1000, anchor)",
             "schedule.upcoming(due / 1000 - 0.001, 6, anchor)",
         ),
         (SCHEDULES + "test_times_missed_while_the_engine_was_down_follow_the_policy",),

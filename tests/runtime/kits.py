@@ -32,6 +32,7 @@ class MemoryEngine(TestEngine):
             or engine.executor.queue
             or engine.journal.busy
             or engine.router.routing
+            or engine.schedules.firing
         )
 
     async def crash(self) -> None:

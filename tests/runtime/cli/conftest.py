@@ -232,6 +232,16 @@ class FakeDaemon:
     def do_schedules_next(self, name: str, count: int = 10) -> list[str]:
         return [f"2026-11-{20 + 7 * n}T19:00:00Z" for n in range(count)]
 
+    def do_schedules_preview(self, **params: Any) -> list[Data]:
+        at = "2026-11-20T19:00:00Z"
+        return [
+            {"nominal": at, "at": at, "what": "on time", "why": None},
+            {"nominal": at, "at": None, "what": "skipped", "why": "missed, catch_up one"},
+        ][: params["count"]]
+
+    def do_schedules_backfill(self, name: str, start: str, end: str | None = None) -> Data:
+        return {"schedule": name, "times": 7, "started": 5, "known": 2, "queued": 0}
+
     def do_schedules_pause(self, name: str) -> Data:
         return {"id": name, "paused": True}
 
