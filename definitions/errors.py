@@ -259,6 +259,12 @@ class NotPermitted(Rejected):
     http_status = 403
 
 
+class NotAuthenticated(Rejected):
+    """Nobody knows who the caller is: no key or token, or one that is wrong, expired or revoked."""
+
+    http_status = 401
+
+
 class Locked(Rejected):
     """Another process owns the store."""
 
@@ -275,6 +281,12 @@ class Unavailable(GreenroomError):
 
 class Busy(Unavailable):
     """A queue is full; try again."""
+
+
+class RateLimited(Unavailable):
+    """One caller asks more often than one may; `details.after_s` says when to try again."""
+
+    http_status = 429
 
 
 class ReadOnly(Unavailable):

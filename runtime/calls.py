@@ -206,6 +206,12 @@ class Backup(Params):
     path: str
 
 
+class NewKey(Params):
+    name: str
+    scopes: list[str]
+    expires: Duration | UnsetType = UNSET
+
+
 class Call(msgspec.Struct, frozen=True):
     """One method. `verb` is where the engine keeps it, `subject` the parameters it takes by
     place, `records_by` whether it notes who asked."""
@@ -291,6 +297,9 @@ CALLS: Final[dict[str, Call]] = {
         _look("doctor", Doctor),
         _look("backup", Backup, "path"),
         _look("prune", Prune, "older_s"),
+        Call("keys.create", NewKey, "keys.create", ("name", "scopes"), records_by=True),
+        _look("keys.list", Nothing),
+        _look("keys.revoke", ById, "id"),
     )
 }
 """Methods with one answer. `ping` needs no engine and is answered by `run`."""

@@ -28,7 +28,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -36,7 +36,6 @@ from greenroom.actors.entries import Failure
 from greenroom.actors.messages import Park
 from greenroom.definitions.errors import (
     GreenroomError,
-    InvalidRequest,
     Locked,
     StoreError,
 )
@@ -45,6 +44,10 @@ from greenroom.runtime.places import SOCKET_NAME, check_socket_path, private_dir
 from greenroom.runtime.server import Server
 from greenroom.runtime.socketfile import SocketFile, bind
 from greenroom.runtime.watchdog import Watchdog
+from greenroom.runtime.web import mount
+
+if TYPE_CHECKING:
+    from greenroom.runtime.web.listen import Listener
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +63,21 @@ LogFormat = Literal["auto", "json", "console"]
 OpenEngine = Callable[..., Any]
 
 
+class Http(msgspec.Struct, frozen=True, kw_only=True):
+    """What a daemon is told about HTTP. `address` is `HOST:PORT`; None: on its socket alone."""
+
+    address: str | None = None
+    remote: bool = False
+    """It may be an address others can reach: a proxy with TLS is in front."""
+    hosts: tuple[str, ...] = ()
+    """Names in the Host header, beside those of this machine."""
+    open: bool = False
+    """Programs of this machine need no key."""
+    oidc: str | None = None
+    """`ISSUER` of tokens that are taken as keys are."""
+    audience: str | None = None
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What a daemon is told on its command line."""
 
@@ -70,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: LogFormat = "auto"
     drain_s: float = DRAIN_S
     watchdog: bool = True
+    http: Http | None = None
 
     @property
     def socket_path(self) -> Path:
@@ -81,7 +100,7 @@ def serve(
     *,
     data: Path,
     socket: Path | None = None,
-    http: str | None = None,
+    http: Http | None = None,
     promote: bool = True,
     log_format: LogFormat = "auto",
     drain_s: float = DRAIN_S,
@@ -92,8 +111,7 @@ def serve(
     `GreenroomError` for what is wrong with the request or the definitions.
     """
     begun = time.monotonic()
-    if http is not None:
-        raise InvalidRequest("--http needs the web extra", hint="pip install 'greenroom[web]'")
+    mount.check(http or Http())
     settings = Settings(
         what=tuple(what),
         data=data,
@@ -101,6 +119,7 @@ def serve(
         promote=promote,
         log_format=log_format,
         drain_s=drain_s,
+        http=http or Http(),
     )
     shut_doors()
     try:
@@ -172,13 +191,18 @@ async def run(
         async with open_engine(
             settings.data, workflows=workflows, promote=settings.promote, on_fatal=fatal
         ) as engine:
-            server = Server(engine)
-            async with _watched(engine, settings), _listening(server, settings) as path:
+            web = _web(engine, settings)
+            server = Server(engine, http=None if web is None else web.protocol)
+            async with (
+                _watched(engine, settings),
+                _listening(server, settings) as path,
+                _web_listening(web, settings) as url,
+            ):
                 recovered = engine.directory.recovered
                 info = await engine.info()
                 took_ms = round((time.monotonic() - begun) * 1000)
                 out(
-                    f"ready socket={path} http=- pid={os.getpid()} epoch={info.epoch} "
+                    f"ready socket={path} http={url} pid={os.getpid()} epoch={info.epoch} "
                     f"recovered={recovered} ms={took_ms}\n"
                 )
                 sys.stdout.flush()
@@ -186,7 +210,7 @@ async def run(
                 await _until_told(signals)
                 systemd.notify(STOPPING=1)
                 at_last.enter_context(_time_limit(settings.drain_s))
-                await _drain(server, engine, settings.drain_s * GRACE)
+                await _drain(server, web, engine, settings.drain_s * GRACE)
     return 0
 
 
@@ -215,12 +239,37 @@ async def _until_told(signals: _Signals) -> None:
         systemd.notify(READY=1)
 
 
-async def _drain(server: Server, engine: Any, grace_s: float) -> None:
+def _web(engine: Any, settings: Settings) -> Listener | None:
+    """The HTTP face; None without its extra."""
+    http = settings.http
+    if http is None or not mount.is_installed():
+        return None
+    return mount.listener(engine, http)
+
+
+@contextlib.asynccontextmanager
+async def _web_listening(web: Listener | None, settings: Settings) -> AsyncIterator[str]:
+    """Listens on the port that was asked for; gives its address, or `-`."""
+    try:
+        http = settings.http
+        if web is None or http is None or http.address is None:
+            yield "-"
+        else:
+            host, port = mount.address(http.address, remote=http.remote)
+            yield await web.listen(host, port)
+    finally:
+        if web is not None:
+            await web.close()
+
+
+async def _drain(server: Server, web: Listener | None, engine: Any, grace_s: float) -> None:
     """Lines in work are answered and running steps may end, within the grace; the engine's own
     closing then cancels what still runs."""
     _log.info("draining")
     until = time.monotonic() + grace_s
-    await server.drain(grace_s)
+    if web is not None:
+        await web.drain(grace_s)
+    await server.drain(max(0.0, until - time.monotonic()))
     try:
         await engine.drain(max(0.0, until - time.monotonic()))
     except TimeoutError:

@@ -37,7 +37,7 @@ def dev(what: Sequence[str], *, data: Path, http: str | None = None) -> int:
     """Runs until Ctrl-C."""
     command = [*own_command(), "serve", "--data", str(data)]
     if http is not None:
-        command += ["--http", http]
+        command += ["--http", http, "--http-open"]
     folders = watched(what)
     names = " ".join(sorted({str(folder) for folder in folders}))
     sys.stderr.write(f"greenroom dev: watching {names}; Ctrl-C stops, state is kept\n")

@@ -94,6 +94,7 @@ from greenroom.runtime.finder import Finder
 from greenroom.runtime.forks import prefix_of
 from greenroom.runtime.forms import Forms
 from greenroom.runtime.journal import Journal, State
+from greenroom.runtime.keys import Keys
 from greenroom.runtime.loading import load
 from greenroom.runtime.loggers import LazyLogger
 from greenroom.runtime.memory import MemoryStore
@@ -105,6 +106,7 @@ from greenroom.runtime.sqlite import SqliteStore
 from greenroom.runtime.store import Store
 from greenroom.runtime.supervisor import Supervisor
 from greenroom.runtime.terms import terms_of
+from greenroom.runtime.web.hooks import Hooks
 
 MEMORY: Final = ":memory:"
 DIRECTORY_DEFAULT: Final = ".greenroom"
@@ -165,6 +167,8 @@ class Engine:
         self.schedules = Schedules(self)
         self.events = Events(self)
         self.asks = Asks(self)
+        self.keys = Keys(self)
+        self.hooks = Hooks()
         self.forms = Forms(self, twice=forms_twice)
         self.opened: Opened | None = None
         self.started_at = 0
@@ -1276,6 +1280,19 @@ class Engine:
 
         size = await backup(self.journal, Path(path))
         return {"path": str(path), "bytes": size}
+
+    def asgi(self, **rules: Any) -> Any:
+        """The engine's HTTP face as an ASGI application, to be mounted in one of yours under any
+        prefix: `app.mount("/greenroom", engine.asgi())`. Needs the extra `web`.
+
+        Everybody needs an API key, unless `identify=` says who a request is of (a function of the
+        request that gives a name, a `Caller`, or None), or `open=True` lets everybody in who
+        reaches it. `hosts=("name",)` are the names it is known by, by default any: that is for your
+        application to check. `pages=[...]` adds pages.
+        """
+        from greenroom.runtime.web.mount import mounted  # noqa: PLC0415  it needs an extra
+
+        return mounted(self, rules)
 
     # -- facades -------------------------------------------------------------------------------
 

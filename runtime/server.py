@@ -102,7 +102,7 @@ class Server:
     """Serves one engine on listening sockets.
 
     `uids` may connect beside root and our own user. `http` makes the protocol that takes over a
-    connection whose first byte says HTTP; without it such a peer is told what to install.
+    connection of the peer it is told whose first byte says HTTP; without it such a peer is told what to install.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Server:
         *,
         limits: Limits | None = None,
         uids: Collection[int] = (),
-        http: Callable[[], asyncio.Protocol] | None = None,
+        http: Callable[[str], asyncio.Protocol] | None = None,
         peer: Callable[[Any], Peer] = peer_of,
     ) -> None:
         self.engine = engine
@@ -470,7 +470,7 @@ class Connection(asyncio.Protocol):
         assert transport is not None
         self._closed_at = self._loop.time()
         self._server.remove(self)
-        other = self._server.http()
+        other = self._server.http(self._by)
         transport.set_protocol(other)
         other.connection_made(transport)
         other.data_received(frame.data)

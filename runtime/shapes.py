@@ -319,6 +319,29 @@ class Pruned(msgspec.Struct, frozen=True):
     dry_run: bool = False
 
 
+class ApiKey(msgspec.Struct, frozen=True):
+    """An API key as it is shown: its secret is not known any more. `used` is exact to a minute."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    created: str
+    by: str | None
+    expires: str | None
+    used: str | None
+    revoked: bool = False
+
+
+class NewApiKey(msgspec.Struct, frozen=True):
+    """The answer to `keys.create`: the only time the key itself is seen."""
+
+    id: str
+    name: str
+    scopes: list[str]
+    key: str
+    expires: str | None
+
+
 class Finding(msgspec.Struct, frozen=True):
     """One line of `doctor`. `level` is ok, note, warning or error."""
 

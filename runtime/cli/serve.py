@@ -20,7 +20,7 @@ from greenroom.runtime.cli.words import compact, name
 Data = dict[str, Any]
 
 _what = click.argument("what", nargs=-1, type=click.Path(), metavar="WHAT...")
-_http = click.option("--http", metavar="HOST:PORT", help="Serve HTTP as well.")
+_http = click.option("--http", metavar="HOST:PORT", help="Serve HTTP on a port as well.")
 _socket = click.option("--socket", metavar="PATH", help="The socket, in the data directory else.")
 
 
@@ -33,21 +33,51 @@ _socket = click.option("--socket", metavar="PATH", help="The socket, in the data
     is_flag=True,
     help="Register changed workflows; new instances keep the released version.",
 )
+@click.option(
+    "--http-allow-remote",
+    is_flag=True,
+    help="HOST may be reached by others: a proxy with TLS is in front.",
+)
+@click.option(
+    "--http-host", "hosts", multiple=True, metavar="NAME", help="A name it is known by (repeat)."
+)
+@click.option(
+    "--http-open", is_flag=True, help="Programs and people of this machine need no API key."
+)
+@click.option("--oidc-issuer", metavar="URL", help="Take tokens of this OpenID provider as keys.")
+@click.option("--oidc-audience", metavar="TEXT", help="Whom such a token must be for.")
 def serve(
-    session: Session, what: tuple[str, ...], http: str | None, socket: str | None, no_promote: bool
+    session: Session,
+    what: tuple[str, ...],
+    http: str | None,
+    socket: str | None,
+    no_promote: bool,
+    http_allow_remote: bool,
+    hosts: tuple[str, ...],
+    http_open: bool,
+    oidc_issuer: str | None,
+    oidc_audience: str | None,
 ) -> None:
     """Run the daemon: load WHAT, open the store, listen.
 
     WHAT are Python files, modules, documents or folders of them. One line `ready ...` on standard
     output says that it serves; logs go to standard error.
     """
+    from greenroom.runtime.daemon import Http  # noqa: PLC0415  start-up time
     from greenroom.runtime.daemon import serve as run  # noqa: PLC0415  start-up time
 
     session.exit_code = run(
         what,
         data=places.data_directory(session.data),
         socket=None if socket is None else Path(socket),
-        http=http,
+        http=Http(
+            address=http,
+            remote=http_allow_remote,
+            hosts=hosts,
+            open=http_open,
+            oidc=oidc_issuer,
+            audience=oidc_audience,
+        ),
         promote=not no_promote,
     )
 

@@ -21,7 +21,12 @@ from typing import Any
 import pytest
 import structlog
 
-from greenroom.definitions.errors import InvalidDefinition, InvalidRequest, StoreDamaged
+from greenroom.definitions.errors import (
+    GreenroomError,
+    InvalidDefinition,
+    InvalidRequest,
+    StoreDamaged,
+)
 from greenroom.runtime import daemon, lock
 from greenroom.runtime.async_client import Client
 from greenroom.runtime.client import SyncClient
@@ -157,8 +162,31 @@ def test_definitions_that_cannot_be_loaded_are_the_callers_to_show(tmp_path: Pat
     tmp_path.chmod(0o700)
     with pytest.raises(InvalidDefinition, match="no such file"):
         daemon.serve(["missing.py"], data=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("http", "words"),
+    [
+        (daemon.Http(address="8420"), "is not HOST:PORT"),
+        (daemon.Http(address="0.0.0.0:8420"), "reached from other machines"),
+        (daemon.Http(address="[::]:8420"), "reached from other machines"),
+        (daemon.Http(address="0.0.0.0:8420", remote=True, open=True), "this machine alone"),
+    ],
+)
+def test_an_address_that_would_be_unsafe_is_refused_before_anything_is_opened(
+    tmp_path: Path, http: daemon.Http, words: str
+) -> None:
+    with pytest.raises(GreenroomError, match=words):
+        daemon.serve(["missing.py"], data=tmp_path / "never", http=http)
+    assert not (tmp_path / "never").exists()
+
+
+def test_without_the_web_extra_a_port_is_refused_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenroom.runtime.web.mount.is_installed", lambda: False)
     with pytest.raises(InvalidRequest, match="web extra"):
-        daemon.serve([], data=tmp_path, http="127.0.0.1:8420")
+        daemon.serve([], data=tmp_path, http=daemon.Http(address="127.0.0.1:8420"))
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ async def test_http_is_handed_to_its_protocol_if_there_is_one(serve: Serve) -> N
             self.transport.write(b"HTTP:" + data)
             self.transport.close()
 
-    served = await serve(http=Echo)
+    served = await serve(http=lambda by: Echo())
     assert await served.ask(b"GET / HTTP/1.1\r\n\r\n") == b"HTTP:GET / HTTP/1.1\r\n\r\n"
 
 

@@ -1,0 +1,290 @@
+"""What is refused before a request reaches a route, and what is added to every response.
+
+In this order: sizes, the Host (a name of ours: against DNS rebinding), who asks, where the page that
+asks comes from (against CSRF), how often. Nothing is looked up for somebody who may not ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from greenroom.definitions.errors import (
+    GreenroomError,
+    InvalidRequest,
+    NotAuthenticated,
+    NotPermitted,
+    TooLarge,
+)
+from greenroom.runtime import calls
+from greenroom.runtime.web.access import NOBODY, Caller
+from greenroom.runtime.web.limits import HttpLimits, Rate
+from greenroom.runtime.web.problems import HttpError, problem
+
+if TYPE_CHECKING:
+    from greenroom.runtime.web.app import Web
+
+LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+CALLER: Final = "greenroom.caller"
+BODY: Final = "greenroom.body"
+PEER: Final = "greenroom_peer"
+"""Where `listen` puts the actor of a Unix socket's peer, in the scope's state."""
+
+AMBIENT: Final = frozenset({"session", "open", "host"})
+"""Ways of being known that a browser takes along by itself, whoever made it ask."""
+
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'self'; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-store",
+}
+
+Identify = Callable[[Request], "Caller | str | Awaitable[Caller | str | None] | None"]
+
+
+class Body:
+    """How much of a request's body is taken, and how long it may take. A route may change it."""
+
+    def __init__(self, limits: HttpLimits) -> None:
+        self.bytes_max = limits.body_bytes
+        self.total_s: float | None = limits.body_s
+        """None: each piece has `piece_s`."""
+        self.piece_s = limits.body_s
+
+
+class Guard:
+    """The outermost layer."""
+
+    def __init__(self, app: ASGIApp, web: Web) -> None:
+        self._app = app
+        self._web = web
+        self._limits = limits = web.rules.limits
+        now = web.now
+        self._callers = Rate(limits.caller_rate, limits.caller_rate * 2, now)
+        self._nobodies = Rate(limits.nobody_rate, limits.nobody_rate * 4, now)
+        self._failed = Rate(limits.failed_rate, 20.0, now)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1000})
+            else:
+                await _lifespan(receive, send)
+            return
+        started = False
+
+        async def answer(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                self._web.metrics.answered(scope, message["status"])
+            await send(message)
+
+        self._web.metrics.begun(scope)
+        body = scope[BODY] = Body(self._limits)
+        try:
+            request = Request(scope)
+            self._check_sizes(request)
+            self._check_host(request)
+            caller = scope[CALLER] = await self._caller(request)
+            self._check_origin(request, caller)
+            self._count(request, caller)
+            await self._app(scope, self._limited(receive, request, body), answer)
+        except HttpError as error:
+            response = problem(error.error, error.status, **error.headers)
+        except GreenroomError as error:
+            response = problem(error)
+        except Exception as error:
+            response = problem(calls.unexpected(f"{scope['method']} {scope['path']}", error))
+        else:
+            return
+        if not started:
+            if not scope.get("greenroom.read"):  # what was not read of the body cannot be skipped
+                response.headers.setdefault("Connection", "close")
+            await response(scope, receive, answer)
+
+    def _check_sizes(self, request: Request) -> None:
+        """For servers that are not ours; ours has refused before it had read so much."""
+        scope, limits = request.scope, self._limits
+        target = len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"")
+        if target > limits.url_bytes:
+            raise HttpError(414, TooLarge(f"a URL has at most {limits.url_bytes:,} bytes"))
+        headers = scope["headers"]
+        size = sum(len(name) + len(value) + 4 for name, value in headers)
+        if size > limits.header_bytes or len(headers) > limits.header_lines:
+            raise HttpError(
+                431,
+                TooLarge(
+                    f"a request has at most {limits.header_lines} header lines of together "
+                    f"{limits.header_bytes:,} bytes"
+                ),
+            )
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise HttpError(415, InvalidRequest("a body that is compressed is not taken"))
+        for name in ("authorization", "host", "content-length", "cookie"):
+            if len(request.headers.getlist(name)) > 1:
+                raise HttpError(400, InvalidRequest(f"there are two {name} headers"))
+
+    def _check_host(self, request: Request) -> None:
+        hosts = self._web.rules.hosts
+        if hosts is None or _peer(request) is not None:
+            return
+        host = host_name(request.headers.get("host", ""))
+        if host not in hosts:
+            raise HttpError(
+                421,
+                NotPermitted(
+                    f'this daemon is not known as "{host[:80]}"',
+                    hint="serve --http-host NAME  adds a name",
+                ),
+            )
+
+    async def _caller(self, request: Request) -> Caller:
+        """Who asks. Wrong credentials are an error, none are nobody."""
+        rules = self._web.rules
+        given = request.headers.get("authorization")
+        if given is not None:
+            return await self.shown(request, given)
+        if rules.identify is not None:
+            said = rules.identify(request)
+            found = await said if isinstance(said, Awaitable) else said
+            if found is not None:
+                return found if isinstance(found, Caller) else Caller(found, ("admin",), "host")
+        session = await self._web.sessions.caller(request) if request.cookies else None
+        if session is not None:
+            return session
+        peer = _peer(request)
+        if peer is not None:
+            return Caller(peer, ("admin",), "peer")
+        if rules.open and (rules.hosts is None or _is_loopback(request)):
+            return Caller(f"http:{address_of(request)}", ("admin",), "open")
+        return NOBODY
+
+    async def shown(self, request: Request, given: str) -> Caller:
+        """The holder of a key or token. A wrong one costs time, and only so many are tried."""
+        address = address_of(request)
+        self._failed.check(address)
+        try:
+            scheme, _, text = given.partition(" ")
+            if scheme.lower() != "bearer":
+                raise NotAuthenticated("write  Authorization: Bearer KEY")
+            return await self._web.known(text.strip())
+        except NotAuthenticated:
+            self._failed.take(address)
+            await asyncio.sleep(self._limits.failed_s)
+            raise
+
+    def _check_origin(self, request: Request, caller: Caller) -> None:
+        if request.method in SAFE or caller.way not in AMBIENT:
+            return
+        site = request.headers.get("sec-fetch-site")
+        origin = request.headers.get("origin")
+        foreign = site is not None and site not in ("same-origin", "none")
+        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+            foreign = True
+        if foreign:
+            raise NotPermitted(f"a page of {(origin or 'another site')[:200]} may not ask for this")
+
+    def _count(self, request: Request, caller: Caller) -> None:
+        if caller.way == "none":
+            self._nobodies.take(address_of(request))
+        elif caller.way != "peer":
+            self._callers.take(f"{caller.way}:{caller.by}")
+
+    def _limited(self, receive: Receive, request: Request, body: Body) -> Receive:
+        """The body, as long as it is not too long and not too slow."""
+        taken = 0
+        done = False
+        until: float | None = None
+        length = request.headers.get("content-length", "")
+
+        async def limited() -> Message:
+            nonlocal taken, done, until
+            if done:
+                return await receive()
+            if length.isdigit() and int(length) > body.bytes_max:
+                raise _too_large(body.bytes_max)
+            loop = asyncio.get_running_loop()
+            if until is None or body.total_s is None:
+                until = loop.time() + (body.piece_s if body.total_s is None else body.total_s)
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError:
+                raise HttpError(
+                    408, InvalidRequest("the body did not come in time"), Connection="close"
+                ) from None
+            if message["type"] == "http.request":
+                taken += len(message.get("body", b""))
+                if taken > body.bytes_max:
+                    raise _too_large(body.bytes_max)
+                done = not message.get("more_body", False)
+                request.scope["greenroom.read"] = done
+            return message
+
+        return limited
+
+
+def _too_large(limit: int) -> HttpError:
+    return HttpError(413, TooLarge(f"a body has at most {limit:,} bytes", limit=limit))
+
+
+def _peer(request: Request) -> str | None:
+    found: str | None = request.scope.get("state", {}).get(PEER)
+    return found
+
+
+def address_of(request: Request) -> str:
+    return request.client.host if request.client is not None else "unknown"
+
+
+def _is_loopback(request: Request) -> bool:
+    try:
+        return ipaddress.ip_address(address_of(request)).is_loopback
+    except ValueError:
+        return False
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header, without its port."""
+    if host.startswith("["):
+        return host[: host.find("]") + 1]
+    return host.rpartition(":")[0].lower() if ":" in host else host.lower()
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may ask. `hosts` are the names the Host header may have (None: any, for an application
+    that checks it itself); `open` lets programs of this machine ask without a key."""
+
+    hosts: tuple[str, ...] | None = LOOPBACK
+    open: bool = False
+    identify: Any = None
+    """Of an application the engine is mounted in: who the request is of, a name or a `Caller`."""
+    oidc: Any = None
+    limits: HttpLimits = HttpLimits()

@@ -1,0 +1,239 @@
+"""The table of routes: every HTTP request the engine answers, and who may ask it.
+
+A route names a method of `calls.CALLS`; what it takes is that method's parameters: those named in
+the path come from there, the others from the query (GET) or from the JSON object in the body. A
+route with a `whole` takes the body itself as that one parameter. `{instance}` may span two segments,
+so `/v1/instances/order/7` is the instance `order/7`; a `/` within a segment is written `%2F`.
+
+The clients use the table backwards: `request_for` turns a method and its parameters into a request.
+A method of `CALLS` that has no row here is served as `POST /v1/methods/NAME`, for `admin` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
+from urllib.parse import quote
+
+import msgspec
+
+from greenroom.runtime import calls, shapes
+from greenroom.runtime.web.access import SCOPES
+
+Kind = Literal["call", "bulk", "feed", "plain"]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One row. `call` is the method it carries out, `scope` what the caller must hold, `subject`
+    the parameter a scope may be limited to, `gives` the shape of the answer."""
+
+    method: str
+    path: str
+    call: str
+    scope: str
+    gives: Any = Any
+    whole: str | None = None
+    status: int = 200
+    subject: str | None = None
+    kind: Kind = "call"
+    about: str = ""
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        return tuple(self.path[1:].split("/"))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parameters in the path."""
+        return tuple(part[1:-1] for part in self.segments if part.startswith("{"))
+
+    @property
+    def operation(self) -> str:
+        """Its name in the OpenAPI document."""
+        return self.call.replace(".", "_")
+
+    def match(self, segments: Sequence[str]) -> dict[str, str] | None:
+        """The parameters of a path cut into decoded segments; None if it is another route's."""
+        return _match(self.segments, segments)
+
+
+def _match(pattern: Sequence[str], found: Sequence[str]) -> dict[str, str] | None:
+    if not pattern:
+        return None if found else {}
+    if not found:
+        return None
+    head = pattern[0]
+    if not head.startswith("{"):
+        return _match(pattern[1:], found[1:]) if head == found[0] else None
+    for width in (1, 2) if head == "{instance}" else (1,):
+        value = "/".join(found[:width])
+        if len(found) < width or not all(found[:width]):
+            continue
+        rest = _match(pattern[1:], found[width:])
+        if rest is not None:
+            return {head[1:-1]: value, **rest}
+    return None
+
+
+_I: Final = "/v1/instances/{instance}"
+_GET, _POST, _PUT, _DELETE = "GET", "POST", "PUT", "DELETE"
+
+
+def _verb(name: str, gives: Any, about: str) -> Route:
+    return Route(_POST, f"{_I}/{name}", name, "control", gives, about=about)
+
+
+ROWS: Final = (
+    Route(_GET, "/healthz", "healthz", "public", dict[str, str], kind="plain",
+          about="Whether the process answers."),
+    Route(_GET, "/readyz", "readyz", "public", dict[str, str], kind="plain",
+          about="Whether it takes work: 503 while it starts, stops or cannot store."),
+    Route(_GET, "/metrics", "metrics", "read", str, kind="plain", about="Figures for Prometheus."),
+    Route(_GET, "/openapi.json", "openapi", "public", dict[str, Any], kind="plain",
+          about="This document."),
+    Route(_POST, "/v1/events", "post", "publish", shapes.Accepted, whole="event", kind="bulk",
+          about="Posts an event; an array or NDJSON posts many and gives one answer each."),
+    Route(_GET, "/v1/events", "events.list", "read", shapes.Page[shapes.StoredEvent],
+          about="Events, newest first."),
+    Route(_GET, "/v1/events/feed", "tail", "read", kind="feed",
+          about="Events as they are accepted (server-sent events)."),
+    Route(_GET, "/v1/events/{id}", "events.get", "read", shapes.StoredEvent,
+          about="One event."),
+    Route(_GET, "/v1/events/{id}/explain", "events.explain", "read", shapes.Why,
+          about="What an event did, and why it did nothing to the rest."),
+    Route(_POST, "/v1/events/{id}/resend", "events.resend", "control", shapes.Accepted,
+          about="Posts an event again under a new id."),
+    Route(_POST, "/v1/workflows/{workflow}/instances", "start", "start", shapes.Started, status=201,
+          subject="workflow", about="Starts an instance."),
+    Route(_GET, "/v1/instances", "list", "read", shapes.Page[shapes.Instance],
+          about="Instances a filter lets through, newest first, without their state."),
+    Route(_GET, "/v1/feed", "watch", "read", kind="feed",
+          about="Entries of all instances a filter lets through (server-sent events)."),
+    Route(_GET, f"{_I}/history", "history", "read", shapes.Page[shapes.Entry],
+          about="What happened, in order; NDJSON if that is accepted."),
+    Route(_GET, f"{_I}/state", "state", "read", shapes.StateAt, about="The state as it was."),
+    Route(_GET, f"{_I}/why", "why", "read", shapes.Why, about="Why it is where it is."),
+    Route(_GET, f"{_I}/result", "result", "read", shapes.Outcome,
+          about="How it ended; waits for it, at most `timeout`."),
+    Route(_GET, f"{_I}/feed", "watch", "read", kind="feed",
+          about="Entries of one instance (server-sent events)."),
+    Route(_GET, _I, "get", "read", shapes.Instance, about="One instance with its state."),
+    Route(_POST, f"{_I}/send", "send", "control", shapes.Sent, whole="event",
+          about="Sends an event to one instance."),
+    _verb("pause", shapes.Verb, "Pauses: running steps finish, nothing new is started."),
+    _verb("resume", shapes.Verb, "Goes on, or tries a failed step again."),
+    _verb("cancel", shapes.Verb, "Cancels."),
+    _verb("skip", shapes.Verb, "Takes a value as the result of an op."),
+    _verb("restart", shapes.Forked, "Runs again from an op, as a new instance."),
+    _verb("fork", shapes.Forked, "Restarts with another state, input or version."),
+    Route(_GET, "/v1/asks", "asks.list", "read", shapes.Page[shapes.Ask],
+          about="Open questions."),
+    Route(_GET, "/v1/asks/{id}", "asks.get", "read", shapes.Ask, about="One question."),
+    Route(_POST, "/v1/asks/{ask}", "answer", "answer", shapes.Answered, whole="data",
+          about="Answers a question: one page's object, or a list of pages."),
+    Route(_GET, "/v1/definitions", "definitions.list", "read", list[shapes.DefinitionInfo],
+          about="Every version of every workflow."),
+    Route(_POST, "/v1/definitions/validate", "definitions.validate", "define",
+          shapes.DefinitionInfo, whole="document", about="What pushing a document would make."),
+    Route(_GET, "/v1/definitions/{name}", "definitions.get", "read", shapes.DefinitionInfo,
+          about="One version of a workflow, by default the released one."),
+    Route(_GET, "/v1/schedules", "schedules.list", "read", list[shapes.ScheduleInfo],
+          about="Schedules."),
+    Route(_GET, "/v1/schedules/{name}/next", "schedules.next", "read", list[str],
+          about="The next nominal times."),
+    Route(_POST, "/v1/schedules/{name}/pause", "schedules.pause", "control", shapes.ScheduleInfo,
+          about="No tick until it is resumed."),
+    Route(_POST, "/v1/schedules/{name}/resume", "schedules.resume", "control", shapes.ScheduleInfo,
+          about="Ticks again."),
+    Route(_POST, "/v1/schedules/{name}/trigger", "schedules.trigger", "control", shapes.Accepted,
+          about="Starts its workflow now."),
+    Route(_GET, "/v1/ping", "ping", "read", dict[str, bool], about="Whether the engine answers."),
+    Route(_GET, "/v1/info", "info", "read", shapes.Info, about="Version, place and counts."),
+    Route(_GET, "/v1/doctor", "doctor", "admin", list[shapes.Finding], about="Checks the store."),
+    Route(_POST, "/v1/backup", "backup", "admin", dict[str, Any],
+          about="Copies the store to a file of the daemon's machine."),
+    Route(_POST, "/v1/prune", "prune", "admin", shapes.Pruned,
+          about="Deletes instances that ended long ago."),
+    Route(_GET, "/v1/keys", "keys.list", "admin", list[shapes.ApiKey], about="API keys."),
+    Route(_POST, "/v1/keys", "keys.create", "admin", shapes.NewApiKey, status=201,
+          about="Makes an API key; its secret is shown this once."),
+    Route(_DELETE, "/v1/keys/{id}", "keys.revoke", "admin", shapes.ApiKey,
+          about="Revokes an API key."),
+)  # fmt: skip
+"""Written by hand. In order: an earlier row wins where two match."""
+
+PUBLIC: Final = "public"
+"""The scope of a route anybody may ask. What it does needs no permission, or it checks a signature
+or token of its own."""
+
+
+def _others() -> Iterator[Route]:
+    named = {row.call for row in ROWS}
+    for name in calls.CALLS:
+        if name not in named:
+            yield Route(_POST, f"/v1/methods/{name}", name, "admin", about=f"The method {name}.")
+
+
+ROUTES: Final = (*ROWS, *_others())
+
+
+def find(method: str, segments: Sequence[str]) -> tuple[Route, dict[str, str]] | set[str]:
+    """The route of a request and the parameters of its path, or the methods its path knows."""
+    allowed: set[str] = set()
+    for route in ROUTES:
+        values = route.match(segments)
+        if values is not None:
+            if route.method == method or (method == "HEAD" and route.method == _GET):
+                return route, values
+            allowed.add(route.method)
+    return allowed
+
+
+def params_of(route: Route) -> type[calls.Params]:
+    """What the route's method takes."""
+    call = calls.CALLS.get(route.call) or calls.STREAMS.get(route.call)
+    return call.params if call is not None else calls.Nothing
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What a client sends for a method; `query` is text by name, `body` a JSON value or UNSET."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    body: Any = msgspec.UNSET
+
+
+def request_for(method: str, params: Mapping[str, Any]) -> Request:
+    """A method of the socket as an HTTP request. Raises `InvalidRequest` for unknown ones."""
+    route = next((row for row in ROUTES if row.call == method and _fits(row, params)), None)
+    if route is None:
+        raise calls.unknown(method)
+    rest = {key: value for key, value in params.items() if value is not None}
+    parts = []
+    for part in route.segments:
+        if part.startswith("{"):
+            parts.append(quote(str(rest.pop(part[1:-1])), safe=""))
+        else:
+            parts.append(part)
+    path = "/" + "/".join(parts)
+    if route.method in (_GET, _DELETE):
+        return Request(route.method, path, {key: _text(value) for key, value in rest.items()})
+    if route.whole is None:
+        return Request(route.method, path, {}, rest)
+    body = params.get(route.whole)
+    rest.pop(route.whole, None)
+    return Request(route.method, path, {key: _text(value) for key, value in rest.items()}, body)
+
+
+def _fits(route: Route, params: Mapping[str, Any]) -> bool:
+    return all(params.get(name) is not None for name in route.names)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+assert all(row.scope in SCOPES or row.scope == PUBLIC for row in ROUTES)
