@@ -52,6 +52,7 @@ from greenroom.actors.entries import (
     TimerFired,
 )
 from greenroom.actors.fiber import Fiber
+from greenroom.definitions.actionerrors import ActionFailed, ParameterInvalid
 from greenroom.definitions.errors import CodeChanged, InvalidInput, StepFailed, TooLarge
 from greenroom.definitions.eventclasses import as_known, as_object
 from greenroom.definitions.events import Event
@@ -840,7 +841,8 @@ def failure_of(error: BaseException, kind: Any = "raised") -> Failure:
         text = str(error)
     except Exception:  # an author's __str__ may do anything
         text = "(its text cannot be made)"
-    return Failure(type(error).__name__, text, kind, where=_place(error))
+    details = dict(error.details) if isinstance(error, ActionFailed | ParameterInvalid) else {}
+    return Failure(type(error).__name__, text, kind, details, where=_place(error))
 
 
 _NOT_THEIRS: Final = (

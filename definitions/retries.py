@@ -53,7 +53,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         """
         if self.max_attempts is not None and failed >= self.max_attempts:
             return None
-        if self.retry_on is not None and not self._covers(error_type):
+        if not self.covers(error_type):
             return None
         try:
             base = min(self.delay_s * self.backoff ** max(failed - 1, 0), self.max_delay_s)
@@ -63,12 +63,16 @@ class RetryPolicy(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         # Folded back at the limit, not cut: a cut would make half of a crowd come at once.
         return base - abs(spread) if base + spread > self.max_delay_s else base + spread
 
-    def _covers(self, error_type: str | Iterable[str]) -> bool:
-        """Both `ConnectError` and `httpx.ConnectError` name the same class."""
+    def covers(self, error_type: str | Iterable[str]) -> bool:
+        """Whether a failure is one of those that are tried again, however often it came.
+
+        Both `ConnectError` and `httpx.ConnectError` name the same class.
+        """
+        if self.retry_on is None:
+            return True
         names = (error_type,) if isinstance(error_type, str) else tuple(error_type)
         short = {name.rpartition(".")[2] for name in names}
-        wanted = self.retry_on or ()
-        return any(name in names or ("." not in name and name in short) for name in wanted)
+        return any(name in names or ("." not in name and name in short) for name in self.retry_on)
 
 
 def _problem(policy: RetryPolicy) -> str | None:

@@ -59,6 +59,7 @@ from greenroom.actors.ports import (
 from greenroom.actors.progress import Progress, decode_progress, fold, status_of
 from greenroom.actors.router import Refused, Router
 from greenroom.actors.rows import body_hash, result_of, rfc3339
+from greenroom.definitions.connectors import Connectors
 from greenroom.definitions.declare import definition_of
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.engines import ENGINE, ENVIRONMENT
@@ -95,7 +96,7 @@ from greenroom.runtime.forks import prefix_of
 from greenroom.runtime.forms import Forms
 from greenroom.runtime.journal import Journal, State
 from greenroom.runtime.keys import Keys
-from greenroom.runtime.loading import load
+from greenroom.runtime.loading import connectors_among, load, workflows_among
 from greenroom.runtime.loggers import LazyLogger
 from greenroom.runtime.memory import MemoryStore
 from greenroom.runtime.registry import Registry, save_work
@@ -143,6 +144,7 @@ class Engine:
         target: str | Path | None,
         workflows: Sequence[object],
         *,
+        connectors: Sequence[object] = (),
         namespace: str = "",
         clock: Clock | None = None,
         new_id: Callable[[], str] | None = None,
@@ -187,7 +189,12 @@ class Engine:
         """Called when nothing more will happen: those who wait for something give up."""
         self._requests: dict[str, asyncio.Future[None]] = {}
         self.router = Router(self)
-        for workflow in loaded(workflows):
+        self.connectors = Connectors()
+        """Connectors by the id that workflows call them by."""
+        found = loaded([*connectors, *workflows])
+        for connector in connectors_among(found):
+            self.connectors.add(connector)
+        for workflow in workflows_among(found):
             self.registry.add(definition_of(workflow))
 
     # -- life ----------------------------------------------------------------------------------
@@ -203,7 +210,7 @@ class Engine:
         """An engine on a file of its own (`"app.db"`), a data directory (`"dir/"`, default
         `GREENROOM_DATA` or `.greenroom/`) or in memory (`":memory:"`). Use it with `async with`.
 
-        Options: `namespace`, `in_flight` (steps at once, 256), `threads` (for plain functions, 32),
+        Options: `connectors` (objects, documents, files or folders of them), `namespace`, `in_flight` (steps at once, 256), `threads` (for plain functions, 32),
         `accept_truncation` (go on although the end of the journal is damaged), `passive` (look and
         use verbs, but run nothing), `promote=False` (changed workflows are registered, new
         instances go on with the version released before), `sync=False` (the store's definitions are
@@ -396,7 +403,10 @@ class Engine:
 
     def register(self, *workflows: object) -> None:
         """Adds workflows to an open engine; what is loaded from code is released at once."""
-        found = loaded(workflows)
+        given = loaded(workflows)
+        for connector in connectors_among(given):
+            self.connectors.add(connector)
+        found = workflows_among(given)
         for workflow in found:
             self.registry.add(definition_of(workflow))
         if self.state == "open":
@@ -1327,7 +1337,7 @@ _SETTLED: Final = frozenset({"completed", "cancelled", "failed"})
 
 
 def loaded(workflows: Sequence[object]) -> list[object]:
-    """Workflows as objects: a path or module name stands for all it holds."""
+    """Workflows and connectors as objects: a path or module name stands for all it holds."""
     found: list[object] = []
     for workflow in workflows:
         found += load(str(workflow)) if isinstance(workflow, str | Path) else [workflow]

@@ -28,6 +28,7 @@ from greenroom.actors.machine import failure_of
 from greenroom.actors.messages import Outcome
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import Fatal, GreenroomError, InvalidInput, Retry, TooLarge
+from greenroom.definitions.retries import RetryPolicy
 from greenroom.definitions.values import encode_decode
 from greenroom.definitions.workflow import Target
 
@@ -275,8 +276,11 @@ class Executor:
 
     def _failed(self, call: Call, error: BaseException) -> Outcome:
         kinds = tuple(kind.__name__ for kind in type(error).__mro__[:-1])
-        after_s: float | None = None
-        final = isinstance(error, Fatal)
+        kinds += getattr(
+            error, "retry_names", ("timeout",) if isinstance(error, TimeoutError) else ()
+        )
+        after_s = _asked_for(error, call.target.retry, kinds)
+        final = isinstance(error, Fatal) or bool(getattr(error, "final", False))
         failure = failure_of(error)
         if isinstance(error, TimeoutError) and call.target.timeout_s is not None:
             failure = Failure(
@@ -336,6 +340,16 @@ class Executor:
         for pool in (self._threads, self._processes):
             if pool is not None:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _asked_for(
+    error: BaseException, retry: RetryPolicy | None, kinds: tuple[str, ...]
+) -> float | None:
+    """When a service asked to be asked again, as far as the policy agrees to ask again at all."""
+    after_s: float | None = getattr(error, "retry_after_s", None)
+    if after_s is None or retry is None or not retry.covers(kinds):
+        return None
+    return min(after_s, retry.max_delay_s)
 
 
 def _called(target: Target, arguments: dict[str, Any]) -> Any:

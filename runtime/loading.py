@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
+from greenroom.definitions.connectordocs import compile_connector, is_connector_document
+from greenroom.definitions.connectors import Connector
 from greenroom.definitions.errors import InvalidDefinition, Problem
 from greenroom.definitions.programs import Workflow
 from greenroom.definitions.versions import Version
@@ -42,6 +44,8 @@ def _load_one(what: str) -> list[object]:
     if path.is_dir():
         return _in_folder(path)
     if path.suffix == ".json":
+        if (connector := connector_in(path)) is not None:
+            return [connector]
         _no_documents(path)
     if path.suffix == ".py":
         if not path.is_file():
@@ -61,14 +65,50 @@ def _load_one(what: str) -> list[object]:
 def _in_folder(folder: Path) -> list[object]:
     if (folder / "stages.json").is_file():
         raise _wrong(str(folder), "stage folders come with the support of stages")
-    documents = [path for path in sorted(folder.glob("*.json")) if _is_workflow(path)]
+    found: list[object] = []
+    documents: list[Path] = []
+    for path in sorted(folder.glob("*.json")):
+        if (connector := connector_in(path)) is not None:
+            found.append(connector)
+        elif _is_workflow(path):
+            documents.append(path)
     if documents:
         _no_documents(*documents)
-    found: list[object] = []
     for path in sorted(folder.glob("*.py")):
         if not path.name.startswith(("test_", ".")) and path.name != "conftest.py":
             found += workflows_in(import_file(path))
     return _some(str(folder), found)
+
+
+def connector_in(path: Path) -> Connector | None:
+    """The connector a document holds; None where it is something else by its shape."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (ValueError, OSError):
+        return None  # what it was meant to be is for others to say
+    if not is_connector_document(data):
+        return None
+    from greenroom.runtime.connectors import connector as ours  # noqa: PLC0415  start-up time
+
+    return compile_connector(data, str(path), cls=ours.Connector)
+
+
+def connectors_among(found: Iterable[object]) -> list[Connector]:
+    """The connectors among what was loaded or given; a document may be given as it is."""
+    from greenroom.runtime.connectors import connector as ours  # noqa: PLC0415  start-up time
+
+    connectors: list[Connector] = []
+    for one in found:
+        if isinstance(one, Connector):
+            connectors.append(one)
+        elif is_connector_document(one):
+            connectors.append(compile_connector(one, cls=ours.Connector))
+    return connectors
+
+
+def workflows_among(found: Iterable[object]) -> list[object]:
+    """What is left of it."""
+    return [one for one in found if not (isinstance(one, Connector) or is_connector_document(one))]
 
 
 def _is_workflow(path: Path) -> bool:
@@ -105,11 +145,15 @@ def _wrong(what: str, message: str, hint: str | None = None) -> InvalidDefinitio
 
 
 def workflows_in(module: ModuleType) -> list[object]:
-    """What a module declares: all that carries a definition, and the classes of its own that
-    derive from `Workflow`."""
+    """What a module declares: all that carries a definition, the classes of its own that derive
+    from `Workflow`, and connectors."""
     found: dict[int, object] = {}
     for value in vars(module).values():
-        if isinstance(value, Definition) or _is_declared(value) or _is_class(value, module):
+        if (
+            isinstance(value, Definition | Connector)
+            or _is_declared(value)
+            or _is_class(value, module)
+        ):
             found[id(value)] = value
     return list(found.values())
 

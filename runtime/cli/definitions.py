@@ -122,9 +122,9 @@ def _items(page: Any) -> list[Data]:
 
 def _load(what: Iterable[str]) -> list[Definition]:
     from greenroom.definitions.declare import definition_of  # noqa: PLC0415  start-up time
-    from greenroom.runtime.loading import load  # noqa: PLC0415  start-up time
+    from greenroom.runtime.loading import load, workflows_among  # noqa: PLC0415  start-up time
 
-    found = {id(one): one for one in map(definition_of, load(what))}
+    found = {id(one): one for one in map(definition_of, workflows_among(load(what)))}
     return list(found.values())
 
 
