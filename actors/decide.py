@@ -60,7 +60,8 @@ from greenroom.actors.messages import (
 )
 from greenroom.actors.progress import CALLS, OpState, Progress, evolve, hops_of, status_of
 from greenroom.actors.replay import Changed, replay
-from greenroom.actors.walk import apply_to_plan, plan_request, result_problem
+from greenroom.actors.spots import UNDO
+from greenroom.actors.walk import apply_to_plan, merges, result_problem, target_in, view_of
 from greenroom.definitions.errors import (
     CodeChanged,
     InDoubt,
@@ -156,7 +157,7 @@ class Kernel:
         if op is None or op.attempt != m.attempt or op.status in ("retry", "doubt"):
             return []
         error = m.error
-        if error is None and self.is_plan and m.value is not None:
+        if error is None and self.is_plan and m.value is not None and self._merges(m.key):
             problem = result_problem(m.value)
             if problem is not None:
                 error = Failure("StepResult", f"{op.request.name}: {problem}", op=m.key)
@@ -326,7 +327,7 @@ class Kernel:
                 turn = self._apply(entry, held, self._fresh(taken))
             except Changed as changed:
                 self._drop_tried()
-                if void - set(fixed) and not fallback:
+                if void - set(fixed) and not fallback and not self.is_plan:
                     void, fallback = set(fixed), True
                     continue
                 raise self._code_changed(changed) from None
@@ -366,15 +367,7 @@ class Kernel:
         """K24: the ops of voided failures, with name and arguments of the code as it is now."""
         p = self.progress
         if self.is_plan:
-            found = []
-            for key in void:
-                if key in fixed:
-                    continue
-                place = self.definition.plan.index.get(key)
-                if place is None:
-                    raise Changed(p.iseq, [key], self.definition.steps(), "the step is gone")
-                found.append(plan_request(self.definition, self.definition.plan.nodes[place], at))
-            return found
+            return []  # the walk asks again
         self.tried = self._replayed(void)
         self.tried.now = max(self.tried.now, at)
         made = []
@@ -608,9 +601,12 @@ class Kernel:
                     at=cause.at,
                     key=cause.key,
                     attempt=cause.attempt,
+                    value=cause.value if turn.keeps else None,
                     requests=tuple(requests),
+                    closes=tuple(turn.closes),
                     skips=turn.skips,
                     delta=turn.delta,
+                    frames=turn.frames,
                     end=turn.end,
                     over=turn.over,
                 )
@@ -621,6 +617,7 @@ class Kernel:
             closes=tuple(turn.closes),
             skips=turn.skips,
             delta=turn.delta,
+            frames=turn.frames,
             end=turn.end,
             over=turn.over,
         )
@@ -741,7 +738,7 @@ class Kernel:
         Raises `Changed`, or `KeyError` where the code asks for no such op."""
         request = self.progress.ops[key].request
         if self.is_plan:
-            return self.definition.plan.nodes[self.definition.plan.index[key]].target
+            return target_in(self.definition, key)
         if self.machine is not None and key in self.machine.targets:
             target = self.machine.targets[key]
             _learn(self.definition, request.name, target)
@@ -753,6 +750,15 @@ class Kernel:
         if key not in targets and request.kind == "dispatch":  # of an earlier generation
             return self._earlier_target(key)
         return targets[key]
+
+    def source_of(self, key: str) -> Any:
+        """What the arguments of an open op are taken from. Not a copy."""
+        if self.is_plan:
+            return view_of(self.definition, self.progress, key)
+        return self.progress.ops[key].request.args or {}
+
+    def _merges(self, key: str) -> bool:
+        return key.startswith(UNDO) or merges(self.definition, key)
 
     def _earlier_target(self, key: str) -> Any:
         """The target of a dispatch whose generation is not replayed any more."""

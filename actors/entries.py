@@ -107,7 +107,10 @@ class Completed(Struct, frozen=True, omit_defaults=True, tag="completed", tag_fi
 
 
 class Cancelled(Struct, frozen=True, omit_defaults=True, tag="cancelled", tag_field="how"):
+    """`error`: the failure whose consequences were taken back first."""
+
     note: str | None = None
+    error: Failure | None = None
 
 
 class Continued(Struct, frozen=True, omit_defaults=True, tag="continued", tag_field="how"):
@@ -136,6 +139,8 @@ class _Entry(Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="e
     skips: tuple[str, ...] = ()
     """Plan steps whose guard was false."""
     delta: Delta | None = None
+    frames: dict[str, Delta | None] = {}
+    """What the turn changes in the frames of a plan; None closes one."""
     end: End | None = None
     over: bool = False
     """Main has returned; handlers may still run."""

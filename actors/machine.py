@@ -76,6 +76,9 @@ class Turn(Struct):
     end: End | None = None
     over: bool = False
     skips: tuple[str, ...] = ()
+    frames: dict[str, Delta | None] = {}
+    keeps: bool = False
+    """The value of the outcome is recorded, not only what it changed."""
 
 
 class Death(Exception):

@@ -85,6 +85,9 @@ class Progress(Struct, omit_defaults=True):
     input: Json = None
     event: Json = None
     state: dict[str, Json] = {}
+    frames: dict[str, dict[str, Json]] = {}
+    """What a plan remembers of the scopes it is in: the names of each lane, how many lanes are left,
+    what is to be taken back."""
     ops: dict[str, OpState] = {}
     attempts: dict[str, int] = {}
     """The last attempt of each closed key that may come again: numbers only rise."""
@@ -100,6 +103,8 @@ class Progress(Struct, omit_defaults=True):
     over: bool = False
     end: Literal["completed", "cancelled"] | None = None
     outcome: str | None = None
+    undone: Failure | None = None
+    """The failure whose consequences were taken back before the end."""
     result: Json = None
     handlers: int = 0
     seen: int = 0
@@ -378,6 +383,11 @@ def _effects(p: Progress, entry: Entry, epoch: int) -> None:
         p.last = entry.skips[-1] if not entry.requests else p.last
     if entry.delta is not None:
         apply_delta(p.state, entry.delta)
+    for name, delta in entry.frames.items():
+        if delta is None:
+            p.frames.pop(name, None)
+        else:
+            apply_delta(p.frames.setdefault(name, {}), delta)
     if entry.over:
         p.over = True
 
@@ -394,7 +404,7 @@ def _ended(p: Progress, end: Any) -> None:
             p.end, p.outcome, p.result = "completed", end.outcome, end.result
             _forget(p)
         case Cancelled():
-            p.end, p.outcome = "cancelled", end.note
+            p.end, p.outcome, p.undone = "cancelled", end.note, end.error
             _forget(p)
         case Continued():
             pass
@@ -408,6 +418,7 @@ def _forget(p: Progress) -> None:
     p.failure, p.causes, p.view, p.paused = None, (), None, False
     p.held.clear()
     p.taken.clear()
+    p.frames.clear()
     p.cancelling = False
 
 

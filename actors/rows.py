@@ -44,6 +44,7 @@ from greenroom.actors.ports import (
 from greenroom.actors.progress import OpState, Progress, status_of
 from greenroom.definitions.events import Event
 from greenroom.definitions.values import Json, canonical, encode
+from greenroom.definitions.workflow import PLAN_KINDS
 
 WAITS_LISTED: Final = 100
 
@@ -108,9 +109,11 @@ def status_change(p: Progress) -> StatusChange:
                     break
     error = None
     code = None
+    failure = p.failure if p.end is None else p.undone
+    if failure is not None:
+        error = msgspec.json.encode(failure_data(failure))
+        code = failure.code
     if p.failure is not None and p.end is None:
-        error = msgspec.json.encode(failure_data(p.failure))
-        code = p.failure.code
         steps.extend(key for key in p.causes if key not in steps)
         if p.failure.op is not None and p.failure.op not in steps:
             steps.append(p.failure.op)
@@ -297,7 +300,7 @@ class AppendBuilder:
 
 def result_of(p: Progress) -> Json:
     """What `result()` gives: a program's return value, a plan's final state."""
-    return p.result if p.result is not None or p.kind == "program" else p.state
+    return p.result if p.result is not None or p.kind not in PLAN_KINDS else p.state
 
 
 def emitted(p: Progress, request: Request) -> EventRow:

@@ -1,12 +1,17 @@
 """The walk of a plan: what comes next, from the plan and the state alone.
 
-The counterpart of the machine for bodies that are graphs. Nothing is kept between turns: where an
-instance stands is the key of the op that ended last, so a plan is never replayed.
+The counterpart of the machine for bodies that are graphs. Where an instance stands is in the keys
+of its open ops (see `spots`), so nothing is replayed. What the keys do not tell is kept in
+*frames*: the names of each lane of a fan, how many lanes are left, which failed, the round of a
+group, and what is to be taken back. A turn says what it changes in them, as it does for the state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
 
 from greenroom.actors.entries import (
     Answered,
@@ -16,7 +21,9 @@ from greenroom.actors.entries import (
     Completed,
     Delta,
     Entry,
+    EventReceived,
     Failure,
+    Match,
     OpCompleted,
     OpFailed,
     OpSkipped,
@@ -28,171 +35,744 @@ from greenroom.actors.entries import (
     Started,
     TimerFired,
 )
-from greenroom.actors.machine import Death, Turn, failure_of
+from greenroom.actors.machine import REQUESTS_PER_TURN_MAX, Death, Turn, failure_of
 from greenroom.actors.progress import Progress
+from greenroom.actors.replay import Changed
+from greenroom.actors.spots import DUE, UNDO, Spot, lane_frame, locate
 from greenroom.definitions.injection import VIRTUAL
-from greenroom.definitions.values import Json, copy
-from greenroom.definitions.workflow import Definition, Node
+from greenroom.definitions.matching import key_hash
+from greenroom.definitions.values import Json, copy, encode_decode
+from greenroom.definitions.workflow import Change, Definition, Guard, Node, Place, Target
+
+UNDONE: Final = "~undo"
+"""The frame of what is to be taken back: op key -> the names of its lanes, in the order of the ends.
+Under `~error` the failure that made it so."""
+ERROR: Final = "~error"
+HIDDEN: Final = "~hidden"
+"""In the frame of a lane: names from outside that the lane has dropped."""
+ITEMS_MAX: Final = 10_000
+"""Items of one foreach; more belong into a child each, or into batches."""
+
+_NO_CHANGE: Final = Change({})
 
 
 def apply_to_plan(
     definition: Definition, progress: Progress, entry: Entry, held: Iterable[Entry] = ()
 ) -> Turn:
-    """Applies one cause. Raises `Death` when the instance cannot go on."""
-    turn = Turn([], [])
-    kind = type(entry)
-    if kind is OpCompleted:  # the hot path
-        _merge(turn, progress.state, entry.value)  # type: ignore[union-attr]
-        _go_on(definition, progress, turn, entry.key, entry.at)  # type: ignore[union-attr]
-        return turn
-    match entry:
-        case CancelRequested():
-            for cause in held:
-                if not isinstance(cause, CancelRequested):
-                    _absorb(definition, progress, turn, cause)
-            turn.closes.extend(progress.ops)
-            turn.end = Cancelled()
-            turn.over = True
-        case Resumed() | Reopened():
-            for cause in held:
-                _cause(definition, progress, turn, cause, entry.at)
-        case OpSkipped(resumes=True):
-            for cause in held:
-                _cause(definition, progress, turn, cause, entry.at)
-            _cause(definition, progress, turn, entry, entry.at)
-        case _:
-            _cause(definition, progress, turn, entry, entry.at)
-    return turn
+    """Applies one cause. Raises `Death` when the instance cannot go on, `Changed` when the plan has
+    no place for what is recorded."""
+    held = list(held)
+    try:
+        walk = Walk(definition, progress, entry)
+        walk.apply(entry, held)
+    except Death as death:
+        if definition.on_failure == "park" or isinstance(entry, CancelRequested):
+            raise
+        walk = Walk(definition, progress, entry)
+        if not walk.unwind_after(entry, held, death.failure):
+            raise
+    return walk.turn
 
 
-def _cause(definition: Definition, progress: Progress, turn: Turn, cause: Entry, at: int) -> None:
-    match cause:
-        case Started() | Begun():
-            _go_on(definition, progress, turn, None, at)
-        case OpFailed():
-            raise Death(cause.error, {cause.key})
-        case CancelRequested():
-            turn.closes.extend(progress.ops)
-            turn.end = Cancelled()
-            turn.over = True
-        case OpCompleted() | OpSkipped() | Answered() | TimerFired():
-            _absorb(definition, progress, turn, cause)
-            _go_on(definition, progress, turn, cause.key, at)
-        case _:
-            raise AssertionError(f"{type(cause).__name__} is not a cause")
+class Walk:
+    """One turn."""
 
+    __slots__ = ("at", "definition", "p", "state", "turn")
 
-def _absorb(definition: Definition, progress: Progress, turn: Turn, cause: Entry) -> None:
-    """What an outcome does to the state, before anything new is asked for."""
-    match cause:
-        case OpCompleted():
-            _merge(turn, progress.state, cause.value)
-        case OpSkipped():
-            if isinstance(cause.value, dict):
-                _merge(turn, progress.state, cause.value)
-        case Answered():
-            _merge(turn, progress.state, _answer(definition, cause.key, cause.value))
-        case TimerFired():
-            _merge(turn, progress.state, _answer(definition, cause.key, None))
-        case _:
-            pass
+    def __init__(self, definition: Definition, progress: Progress, entry: Entry) -> None:
+        self.definition = definition
+        self.p = progress
+        self.at = entry.at
+        self.state = progress.state
+        if isinstance(entry, Started):  # not folded yet
+            opening = entry.input if entry.state is None else entry.state
+            self.state = opening if isinstance(opening, dict) else {}
+        self.turn = Turn([], [], frames={})
 
+    # -- causes --------------------------------------------------------------------------------
 
-def _answer(definition: Definition, key: str, value: Json) -> Json:
-    place = definition.plan.index.get(key)
-    node = definition.plan.nodes[place] if place is not None else None
-    name = node.ask.result_key if node is not None and node.ask is not None else None
-    if name is None:
-        return value if isinstance(value, dict) else {}
-    return {name: value}
+    def apply(self, entry: Entry, held: list[Entry]) -> None:
+        match entry:
+            case CancelRequested():
+                for cause in held:
+                    if not isinstance(cause, CancelRequested):
+                        self._absorb(cause)
+                if ERROR not in self._frame(UNDONE) or not self.p.ops:
+                    self._unwind(None)
+            case Resumed():
+                for cause in held:
+                    self._cause(cause, again=True)
+            case Reopened():
+                self._ask_again(entry.void, None)
+                for cause in held:
+                    self._cause(cause, again=True)
+            case OpSkipped(resumes=True):
+                self._ask_again(entry.void, entry.key)
+                for cause in held:
+                    self._cause(cause, again=True)
+                self._cause(entry)
+            case _:
+                self._cause(entry)
 
-
-def _merge(turn: Turn, state: dict[str, Json], value: Json) -> None:
-    """Shallow, as step lists merge. The journal keeps what is set, not the rule."""
-    if not value:
-        return
-    if turn.delta is None:
-        turn.delta = Delta(value)
-    else:
-        turn.delta = Delta({**turn.delta.set, **value})
-
-
-def _go_on(
-    definition: Definition, progress: Progress, turn: Turn, after: str | None, at: int
-) -> None:
-    plan = definition.plan
-    place = 0
-    if after is not None:
-        found = plan.index.get(after)
-        if found is None:
-            raise Death(_gone_failure(definition, after))
-        place = found + 1
-    nodes = plan.nodes
-    while place < len(nodes):
-        node = nodes[place]
-        if not node.guards or _holds(definition, progress, turn, node):
-            turn.requests.append(plan_request(definition, node, at))
+    def _cause(self, cause: Entry, again: bool = False) -> None:
+        if self.turn.over:
             return
-        turn.skips = (*turn.skips, node.key)
-        place += 1
-    turn.end = Completed()
-    turn.over = True
+        match cause:
+            case Started() | Begun():
+                if self._run(self.definition.plan.nodes, 0, "", None, ()):
+                    self._complete()
+            case OpFailed():
+                self._failed(cause)
+            case CancelRequested():
+                self._unwind(None)
+            case TimerFired() if cause.key.endswith(DUE):
+                self._expired(cause.key.removesuffix(DUE), again)
+            case TimerFired() if self._expires(cause.key):
+                self._expired(cause.key, again)
+            case Answered() if self._is_early(cause):
+                pass
+            case OpCompleted() | OpSkipped() | Answered() | TimerFired() | EventReceived():
+                spot = self._absorb(cause)
+                if spot is None:
+                    self._next_undo()
+                else:
+                    self._go_on(spot)
+            case _:
+                raise AssertionError(f"{type(cause).__name__} is not a cause")
 
+    def _absorb(self, cause: Entry) -> Spot | None:
+        """What an outcome does to the state, before anything new is asked for."""
+        match cause:
+            case OpCompleted(key=key, value=value) | OpSkipped(key=key, value=value):
+                pass
+            case Answered(key=key, value=value):
+                pass
+            case TimerFired(key=key):
+                value = None
+            case EventReceived(takes=str(key), event=event):
+                value = event
+            case _:
+                return None
+        if key.startswith(UNDO):
+            self._merge((), self._change_of_dict(value))
+            self._patch(UNDONE, {}, (key.removeprefix(UNDO),))
+            return None
+        spot = self._spot(key)
+        node = spot.place.node
+        if node.after is None:
+            self._merge(spot.lanes, self._outcome(node, cause, value))
+        elif type(cause) is OpSkipped:
+            self._merge(spot.lanes, self._change_of_dict(value))
+        else:
+            self.turn.keeps = True
+            self._merge(spot.lanes, self._after(node, spot.lanes, value))
+        if type(cause) is OpSkipped:
+            self._unfail(spot)
+        elif node.undo is not None and type(cause) is OpCompleted:
+            names: dict[str, Json] = {}
+            for lane in spot.lanes:
+                names |= self._frame(lane)
+            self._patch(UNDONE, {key: names})
+        return spot
 
-def _gone_failure(definition: Definition, key: str) -> Failure:
-    return Failure(
-        "CodeChanged",
-        f'{definition.name} has no step "{key}" any more',
-        "code_changed",
-        {
-            "journal": [key],
-            "code": [
-                n.key for n in definition.plan.nodes if n.target is not None or n.ask is not None
-            ],
-        },
-    )
+    def _outcome(self, node: Node, cause: Entry, value: Json) -> Change:
+        """The default: a dict is merged, shallow; an answer goes where its question says."""
+        if node.ask is not None and node.ask.result_key and type(cause) is not OpSkipped:
+            return Change({node.ask.result_key: value})
+        if type(cause) is EventReceived or node.kind in ("child", "sleep"):
+            return _NO_CHANGE
+        return self._change_of_dict(value)
 
+    @staticmethod
+    def _change_of_dict(value: Json) -> Change:
+        return Change(value) if isinstance(value, dict) else _NO_CHANGE
 
-def _holds(definition: Definition, progress: Progress, turn: Turn, node: Node) -> bool:
-    state = progress.state if turn.delta is None else {**progress.state, **turn.delta.set}
-    for guard in node.guards:
+    def _after(self, node: Node, lanes: tuple[str, ...], value: Json) -> Change:
+        assert node.after is not None
         try:
-            if not guard.test(copy(state)):
+            change = node.after(self._view(lanes), value)
+            return Change(encode_decode(change.set, f"what {node.key} gives")[1], change.drop)
+        except Exception as error:  # an author's rule may raise anything
+            raise Death(self._because(error, node, "")) from None
+
+    # -- going on ------------------------------------------------------------------------------
+
+    def _go_on(self, spot: Spot) -> None:
+        """Runs what comes after a node that has ended, and after the scopes that end with it."""
+        while True:
+            place = spot.place
+            if not self._run(place.line, place.at + 1, spot.prefix, spot.scope, spot.lanes):
+                return
+            scope = spot.scope
+            if scope is None:
+                self._complete()
+                return
+            if scope.key in self.p.frames and scope.place.node.kind == "group":
+                self.turn.frames[scope.key] = None
+            if scope.place.node.fan is not None and not self._lane_over(scope, spot.number):
+                return
+            spot = scope
+
+    def _run(
+        self,
+        line: tuple[Node, ...],
+        at: int,
+        prefix: str,
+        scope: Spot | None,
+        lanes: tuple[str, ...],
+    ) -> bool:
+        """Runs a line from one of its nodes on. True when it has come to its end."""
+        for place in range(at, len(line)):
+            node = line[place]
+            if self.turn.over:
                 return False
+            if node.guards and not self._may(node, prefix, lanes):
+                continue
+            match node.kind:
+                case "set":
+                    self._merge(lanes, self._after(node, lanes, None))
+                case "end":
+                    self._stop(node.outcome)
+                    return False
+                case "call" | "ask" | "wait" | "sleep" | "emit" | "child":
+                    if self._request(node, prefix + node.key, lanes):
+                        return False
+                case _:
+                    if not self._enter(node, prefix, lanes):
+                        return False
+        return True
+
+    def _may(self, node: Node, prefix: str, lanes: tuple[str, ...]) -> bool:
+        for guard in node.guards:
+            if self._holds(guard, node, lanes):
+                continue
+            self.turn.skips = (*self.turn.skips, prefix + node.key)
+            if guard.on_false == "stop":
+                self._stop("stopped")
+            elif guard.on_false == "fail":
+                raise Death(
+                    Failure(
+                        "ConditionFailed",
+                        f"the condition of {node.key} ({node.name}) does not hold",
+                        "condition",
+                        op=prefix + node.key,
+                    )
+                )
+            return False
+        return True
+
+    def _holds(self, guard: Guard, node: Node, lanes: tuple[str, ...]) -> bool:
+        try:
+            return bool(guard.test(copy(self._view(lanes))))
         except Exception as error:  # an author's predicate may raise anything
-            failure = failure_of(error)
+            raise Death(self._because(error, node, f"{guard.name} before ")) from None
+
+    def _because(self, error: Exception, node: Node, what: str) -> Failure:
+        failure = failure_of(error)
+        return Failure(
+            failure.type,
+            f"{what}{node.key}: {failure.message}",
+            details={"step": node.key},
+            where=failure.where,
+        )
+
+    def _complete(self) -> None:
+        self.turn.end = Completed()
+        self.turn.over = True
+
+    def _stop(self, outcome: str) -> None:
+        """Ends the instance from wherever it is."""
+        self._close_all()
+        self.turn.end = Completed(outcome=outcome)
+        self.turn.over = True
+
+    # -- scopes --------------------------------------------------------------------------------
+
+    def _enter(self, node: Node, prefix: str, lanes: tuple[str, ...]) -> bool:
+        """Goes into a scope. True when it is over already."""
+        spot = self._spot(prefix + node.key)
+        if not node.lanes:
+            raise Death(_gone(self.definition, spot.key))
+        match node.kind:
+            case "group":
+                return self._enter_group(spot, 1)
+            case "choice":
+                return self._enter_choice(spot, prefix, lanes)
+            case _:
+                return self._enter_fan(spot)
+
+    def _enter_group(self, spot: Spot, round: int) -> bool:
+        node = spot.place.node
+        if round > 1:
+            self._patch(spot.key, {"round": round})
+        prefix = spot.prefix if node.inline else _inside(spot.key, round)
+        line = node.lanes[0].nodes
+        for early in line:
+            if early.ask is not None and early.ask.early:
+                self._request(early, prefix + early.key, spot.lanes, early=True)
+        return self._run(line, 0, prefix, spot, spot.lanes)
+
+    def _enter_choice(self, spot: Spot, prefix: str, lanes: tuple[str, ...]) -> bool:
+        node = spot.place.node
+        for lane in node.lanes:
+            if lane.guard is None or self._holds(lane.guard, node, lanes):
+                inner = prefix if node.inline else f"{spot.key}."
+                return self._run(lane.nodes, 0, inner, spot, lanes)
+        if node.inline:  # a condition around steps: they are skipped
+            skipped = [prefix + inner.key for lane in node.lanes for inner in lane.nodes]
+            self.turn.skips = (*self.turn.skips, *skipped)
+        else:
+            self.turn.skips = (*self.turn.skips, spot.key)
+        return True
+
+    def _enter_fan(self, spot: Spot) -> bool:
+        node = spot.place.node
+        fan = node.fan
+        if fan is None:
+            raise Death(_gone(self.definition, spot.key))
+        seeds: list[dict[str, Json]]
+        if node.kind == "parallel":
+            seeds = [{} for _ in node.lanes]
+        else:
+            items = self._items(spot)
+            seeds = [{fan.item: item, fan.index: at} for at, item in enumerate(items)]
+        if not seeds:
+            return self._fan_over(spot, 0)
+        for number, names in enumerate(seeds):
+            self._patch(lane_frame(spot.key, number), names)
+        limit = min(fan.limit or len(seeds), len(seeds))
+        self._patch(spot.key, {"size": len(seeds), "left": len(seeds), "next": limit})
+        for number in range(limit):
+            if self.turn.over:
+                return False
+            if self._run_lane(spot, number) and self._lane_over(spot, number):
+                return True
+        return False
+
+    def _items(self, spot: Spot) -> list[Json]:
+        node = spot.place.node
+        assert node.fan is not None and node.fan.items is not None
+        try:
+            items = node.fan.items(copy(self._view(spot.lanes)))
+        except Exception as error:  # an author's expression may raise anything
+            raise Death(self._because(error, node, "the items of ")) from None
+        if not isinstance(items, list):
             raise Death(
                 Failure(
-                    failure.type,
-                    f"{guard.name} before {node.key}: {failure.message}",
-                    details={"step": node.key},
-                    where=failure.where,
+                    "NotAList",
+                    f"{node.key} goes through a list, got {type(items).__name__}",
+                    op=spot.key,
                 )
-            ) from None
-    return True
+            )
+        if len(items) > ITEMS_MAX:
+            raise Death(
+                Failure(
+                    "TooManyItems",
+                    f"{node.key} has {len(items):,} items, the limit is {ITEMS_MAX:,}",
+                    "runaway",
+                    op=spot.key,
+                )
+            )
+        return items
 
+    def _run_lane(self, spot: Spot, number: int) -> bool:
+        node = spot.place.node
+        lanes = (*spot.lanes, lane_frame(spot.key, number))
+        if node.kind == "parallel":
+            return self._run(node.lanes[number].nodes, 0, f"{spot.key}.", spot, lanes)
+        return self._run(node.lanes[0].nodes, 0, f"{spot.key}[{number}].", spot, lanes)
 
-def plan_request(definition: Definition, node: Node, at: int) -> Request:
-    """The request of a node; its arguments come from the state when the attempt starts."""
-    if node.kind == "ask" and node.ask is not None:
+    def _lane_over(self, spot: Spot, number: int) -> bool:
+        """One lane has ended, well or not. True when the whole fan has, and well."""
+        while True:
+            frame = self._frame(spot.key)
+            left, following = _int(frame, "left") - 1, _int(frame, "next")
+            if following >= _int(frame, "size"):
+                self._patch(spot.key, {"left": left})
+                return left == 0 and self._fan_over(spot, _int(frame, "size"))
+            self._patch(spot.key, {"left": left, "next": following + 1})
+            if not self._run_lane(spot, following):
+                return False
+
+    def _fan_over(self, spot: Spot, size: int) -> bool:
+        node = spot.place.node
+        assert node.fan is not None
+        failed = self._failed_lanes(spot)
+        if failed and node.fan.on_error == "settle":
+            first = failed[min(failed, key=int)]
+            causes = {key for one in failed.values() for key in one["causes"]}
+            self._fail(spot, msgspec.convert(first["error"], Failure), causes)
+            return False
+        results = [
+            {"error": failed[str(number)]["error"]}
+            if str(number) in failed
+            else self._result(node, lane_frame(spot.key, number))
+            for number in range(size)
+        ]
+        for number in range(size):
+            self.turn.frames[lane_frame(spot.key, number)] = None
+        self.turn.frames[spot.key] = None
+        if node.after is not None:
+            self._merge(spot.lanes, self._after(node, spot.lanes, results))
+        else:
+            self._merge(spot.lanes, _joined(node, results))
+        return True
+
+    def _result(self, node: Node, lane: str) -> dict[str, Json]:
+        fan = node.fan
+        assert fan is not None
+        seeds = (fan.item, fan.index, HIDDEN) if node.kind == "foreach" else (HIDDEN,)
+        return {name: value for name, value in self._frame(lane).items() if name not in seeds}
+
+    # -- failures ------------------------------------------------------------------------------
+
+    def _failed(self, cause: OpFailed) -> None:
+        if cause.key.startswith(UNDO):
+            raise Death(cause.error, {cause.key})
+        spot = self._spot(cause.key)
+        match spot.place.node.on_error:
+            case "skip":
+                self._go_on(spot)
+            case "stop":
+                self._stop("stopped")
+            case _:
+                self._fail(spot, cause.error, {cause.key})
+
+    def _fail(self, spot: Spot, error: Failure, causes: set[str]) -> None:
+        """A failure goes outwards to the first fan that lets its other lanes finish."""
+        inner, scope = spot, spot.scope
+        while scope is not None:
+            fan = scope.place.node.fan
+            if fan is not None and fan.on_error != "park":
+                record = {"error": msgspec.to_builtins(error), "causes": sorted(causes)}
+                failed = {**self._failed_lanes(scope), str(inner.number): record}
+                self._patch(scope.key, {"failed": failed})
+                if self._lane_over(scope, inner.number):
+                    self._go_on(scope)
+                return
+            inner, scope = scope, scope.scope
+        raise Death(error, causes)
+
+    def _failed_lanes(self, spot: Spot) -> dict[str, Any]:
+        found = self._frame(spot.key).get("failed")
+        return found if isinstance(found, dict) else {}
+
+    def _unfail(self, spot: Spot) -> None:
+        """The lanes around an op that failed are on their way again."""
+        inner, scope = spot, spot.scope
+        while scope is not None:
+            if scope.place.node.fan is not None:
+                failed = dict(self._failed_lanes(scope))
+                if failed.pop(str(inner.number), None) is None:
+                    return
+                left = _int(self._frame(scope.key), "left") + 1
+                self._patch(scope.key, {"failed": failed, "left": left})
+            inner, scope = scope, scope.scope
+
+    def _ask_again(self, void: tuple[str, ...], but: str | None) -> None:
+        """The failures of `void` did not happen: what failed is asked for anew, in a group that is
+        to be begun anew the whole group."""
+        begun: set[str] = set()
+        for key in void:
+            if key == but:
+                continue
+            if key.startswith(UNDO):
+                self._undo(key.removeprefix(UNDO))
+                continue
+            spot = locate(self.definition.plan, key)
+            if spot is None:
+                steps = self.definition.steps()
+                raise Changed(self.p.iseq, [key], steps, "the step is gone")
+            self._unfail(spot)
+            group = _restarts(spot)
+            if group is None:
+                self._request(spot.place.node, key, spot.lanes)
+            elif group.key not in begun:
+                begun.add(group.key)
+                self._restart(group)
+
+    def _restart(self, group: Spot) -> None:
+        number = self._frame(group.key).get("round", 1)
+        assert isinstance(number, int)
+        inside = _inside(group.key, number)
+        for key in self.p.ops:
+            if key.startswith(inside):
+                self.turn.closes.append(key)
+        for name in self.p.frames:
+            if name.startswith(inside):
+                self.turn.frames[name] = None
+        self._patch(group.key, {}, ("answer", "reached"))
+        if self._enter_group(group, number + 1):
+            self._go_on(group)
+
+    # -- questions with a deadline, and answers before their turn -------------------------------
+
+    def _expires(self, key: str) -> bool:
+        spot = locate(self.definition.plan, key)
+        ask = spot.place.node.ask if spot is not None else None
+        return ask is not None and ask.expires == "fail"
+
+    def _expired(self, key: str, again: bool) -> None:
+        """Nobody has answered in time. When the instance goes on after that, it is asked anew."""
+        spot = self._spot(key)
+        if again:
+            group = _restarts(spot)
+            if group is not None:
+                self._restart(group)
+            else:
+                self._request(spot.place.node, key, spot.lanes)
+            return
+        name = spot.place.node.name
+        kind = "callback" if spot.place.node.ask and spot.place.node.ask.early else "answer"
+        if key in self.p.ops:
+            self.turn.closes.append(key)
+        self._fail(spot, Failure("TimedOut", f"{name}: {kind} timed out", "timeout", op=key), {key})
+
+    def _is_early(self, cause: Answered) -> bool:
+        """An answer that came while the steps before it still run is kept until its turn."""
+        spot = self._spot(cause.key)
+        ask, scope = spot.place.node.ask, spot.scope
+        if ask is None or not ask.early or scope is None:
+            return False
+        if self._frame(scope.key).get("reached") == cause.key:
+            if cause.key + DUE in self.p.ops:
+                self.turn.closes.append(cause.key + DUE)
+            return False
+        self._patch(scope.key, {"answer": {"value": cause.value}})
+        return True
+
+    def _reach_early(self, node: Node, key: str, lanes: tuple[str, ...]) -> bool:
+        """The turn of a question that is open since its group began. True when it must be waited
+        for."""
+        spot = self._spot(key)
+        assert node.ask is not None and spot.scope is not None
+        answer = self._frame(spot.scope.key).get("answer")
+        if isinstance(answer, dict):
+            self._patch(spot.scope.key, {}, ("answer",))
+            cause = Answered(at=self.at, key=key, value=answer["value"])
+            if node.after is not None:
+                self._merge(lanes, self._after(node, lanes, answer["value"]))
+            else:
+                self._merge(lanes, self._outcome(node, cause, answer["value"]))
+            return False
+        self._patch(spot.scope.key, {"reached": key})
+        if node.ask.due_s is not None:
+            due = self.at + round(node.ask.due_s * 1000)
+            self._add(Request(key + DUE, "sleep", f"{node.name}: deadline", due=due))
+        return True
+
+    # -- taking back ---------------------------------------------------------------------------
+
+    def unwind_after(self, entry: Entry, held: list[Entry], failure: Failure) -> bool:
+        """Takes back what was done because the instance has failed. False when there is nothing to
+        take back, or that itself has failed."""
+        if not isinstance(entry, OpCompleted | OpFailed | TimerFired | Answered | EventReceived):
+            return False
+        if ERROR in self._frame(UNDONE) or self.p.cancelling:
+            return False
+        for cause in (*held, entry):
+            if isinstance(cause, TimerFired) and (
+                cause.key.endswith(DUE) or self._expires(cause.key)
+            ):
+                continue
+            self._absorb(cause)
+        if not self._frame(UNDONE):
+            return False
+        self._unwind(failure)
+        return True
+
+    def _unwind(self, failure: Failure | None) -> None:
+        self._close_all()
+        for name in self.p.frames:
+            if name != UNDONE:
+                self.turn.frames[name] = None
+        if failure is not None:
+            self._patch(UNDONE, {ERROR: msgspec.to_builtins(failure)})
+        self._next_undo()
+
+    def _next_undo(self) -> None:
+        """Asks for what takes back the last of what was done, or ends."""
+        frame = self._frame(UNDONE)
+        for key in reversed(list(frame)):
+            if key == ERROR:
+                continue
+            self._undo(key)
+            return
+        error = frame.get(ERROR)
+        if error is None:
+            self.turn.end = Cancelled()
+        else:
+            self.turn.end = Cancelled("compensated", msgspec.convert(error, Failure))
+        self.turn.over = True
+
+    def _undo(self, key: str) -> None:
+        target = undo_of(self.definition, key)
+        if target is None:
+            raise Death(_gone(self.definition, UNDO + key))
+        self._add(_call(UNDO + key, target))
+
+    # -- requests ------------------------------------------------------------------------------
+
+    def _request(
+        self, node: Node, key: str, lanes: tuple[str, ...], *, early: bool = False
+    ) -> bool:
+        """Asks for an op. True when it must be waited for."""
+        match node.kind:
+            case "ask":
+                if node.ask is None:
+                    raise Death(_gone(self.definition, key))
+                if node.ask.early and not early:
+                    return self._reach_early(node, key, lanes)
+                self._add(self._question(node, key, early))
+            case "call":
+                if node.target is None:
+                    raise Death(_gone(self.definition, key))
+                self._add(_call(key, node.target, node.name))
+            case _:
+                return self._request_computed(node, key, lanes)
+        return True
+
+    def _question(self, node: Node, key: str, early: bool) -> Request:
         ask = node.ask
-        return Request(
-            node.key,
-            "ask",
-            node.name,
-            due=None if ask.due_s is None else at + round(ask.due_s * 1000),
-            question=Question(ask.kind, ask.title, ask.schema, ask.assignee, ask.result_key),
-        )
-    target = node.target
-    if target is None:
-        raise Death(_gone_failure(definition, node.key))
-    if target.retry is None and target.mode == "at_least_once" and target.delay_of is None:
-        return Request(node.key, name=node.name)
-    return Request(
-        node.key,
-        name=node.name,
-        policy=Policy(target.retry, target.mode == "at_most_once", target.delay_of is not None),
-    )
+        assert ask is not None
+        due = None if ask.due_s is None or early else self.at + round(ask.due_s * 1000)
+        question = Question(ask.kind, ask.title, ask.schema, ask.assignee, ask.result_key)
+        return Request(key, "ask", node.name, due=due, question=question)
+
+    def _request_computed(self, node: Node, key: str, lanes: tuple[str, ...]) -> bool:
+        """An op whose arguments come from the state now."""
+        try:
+            state = copy(self._view(lanes))
+            args = None if node.args is None else encode_decode(node.args(state), key)[1]
+            due = None if node.due is None else node.due(state, self.at)
+            match = None if node.where is None else _match(node.where(state), node.since)
+        except Exception as error:  # an author's expression may raise anything
+            raise Death(self._because(error, node, "")) from None
+        if node.kind == "wait" and match is None:
+            match = Match()
+        kind: Any = node.kind
+        self._add(Request(key, kind, node.name, args, due, None, match))
+        if kind == "emit":
+            return False
+        return not (kind == "child" and isinstance(args, dict) and args.get("detach"))
+
+    def _add(self, request: Request) -> None:
+        requests = self.turn.requests
+        if len(requests) >= REQUESTS_PER_TURN_MAX:
+            raise Death(
+                Failure(
+                    "Runaway",
+                    f"{self.definition.name} asked for {REQUESTS_PER_TURN_MAX:,} ops in one turn",
+                    "runaway",
+                )
+            )
+        requests.append(request)
+
+    def _close_all(self) -> None:
+        closed = set(self.turn.closes)
+        self.turn.closes.extend(key for key in self.p.ops if key not in closed)
+        self.turn.requests = [r for r in self.turn.requests if r.kind == "emit"]
+
+    # -- state and frames ----------------------------------------------------------------------
+
+    def _spot(self, key: str) -> Spot:
+        spot = locate(self.definition.plan, key)
+        if spot is None:
+            raise Death(_gone(self.definition, key))
+        return spot
+
+    def _view(self, lanes: tuple[str, ...]) -> dict[str, Json]:
+        """The state as it is seen from inside these lanes, in the middle of the turn."""
+        state = self.state
+        if self.turn.delta is not None:
+            state = dict(state)
+            _apply(state, self.turn.delta)
+        return seen_from(state, [self._frame(lane) for lane in lanes])
+
+    def _frame(self, name: str) -> Mapping[str, Json]:
+        frame = self.p.frames.get(name, {})
+        if name not in self.turn.frames:
+            return frame
+        patch = self.turn.frames[name]
+        if patch is None:
+            return {}
+        frame = dict(frame)
+        _apply(frame, patch)
+        return frame
+
+    def _patch(self, name: str, names: dict[str, Json], drop: tuple[str, ...] = ()) -> None:
+        before = self.turn.frames.get(name)
+        self.turn.frames[name] = _both(before, Change(names, drop))
+
+    def _merge(self, lanes: tuple[str, ...], change: Change) -> None:
+        """Applies a change to the state, or to the names of the innermost lane."""
+        if not change.set and not change.drop:
+            return
+        if not lanes:
+            self.turn.delta = _both(self.turn.delta, change)
+            return
+        lane = self._frame(lanes[-1])
+        names = dict(change.set)
+        hidden = lane.get(HIDDEN)
+        was = set(hidden) if isinstance(hidden, list) else set()
+        now = (was | set(change.drop)) - change.set.keys()
+        if now != was:
+            names[HIDDEN] = sorted(now)
+        self._patch(lanes[-1], names, tuple(name for name in change.drop if name in lane))
+
+
+# -- what a walk is read by ----------------------------------------------------------------------
+
+
+def view_of(definition: Definition, p: Progress, key: str) -> dict[str, Json]:
+    """The state that the code of an op sees. Not a copy."""
+    if not p.frames:
+        return p.state
+    if key.startswith(UNDO):
+        names = p.frames.get(UNDONE, {}).get(key.removeprefix(UNDO))
+        return {**p.state, **names} if isinstance(names, dict) else p.state
+    spot = locate(definition.plan, key)
+    if spot is None or not spot.lanes:
+        return p.state
+    return seen_from(p.state, [p.frames.get(lane, {}) for lane in spot.lanes])
+
+
+def seen_from(state: dict[str, Json], lanes: list[Mapping[str, Json]]) -> dict[str, Json]:
+    if not lanes:
+        return state
+    seen = dict(state)
+    for frame in lanes:
+        seen.update(frame)
+        hidden = seen.pop(HIDDEN, None)
+        if isinstance(hidden, list):
+            for name in hidden:
+                seen.pop(name, None)
+    return seen
+
+
+def node_of(definition: Definition, key: str) -> Node | None:
+    """The node of an op; None where the plan has no such place."""
+    spot = locate(definition.plan, key)
+    return None if spot is None else spot.place.node
+
+
+def target_in(definition: Definition, key: str) -> Target | None:
+    """The function an op of a plan runs, or the form of a question."""
+    if key.startswith(UNDO):
+        return undo_of(definition, key.removeprefix(UNDO))
+    node = node_of(definition, key)
+    return None if node is None else node.target
+
+
+def undo_of(definition: Definition, key: str) -> Target | None:
+    node = node_of(definition, key)
+    return None if node is None else node.undo
+
+
+def merges(definition: Definition, key: str) -> bool:
+    """Whether the outcome of an op is merged as it is, and must be a dict for that."""
+    node = node_of(definition, key)
+    return node is None or (node.after is None and node.kind == "call")
 
 
 def result_problem(value: Json) -> str | None:
@@ -205,3 +785,91 @@ def result_problem(value: Json) -> str | None:
         reserved = sorted(VIRTUAL.intersection(value))
         return f'a step may not return "{reserved[0]}": the name belongs to the engine'
     return None
+
+
+def _call(key: str, target: Target, name: str | None = None) -> Request:
+    """The request of a call; its arguments come from the state when the attempt starts."""
+    if target.retry is None and target.mode == "at_least_once" and target.delay_of is None:
+        return Request(key, name=name or target.name)
+    once, own = target.mode == "at_most_once", target.delay_of is not None
+    return Request(key, name=name or target.name, policy=Policy(target.retry, once, own))
+
+
+def _match(where: Any, since: str) -> Match:
+    return Match(
+        where.source,
+        where.paths,
+        key_hash(where.values),
+        None if since == "now" else 0,
+    )
+
+
+def _joined(node: Node, results: list[dict[str, Json]]) -> Change:
+    """What the lanes of a fan give to the state around it."""
+    fan = node.fan
+    assert fan is not None
+    match fan.merge:
+        case "list":
+            return Change({fan.into: list(results)})
+        case "merge":
+            together: dict[str, Json] = {}
+            for result in results:
+                together.update(result)
+            return Change(together)
+        case _:
+            names = [lane.name for lane in node.lanes]
+            if node.kind == "foreach":
+                names = [str(number) for number in range(len(results))]
+            return Change({fan.into: dict(zip(names, results, strict=True))})
+
+
+def _restarts(spot: Spot) -> Spot | None:
+    """The group around a spot that is begun anew after a failure inside."""
+    scope = spot.scope
+    while scope is not None:
+        if scope.place.node.restart:
+            return scope
+        scope = scope.scope
+    return None
+
+
+def _inside(key: str, round: int) -> str:
+    return f"{key}." if round == 1 else f"{key}~{round}."
+
+
+def _gone(definition: Definition, key: str) -> Failure:
+    return Failure(
+        "CodeChanged",
+        f'{definition.name} has no step "{key}" any more',
+        "code_changed",
+        {"journal": [key], "code": _present(definition.plan.places)},
+    )
+
+
+def _present(places: Mapping[str, Place]) -> list[Json]:
+    return [
+        key
+        for key, place in places.items()
+        if place.node.kind not in ("call", "ask") or place.node.target or place.node.ask
+    ]
+
+
+def _int(frame: Mapping[str, Json], name: str) -> int:
+    value = frame.get(name, 0)
+    assert isinstance(value, int)
+    return value
+
+
+def _apply(names: dict[str, Json], delta: Delta) -> None:
+    names.update(delta.set)
+    for name in delta.drop:
+        names.pop(name, None)
+
+
+def _both(first: Delta | None, second: Change) -> Delta:
+    """One change after another, as one."""
+    if first is None:
+        return Delta(second.set, tuple(second.drop))
+    kept = {name: value for name, value in first.set.items() if name not in second.drop}
+    dropped = [name for name in first.drop if name not in second.set]
+    return Delta({**kept, **second.set}, (*dropped, *second.drop))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import msgspec
 
@@ -19,10 +19,11 @@ from greenroom.definitions.forms import form_target
 from greenroom.definitions.injection import injector, location
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import child, is_driven
+from greenroom.definitions.planshape import plan_shape
 from greenroom.definitions.programs import Workflow, key_rule
 from greenroom.definitions.purity import check_program
 from greenroom.definitions.schedules import Schedule, parse_schedule
-from greenroom.definitions.steps import Step, StepList
+from greenroom.definitions.steps import Piece, Step, StepList
 from greenroom.definitions.tasks import Task, task_target
 from greenroom.definitions.values import Json
 from greenroom.definitions.versions import Version, implementations
@@ -34,7 +35,6 @@ from greenroom.definitions.workflow import (
     check_name,
     code_hash,
     data_hash,
-    plan_shape,
     trigger_on,
 )
 
@@ -78,6 +78,7 @@ def workflow(
     schedule: Any = None,
     attributes: Mapping[str, str] | None = None,
     initial_input_form: Any = None,
+    on_failure: Literal["compensate", "park"] = "compensate",
     strict: bool = False,
 ) -> Callable[[F], F]: ...
 def workflow(
@@ -92,6 +93,7 @@ def workflow(
     schedule: Any = None,
     attributes: Mapping[str, str] | None = None,
     initial_input_form: Any = None,
+    on_failure: Literal["compensate", "park"] = "compensate",
     strict: bool = False,
 ) -> Any:
     """Makes a function or class a workflow.
@@ -103,7 +105,9 @@ def workflow(
     `{"rate": "5 minutes"}`, `{"at": ...}`. `attributes` maps search attributes to expressions over
     the input. `version` counts by itself when left out. `initial_input_form` is a form function (or
     page class) that a person fills in before there is an instance; what it returns is merged into
-    the input. Events, schedules and parents bring their input whole and are not asked.
+    the input. Events, schedules and parents bring their input whole and are not asked. A step list
+    that fails for good takes back what its steps with `compensate=` have done and is cancelled, or,
+    with `on_failure="park"`, waits as it is for somebody to resume it.
     """
 
     def declare(subject: Any) -> Any:
@@ -118,6 +122,7 @@ def workflow(
             schedule=schedule,
             attributes=attributes,
             initial_input_form=initial_input_form,
+            on_failure=on_failure,
             strict=strict,
         )
         if inspect.isclass(subject):
@@ -140,6 +145,7 @@ def compile_definition(
     schedule: Any = None,
     attributes: Mapping[str, str] | None = None,
     initial_input_form: Any = None,
+    on_failure: Literal["compensate", "park"] = "compensate",
     strict: bool = False,
 ) -> Definition:
     """The definition of a function, class or step list."""
@@ -156,6 +162,10 @@ def compile_definition(
         isinstance(version, bool) or not isinstance(version, int) or version < 1
     ):
         raise InvalidDefinition(f"version must be a whole number from 1, got {version!r}   {place}")
+    if on_failure not in ("compensate", "park"):
+        raise InvalidDefinition(
+            f'on_failure must be "compensate" or "park", got {on_failure!r}   {place}'
+        )
     if where is not None and on is None:
         raise InvalidDefinition(f"where= needs on=, the event type to filter   {place}")
     body = _body(subject, title, place)
@@ -188,6 +198,7 @@ def compile_definition(
         {label: compile_value(_expression(text)) for label, text in (attributes or {}).items()},
         strict,
         older=older,
+        on_failure=on_failure,
         form=None if initial_input_form is None else form_target(initial_input_form),
     )
 
@@ -228,7 +239,7 @@ def _body(subject: Any, title: str, place: str) -> Plan | Program:
             hint="a program is `async def`; a step list takes no arguments and returns begin >> ... >> done",
         )
     steps = subject()
-    if not isinstance(steps, StepList | Step):
+    if not isinstance(steps, Piece | StepList):
         raise InvalidDefinition(
             f"{title}() must return a step list (begin >> ... >> done), got {type(steps).__name__}   {place}"
         )

@@ -18,10 +18,11 @@ from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
 from greenroom.definitions.conditions import compile_condition
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import InvalidDefinition
+from greenroom.definitions.events import NAME_MAX
 from greenroom.definitions.injection import Injector, injector, location
 from greenroom.definitions.ops import APPROVAL_SCHEMA, CURRENT, Op, asked
 from greenroom.definitions.retries import RetryPolicy
-from greenroom.definitions.workflow import MODES, Ask, Guard, Mode, Node, Plan, Target
+from greenroom.definitions.workflow import MODES, Ask, Guard, Lane, Mode, Node, Plan, Target
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,18 +32,35 @@ StepFunc = Callable[..., Any]
 Predicate = Callable[[dict[str, Any]], Any]
 
 
-class Step(Generic[P, R]):
+class Piece:
+    """What stands in a step list: a step, a question, or a scope with steps inside."""
+
+    key: str
+    name: str
+
+    def node(self, key: str, guards: tuple[Guard, ...]) -> Node:
+        """The node of a plan this becomes under `key`."""
+        raise InvalidDefinition(f"{self!r} cannot stand in a step list")
+
+    def __rshift__(self, other: Any) -> StepList:
+        joined: StepList = StepList.of(self) >> other
+        return joined
+
+
+class Step(Piece, Generic[P, R]):
     """A named unit of work. Called in a program it is an op, elsewhere the plain function."""
 
-    def __init__(self, target: Target, key: str | None = None) -> None:
+    def __init__(self, target: Target, key: str | None = None, undo: Target | None = None) -> None:
         self.target = target
-        self.key: str = key or str(getattr(target.func, "__name__", target.name))
-        self.ask: Ask | None = None
+        self.key = key or str(getattr(target.func, "__name__", target.name))
+        check_key(self.key, location(target.func))
+        self.undo = undo
+        """What takes back the work of the step, in a step list."""
+        self.name = target.name
         functools.update_wrapper(self, target.func)
 
-    @property
-    def name(self) -> str:
-        return self.target.name
+    def node(self, key: str, guards: tuple[Guard, ...]) -> Node:
+        return Node(key, self.name, "call", self.target, guards, undo=self.undo)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if CURRENT.get() is None:
@@ -51,28 +69,24 @@ class Step(Generic[P, R]):
         op = Op("call", self.target.name, arguments, target=self.target)
         return asked(op)  # type: ignore[no-any-return]
 
-    def __rshift__(self, other: Any) -> StepList:
-        joined: StepList = StepList.of(self) >> other
-        return joined
-
     def __repr__(self) -> str:
         return f"<step {self.key}: {self.name}>"
 
 
-class AskStep:
+class AskStep(Piece):
     """A step that asks a person and goes on with the answer; the engine runs no code for it.
     `target` is the form of an input step."""
 
     target: Target | None = None
 
     def __init__(self, name: str, key: str, ask: Ask) -> None:
+        check_key(key, f"the question {name!r}")
         self.name = name
         self.key = key
         self.ask = ask
 
-    def __rshift__(self, other: Any) -> StepList:
-        joined: StepList = StepList.of(self) >> other
-        return joined
+    def node(self, key: str, guards: tuple[Guard, ...]) -> Node:
+        return Node(key, self.name, "ask", self.target, guards, self.ask)
 
     def __repr__(self) -> str:
         return f"<ask {self.key}: {self.name}>"
@@ -82,7 +96,7 @@ class AskStep:
 class Line:
     """One step of a list with the guards around it, outermost first."""
 
-    step: Step[..., Any] | AskStep
+    step: Piece
     guards: tuple[Guard, ...] = ()
 
 
@@ -98,7 +112,7 @@ class StepList:
     def of(cls, item: Any) -> StepList:
         if isinstance(item, StepList):
             return item
-        if isinstance(item, Step | AskStep):
+        if isinstance(item, Piece):
             return cls((Line(item),))
         name = getattr(item, "__name__", None) or repr(item)
         raise InvalidDefinition(
@@ -122,25 +136,42 @@ class StepList:
         return hash(self.lines)
 
     def plan(self) -> Plan:
-        """The plan. A step that comes again gets `#2`, `#3` behind its key."""
-        seen: dict[str, Any] = {}
-        counts: dict[str, int] = {}
+        return Plan.of(*lanes_of(self))
+
+
+def lanes_of(*lists: StepList) -> list[tuple[Node, ...]]:
+    """The nodes of step lists whose keys must all differ: a step that comes again gets `#2`, `#3`
+    behind its key."""
+    seen: dict[str, Piece] = {}
+    counts: dict[str, int] = {}
+    lanes: list[tuple[Node, ...]] = []
+    for steps in lists:
         nodes: list[Node] = []
-        for line in self.lines:
-            step = line.step
-            first = seen.setdefault(step.key, step)
-            if first is not step:
+        for line in steps:
+            piece = line.step
+            first = seen.setdefault(piece.key, piece)
+            if first is not piece:
                 raise InvalidDefinition(
-                    f'two steps have the key "{step.key}": {first.name!r} and {step.name!r}',
+                    f'two steps have the key "{piece.key}": {first.name!r} and {piece.name!r}',
                     hint='give one of them another:  @step("...", key="...")',
                 )
-            counts[step.key] = number = counts.get(step.key, 0) + 1
-            key = step.key if number == 1 else f"{step.key}#{number}"
-            if isinstance(step, AskStep):
-                nodes.append(Node(key, step.name, "ask", step.target, line.guards, step.ask))
-            else:
-                nodes.append(Node(key, step.name, "call", step.target, line.guards))
-        return Plan.of(tuple(nodes))
+            counts[piece.key] = number = counts.get(piece.key, 0) + 1
+            key = piece.key if number == 1 else f"{piece.key}#{number}"
+            nodes.append(piece.node(key, line.guards))
+        lanes.append(tuple(nodes))
+    return lanes
+
+
+KEY_FORBIDDEN: Final = frozenset("[]~:")
+"""Signs with a meaning in the keys of ops: lanes, rounds, what is taken back."""
+
+
+def check_key(key: str, where: str) -> None:
+    if not isinstance(key, str) or not key or len(key) > NAME_MAX:
+        raise InvalidDefinition(f"a key needs 1 to {NAME_MAX} characters, got {key!r}   {where}")
+    found = KEY_FORBIDDEN.intersection(key)
+    if found:
+        raise InvalidDefinition(f"the key {key!r} must not contain {min(found)!r}   {where}")
 
 
 begin: Final = StepList()
@@ -160,6 +191,7 @@ def step(
     timeout: Duration | None = None,
     executor: Literal["auto", "thread", "process"] = "auto",
     verify: Callable[..., Any] | None = None,
+    compensate: Callable[..., Any] | None = None,
     summary: str | None = None,
 ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 def step(
@@ -171,6 +203,7 @@ def step(
     timeout: Duration | None = None,
     executor: Literal["auto", "thread", "process"] = "auto",
     verify: Callable[..., Any] | None = None,
+    compensate: Callable[..., Any] | None = None,
     summary: str | None = None,
 ) -> Any:
     """Marks a function as a step; a failure fails the instance (resumable).
@@ -178,6 +211,8 @@ def step(
     `mode`: `at_least_once` (default), `at_most_once` (never run again by itself: after a crash it
     is in doubt), `transactional` (what it hands to `ctx.sql` is applied with its result).
     `timeout` is for one attempt. `verify(...)` is asked after a crash whether the effect happened.
+    `compensate` (a function or step) takes the work of this one back, in a step list that is
+    cancelled or fails later on; those of all steps that were done run in reverse order.
     """
     if callable(name) and not isinstance(name, str):
         return step()(name)
@@ -195,6 +230,7 @@ def step(
                 summary=summary,
             ),
             key,
+            None if compensate is None else _undo(compensate, name or func.__name__),
         )
 
     return decorate
@@ -216,6 +252,7 @@ def retrystep(
     mode: Mode = "at_least_once",
     timeout: Duration | None = None,
     executor: Literal["auto", "thread", "process"] = "auto",
+    compensate: Callable[..., Any] | None = None,
     summary: str | None = None,
 ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 def retrystep(
@@ -231,6 +268,7 @@ def retrystep(
     mode: Mode = "at_least_once",
     timeout: Duration | None = None,
     executor: Literal["auto", "thread", "process"] = "auto",
+    compensate: Callable[..., Any] | None = None,
     summary: str | None = None,
 ) -> Any:
     """Marks a function as a step that is tried again: a failure parks the instance in
@@ -254,8 +292,16 @@ def retrystep(
         mode=mode,
         timeout=timeout,
         executor=executor,
+        compensate=compensate,
         summary=summary,
     )
+
+
+def _undo(compensate: Callable[..., Any], name: str) -> Target:
+    """What takes back a step's work, under a name that says so."""
+    if isinstance(compensate, Step):
+        return compensate.target
+    return make_target(compensate, f"take back {name}")
 
 
 def make_target(
@@ -322,30 +368,66 @@ def ask_step(
 ) -> AskStep:
     """A step that asks for an approval; the answer is stored under `result_key` (default: the
     step's key)."""
-    slug = key or "".join(c if c.isalnum() else "_" for c in title.lower()).strip("_") or "approval"
+    slug = key or slug_of(title, "approval")
     due_s = None if due is None else seconds(due, "due")
     return AskStep(
         title, slug, Ask("approval", title, APPROVAL_SCHEMA, assignee, due_s, result_key or slug)
     )
 
 
-def conditional(p: Predicate | dict[str, Any]) -> Callable[..., StepList]:
-    """`conditional(p)(steps)`: each of the steps runs only if `p(state)` is true just before it;
-    else it is skipped and the state stays as it is. `p` may be a condition object."""
+def slug_of(title: str, otherwise: str) -> str:
+    """A key made from a title."""
+    if not isinstance(title, str) or not title.strip():
+        raise InvalidDefinition(f"a name must be text, got {title!r}")
+    return "".join(c if c.isalnum() else "_" for c in title.lower()).strip("_") or otherwise
+
+
+def guard_of(p: Predicate | dict[str, Any]) -> Guard:
+    """A guard from a predicate over the state or a condition object."""
     if isinstance(p, dict):
         condition = compile_condition(p)
-        guard = Guard(lambda state: condition.holds(state), "condition")
-    elif callable(p):
-        guard = Guard(p, getattr(p, "__name__", "predicate"))
-    else:
-        raise InvalidDefinition(f"conditional needs a function or a condition object, got {p!r}")
+        return Guard(lambda state: condition.holds(state), "condition")
+    if callable(p):
+        return Guard(p, getattr(p, "__name__", "predicate"))
+    raise InvalidDefinition(f"conditional needs a function or a condition object, got {p!r}")
+
+
+def conditional(p: Predicate | dict[str, Any], *, once: bool = False) -> Callable[..., StepList]:
+    """`conditional(p)(steps)`: each of the steps runs only if `p(state)` is true just before it;
+    else it is skipped and the state stays as it is. `p` may be a condition object.
+
+    With `once=True` it is asked before the first of the steps, for all of them.
+    """
+    guard = guard_of(p)
 
     def guarded(*steps: Any) -> StepList:
         if not steps:
             raise InvalidDefinition("conditional(...)() has no steps")
-        lines: list[Line] = []
-        for item in steps:
-            lines.extend(Line(line.step, (guard, *line.guards)) for line in StepList.of(item))
-        return StepList(tuple(lines))
+        lists = [StepList.of(item) for item in steps]
+        if once:
+            lines = tuple(line for one in lists for line in one.lines)
+            return StepList.of(Once(guard, StepList(lines)))
+        return StepList(
+            tuple(Line(line.step, (guard, *line.guards)) for one in lists for line in one.lines)
+        )
 
     return guarded
+
+
+class Once(Piece):
+    """Steps behind one question. It has no part in their keys: a list may be put behind a condition
+    while instances are on their way."""
+
+    def __init__(self, guard: Guard, steps: StepList) -> None:
+        self.key = f"if {steps.lines[0].step.key}"
+        self.name = guard.name
+        self.guard = guard
+        self.steps = steps
+
+    def node(self, key: str, guards: tuple[Guard, ...]) -> Node:
+        (line,) = lanes_of(self.steps)
+        lane = Lane(self.name, line, self.guard)
+        return Node(key, self.name, "choice", None, guards, lanes=(lane,), inline=True)
+
+    def __repr__(self) -> str:
+        return f"<once {self.name}>"

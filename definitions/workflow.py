@@ -10,10 +10,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
-
-import msgspec
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Literal, NamedTuple
 
 from greenroom.definitions.errors import InvalidDefinition, Problem
 from greenroom.definitions.events import NAME_MAX
@@ -26,6 +24,11 @@ from greenroom.definitions.values import Json, canonical
 
 Mode = Literal["at_least_once", "at_most_once", "transactional"]
 MODES: Final = ("at_least_once", "at_most_once", "transactional")
+
+Kind = Literal["steps", "program", "document", "stages", "template"]
+"""The way a workflow was written."""
+PLAN_KINDS: Final = frozenset({"steps", "document"})
+"""Those whose body is a plan: their result is the state."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,29 +52,32 @@ class Target:
     summary: str | None = None
 
 
+class Change(NamedTuple):
+    """What an outcome does to the state: names of its top level that are set, and dropped."""
+
+    set: dict[str, Json]
+    drop: tuple[str, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Guard:
-    """A recorded yes or no before a node: `test` is asked with a copy of the state."""
+    """A recorded yes or no before a node: `test` is asked with a copy of the state.
+
+    A no skips the node, fails the instance, or stops it: completed, outcome `stopped`.
+    """
 
     test: Callable[[dict[str, Any]], Any]
     name: str
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Node:
-    """One op of a plan. `kind` is `call` (of `target`) or `ask` (an open question)."""
-
-    key: str
-    name: str
-    kind: Literal["call", "ask"] = "call"
-    target: Target | None = None
-    guards: tuple[Guard, ...] = ()
-    ask: Ask | None = None
+    on_false: Literal["skip", "fail", "stop"] = "skip"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ask:
-    """An open question: for an approval the answer is `{"approved": bool, ...}`."""
+    """An open question: for an approval the answer is `{"approved": bool, ...}`.
+
+    `early`: it is open from the beginning of its group, and an answer that comes before its turn is
+    kept. `expires` says what `due_s` without an answer does.
+    """
 
     kind: Literal["form", "approval", "callback"]
     title: str
@@ -79,20 +85,144 @@ class Ask:
     assignee: str | None = None
     due_s: float | None = None
     result_key: str | None = None
+    early: bool = False
+    expires: Literal["go_on", "fail"] = "go_on"
+    route_key: str = "callback_route"
+    """Under this name the steps of the group are given the route of a callback."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fan:
+    """How the lanes of a `parallel` or `foreach` run beside each other and what becomes of them.
+
+    Each lane works on names of its own over the state outside. `items` gives what a foreach goes
+    through; each item stands in its lane as `item`, its place as `index`. At most `limit` lanes
+    are open at once. `merge`: `namespace` puts the names of each lane under `into`, by lane;
+    `list` puts them there in order; `merge` puts them straight into the state, later lanes last.
+    `on_error`: a failed lane lets the others finish and then fails the instance (`settle`), parks
+    it at once (`park`), or counts as done with its error for a result (`skip`).
+    """
+
+    merge: Literal["namespace", "merge", "list"] = "namespace"
+    into: str = ""
+    items: Callable[[dict[str, Any]], Json] | None = None
+    item: str = "item"
+    index: str = "index"
+    limit: int | None = None
+    on_error: Literal["settle", "park", "skip"] = "settle"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lane:
+    """One line of nodes inside a node: a branch, or the body of a foreach. `guard` is asked where
+    the first lane that holds is chosen."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    guard: Guard | None = None
+
+
+NodeKind = Literal[
+    "call", "ask", "wait", "sleep", "emit", "child", "set", "end",
+    "group", "choice", "parallel", "foreach",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """One place of a plan.
+
+    Ops: `call` (of `target`), `ask` (an open question), `wait` (for the event `name`), `sleep`,
+    `child` (the workflow `name`), `emit` (the event `name`). Done at once: `set` (applies `after`)
+    and `end` (completes with `outcome`). Structure over `lanes`: `group` (its one lane), `choice`
+    (the first lane whose guard holds), `parallel` (all), `foreach` (its one lane, once an item).
+
+    `args(state)` gives what an op other than a call is asked for with: `{"data": ...}` of an emit,
+    `{"input", "key", "detach"}` of a child. `after(state, outcome)` says what an outcome changes;
+    without it a dict is merged. `due(state, at)` is when a sleep ends or a wait is given up, in
+    milliseconds. `where(state)` is what a wait takes. `on_error` lets a failure count as a skip, or
+    stop the instance. `undo` takes back what a call has done, when the instance is cancelled or
+    fails. `restart`: a failure inside a group begins the group anew. `inline`: the keys inside do
+    not carry the key of this node.
+    """
+
+    key: str
+    name: str
+    kind: NodeKind = "call"
+    target: Target | None = None
+    guards: tuple[Guard, ...] = ()
+    ask: Ask | None = None
+    args: Callable[[dict[str, Any]], Json] | None = None
+    after: Callable[[dict[str, Any], Json], Change] | None = None
+    due: Callable[[dict[str, Any], int], int | None] | None = None
+    where: Callable[[dict[str, Any]], Where] | None = None
+    since: Literal["start", "now"] = "start"
+    outcome: str = "ok"
+    on_error: Literal["fail", "skip", "stop"] = "fail"
+    undo: Target | None = None
+    lanes: tuple[Lane, ...] = ()
+    fan: Fan | None = None
+    restart: bool = False
+    inline: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node stands: in which line, after which others, inside which node's lane."""
+
+    node: Node
+    line: tuple[Node, ...]
+    at: int
+    scope: Place | None = None
+    lane: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
+    """Nodes in order. `places` has every one, also those inside others, by its *fixed* key: the
+    keys of the scopes around it and its own, joined by dots, a foreach written `key[]`."""
+
     nodes: tuple[Node, ...]
-    index: Mapping[str, int]
+    places: Mapping[str, Place]
 
     @classmethod
     def of(cls, nodes: tuple[Node, ...]) -> Plan:
-        return cls(nodes, {node.key: place for place, node in enumerate(nodes)})
+        places: dict[str, Place] = {}
+        _set_out(nodes, "", None, 0, places)
+        return cls(nodes, places)
 
     def outline(self) -> list[str]:
-        """The names of the steps, in order: what a preview shows before the start."""
-        return [node.name for node in self.nodes]
+        """The names of the steps, in order, those inside a scope behind its name: what a preview
+        shows before the start."""
+        return [" / ".join(names) for names in _names(self.nodes)]
+
+    @property
+    def undoes(self) -> bool:
+        return any(place.node.undo is not None for place in self.places.values())
+
+
+def _set_out(
+    nodes: tuple[Node, ...], prefix: str, scope: Place | None, lane: int, places: dict[str, Place]
+) -> None:
+    for at, node in enumerate(nodes):
+        place = Place(node, nodes, at, scope, lane)
+        key = prefix + node.key
+        if key in places:
+            raise InvalidDefinition(f'two steps have the key "{key}"')
+        places[key] = place
+        if node.lanes:
+            inner = prefix if node.inline else f"{key}[]." if node.kind == "foreach" else f"{key}."
+            for number, one in enumerate(node.lanes):
+                _set_out(one.nodes, inner, place, number, places)
+
+
+def _names(nodes: tuple[Node, ...]) -> Iterator[tuple[str, ...]]:
+    for node in nodes:
+        if not node.inline:
+            yield (node.name,)
+        for lane in node.lanes:
+            for inner in _names(lane.nodes):
+                yield inner if node.inline else (node.name, *inner)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,7 +271,7 @@ class Definition:
 
     name: str
     version: int | None
-    kind: Literal["steps", "program"]
+    kind: Kind
     body: Plan | Program
     triggers: tuple[Trigger, ...]
     hash: str
@@ -160,6 +290,8 @@ class Definition:
     """Whether its triggers act, if its document says so; not part of its version."""
     gone: bool = False
     """It stands for a workflow nobody has any more: instances can be read and cancelled."""
+    on_failure: Literal["compensate", "park"] = "compensate"
+    """Whether a failure takes back what steps with `compensate=` have done, where there are any."""
 
     @property
     def plan(self) -> Plan:
@@ -250,30 +382,6 @@ def code_hash(*functions: Callable[..., Any] | type) -> str:
 
 def data_hash(value: Json) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()[:16]
-
-
-class PlanShape(msgspec.Struct, frozen=True):
-    """What the store keeps of a plan: enough to draw it and to follow it without the code."""
-
-    nodes: list[dict[str, Json]]
-
-
-def plan_shape(plan: Plan) -> PlanShape:
-    return PlanShape(
-        [
-            {
-                "key": node.key,
-                "name": node.name,
-                "kind": node.kind,
-                "guards": [guard.name for guard in node.guards],
-                "mode": node.target.mode if node.target else None,
-                "retry": msgspec.to_builtins(node.target.retry)
-                if node.target and node.target.retry
-                else None,
-            }
-            for node in plan.nodes
-        ]
-    )
 
 
 def check_name(name: str, where: str) -> None:

@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from greenroom.definitions.programs import Parallel, Workflow, Zenatonable
     from greenroom.definitions.purity import DeterminismWarning
     from greenroom.definitions.retries import RetryPolicy
+    from greenroom.definitions.scopes import callback_step, foreach, parallel, step_group
     from greenroom.definitions.steps import (
         Step,
         StepFunc,
@@ -114,6 +115,7 @@ if TYPE_CHECKING:
 
 _ERRORS = "greenroom.definitions.errors"
 _OPS = "greenroom.definitions.ops"
+_SCOPES = "greenroom.definitions.scopes"
 _STEPS = "greenroom.definitions.steps"
 _FIELDS = "greenroom.definitions.fields"
 _FORMS = "greenroom.definitions.forms"
@@ -197,18 +199,21 @@ _PLACES = {
     "approval": _OPS,
     "ask_step": _STEPS,
     "begin": _STEPS,
+    "callback_step": _SCOPES,
     "child": _OPS,
     "choice_list": _FIELDS,
     "conditional": _STEPS,
     "continue_as_new": _OPS,
     "done": _STEPS,
     "emit": _OPS,
+    "foreach": _SCOPES,
     "gather": _OPS,
     "init": _STEPS,
     "inject_args": "greenroom.definitions.injection",
     "inputstep": _INPUTS,
     "money": _FIELDS,
     "now": _OPS,
+    "parallel": _SCOPES,
     "race": _OPS,
     "random": _OPS,
     "read_only": _FIELDS,
@@ -218,6 +223,7 @@ _PLACES = {
     "sleep": _OPS,
     "sleep_until": _OPS,
     "step": _STEPS,
+    "step_group": _SCOPES,
     "uuid": _OPS,
     "wait": _OPS,
     "workflow": "greenroom.definitions.declare",
@@ -236,10 +242,10 @@ __all__ = [
     "Rejected", "Retry", "RetryPolicy", "State", "Step", "StepContext", "StepFailed", "StepFunc",
     "StepList", "StillFails", "StoreDamaged", "SyncClient", "Task", "TaskContext", "Timeout",
     "TooLarge", "Unreachable", "Version", "Wait", "Workflow", "Zenatonable", "approval", "ask_step",
-    "begin", "child", "choice_list", "conditional", "continue_as_new", "done", "emit", "gather",
-    "init", "inject_args", "inputstep", "money", "now", "race", "random", "read_only",
-    "read_only_field", "read_only_list", "retrystep", "sleep", "sleep_until", "step", "uuid",
-    "wait", "workflow",
+    "begin", "callback_step", "child", "choice_list", "conditional", "continue_as_new", "done",
+    "emit", "foreach", "gather", "init", "inject_args", "inputstep", "money", "now", "parallel",
+    "race", "random", "read_only", "read_only_field", "read_only_list", "retrystep", "sleep",
+    "sleep_until", "step", "step_group", "uuid", "wait", "workflow",
 ]  # fmt: skip
 
 

@@ -59,7 +59,7 @@ from greenroom.definitions.events import TICK_TYPE, Event
 from greenroom.definitions.injection import injector
 from greenroom.definitions.tasks import TaskContext
 from greenroom.definitions.values import copy
-from greenroom.definitions.workflow import Definition, Plan, Program
+from greenroom.definitions.workflow import PLAN_KINDS, Definition, Plan, Program
 from greenroom.runtime.context import StepContext
 from greenroom.runtime.executor import Call, Executor
 from greenroom.runtime.journal import Journal
@@ -212,7 +212,7 @@ class Directory:
             )
             instance.tell(Park(failure))
             return
-        source = p.state if kernel.is_plan else op.request.args or {}
+        source = kernel.source_of(key)
         context = None
         arguments: dict[str, Any]
         try:
@@ -714,16 +714,16 @@ def _spoilt(outcome: Outcome, failure: Failure) -> Outcome:
     return Outcome(outcome.key, outcome.attempt, error=error, final=True)
 
 
-def missing(name: str, version: int, kind: str) -> Definition:
+def missing(name: str, version: int, kind: Any) -> Definition:
     """Stands for a workflow that code no longer has: readable, cancellable, never run."""
 
     async def gone() -> None:
         raise NotFound(f'there is no workflow "{name}" in the code any more')
 
-    if kind == "steps":
-        return Definition(name, version, "steps", Plan.of(()), (), "gone", "gone", gone=True)
+    if kind in PLAN_KINDS:
+        return Definition(name, version, kind, Plan.of(()), (), "gone", "gone", gone=True)
     body = Program(gone, injector(gone), None, False)
-    return Definition(name, version, "program", body, (), "gone", "gone", gone=True)
+    return Definition(name, version, kind, body, (), "gone", "gone", gone=True)
 
 
 def _nothing(result: Any) -> None:

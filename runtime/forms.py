@@ -17,6 +17,7 @@ from greenroom.actors.instance import Instance
 from greenroom.actors.ports import AskView
 from greenroom.actors.progress import Progress
 from greenroom.actors.replay import Changed
+from greenroom.actors.walk import target_in, view_of
 from greenroom.definitions.errors import (
     CodeChanged,
     FormError,
@@ -29,7 +30,7 @@ from greenroom.definitions.errors import (
 from greenroom.definitions.events import Event
 from greenroom.definitions.forms import Result, pages_of, run_target
 from greenroom.definitions.values import Json, copy
-from greenroom.definitions.workflow import Definition, Target
+from greenroom.definitions.workflow import Definition, Plan, Target
 from greenroom.runtime.loggers import LazyLogger
 
 if TYPE_CHECKING:
@@ -114,7 +115,10 @@ class Forms:
                 hint="bring its code back, or skip or cancel",
                 instance=p.id, op=ask.op,
             )  # fmt: skip
-        source = p.state if definition.kind == "steps" else op.request.args or {}
+        if isinstance(definition.body, Plan):
+            source = view_of(definition, p, ask.op)
+        else:
+            source = op.request.args or {}
         virtual = {
             "run": p.id, "process_id": p.id, "workflow_name": p.workflow,
             "workflow_target": definition.kind, "reporter": None, "event": event_of(p.event),
@@ -122,9 +126,8 @@ class Forms:
         return target, copy(source), virtual, p.test
 
     async def _target(self, definition: Definition, p: Progress, ask: AskView) -> Target | None:
-        if definition.kind == "steps":
-            place = definition.plan.index.get(ask.op)
-            return None if place is None else definition.plan.nodes[place].target
+        if isinstance(definition.body, Plan):
+            return target_in(definition, ask.op)
         future: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
         self._engine.directory.activate(
             ask.n,

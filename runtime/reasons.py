@@ -347,7 +347,7 @@ async def verify_in_doubt(
     target = instance.kernel.target_of(doubts[0])
     if target is None or target.verify is None:
         return None
-    source = p.state if instance.kernel.is_plan else p.ops[doubts[0]].request.args or {}
+    source = instance.kernel.source_of(doubts[0])
     known = target.injector.arguments(source, {}) if target.injector is not None else dict(source)
     if asyncio.iscoroutinefunction(target.verify):
         said = await target.verify(**known)

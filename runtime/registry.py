@@ -19,18 +19,11 @@ from greenroom.definitions.errors import GreenroomError, InvalidDefinition, NotF
 from greenroom.definitions.expressions import compile_value
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import workflow_name
+from greenroom.definitions.planshape import PlanShape, bind, plan_shape
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.tasks import task_called
 from greenroom.definitions.values import Json
-from greenroom.definitions.workflow import (
-    Definition,
-    Node,
-    Plan,
-    PlanShape,
-    Trigger,
-    Written,
-    plan_shape,
-)
+from greenroom.definitions.workflow import Definition, Plan, Trigger, Written
 from greenroom.runtime.sources import compile_written
 
 
@@ -266,14 +259,9 @@ def _bind(current: Definition, row: DefinitionRow, version: int) -> Definition:
     triggers = _triggers(current, body.triggers)
     if body.plan is None or not isinstance(current.body, Plan):
         return dataclasses.replace(current, version=version, triggers=triggers)
-    today = {node.key: node for node in current.plan.nodes}
-    nodes: list[Node] = []
-    for shape in body.plan.nodes:
-        key, name = str(shape["key"]), str(shape["name"])
-        node = today.get(key)
-        nodes.append(dataclasses.replace(node, name=name) if node is not None else Node(key, name))
+    plan = bind(body.plan, current.plan)
     return dataclasses.replace(
-        current, version=version, body=Plan.of(tuple(nodes)), hash=row.hash, triggers=triggers
+        current, version=version, body=plan, hash=row.hash, triggers=triggers
     )
 
 

@@ -32,9 +32,10 @@ from greenroom.definitions.errors import (
     InvalidTransition,
     NotFound,
 )
+from greenroom.definitions.planshape import plan_shape
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import equal
-from greenroom.definitions.workflow import Definition, Plan, plan_shape
+from greenroom.definitions.workflow import Definition, Plan
 from greenroom.runtime import shapes, views
 from greenroom.runtime.registry import body_of, save_work
 from greenroom.runtime.sources import compile_document
@@ -188,7 +189,11 @@ class Definitions:
         if found.written is not None:
             return
         if isinstance(found.body, Plan):
-            gone = [n.name for n in found.body.nodes if n.kind == "call" and n.target is None]
+            gone = [
+                p.node.name
+                for p in found.body.places.values()
+                if p.node.kind == "call" and p.node.target is None
+            ]
             if gone:
                 raise CodeChanged(
                     f"{who} needs steps that the code no longer has: {', '.join(gone)}",

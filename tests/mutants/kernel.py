@@ -69,7 +69,7 @@ MUTANTS: Final = (
     mutant("void-is-forgotten-on-replay", "K22", rewrite(replay.voided, "found.update(last.pop(key) for key in entry.void if key in last)", "pass"), LAWS, RULES),
     mutant("all-failures-can-be-taken-back", "K23", rewrite(replay._left_out, "if entry.requests or entry.closes:", "if False:")),
     mutant("voided-state-steers-on", "K23", rewrite(replay._left_out, 'return entry.delta is not None or getattr(entry, "held", False)', "return False")),
-    mutant("no-fallback-without-void", "K23", rewrite(Kernel._trial, "if void - set(fixed) and not fallback:", "if False:"), RULES, LAWS),
+    mutant("no-fallback-without-void", "K23", rewrite(Kernel._trial, "if void - set(fixed) and not fallback and not self.is_plan:", "if False:"), RULES, LAWS),
     mutant("asked-again-as-it-was", "K24", rewrite(Machine.request_again, "return self._request(op, key, branch.since)", "return None")),
     mutant("delta-against-the-machine", "K25", rewrite(Kernel._apply, "active.rebase(p.state)", "pass")),
     mutant("skip-forgets-what-is-held", "K26", rewrite(progress._skipped, "_go_on(p, entry.void, entry.at, epoch)", "_drop_held(p, entry.void)\n        p.failure, p.causes, p.view = None, (), None\n        p.held.clear()")),
