@@ -17,6 +17,7 @@ from typing import Any, Final, assert_never
 
 import msgspec
 
+from greenroom.actors.edits import edited, not_followed
 from greenroom.actors.entries import (
     Answered,
     AttemptFailed,
@@ -25,11 +26,13 @@ from greenroom.actors.entries import (
     Begun,
     Cancelled,
     CancelRequested,
+    ChildRefused,
     Continued,
     Died,
     Entry,
     EventReceived,
     Failure,
+    Migrated,
     OpCompleted,
     OpFailed,
     OpInDoubt,
@@ -40,6 +43,7 @@ from greenroom.actors.entries import (
     Request,
     Resumed,
     Started,
+    StateEdited,
     TimerFired,
     decode_payload,
 )
@@ -49,12 +53,15 @@ from greenroom.actors.messages import (
     Begin,
     Cancel,
     Due,
+    Edit,
     Message,
+    Migrate,
     Offer,
     Outcome,
     Park,
     Pause,
     Recover,
+    Refused,
     Resume,
     Skip,
 )
@@ -135,6 +142,20 @@ class Kernel:
                 return self._cancel(message, now)
             case Skip():
                 return self._skip(message, now)
+            case Edit():
+                return self._edit(message, now)
+            case Migrate():
+                return self._migrate(message, now)
+            case Refused():
+                return [
+                    ChildRefused(
+                        at=now,
+                        key=message.key,
+                        name=message.name,
+                        error=message.error,
+                        attempt=message.attempt,
+                    )
+                ]
             case Recover():
                 return self._recover(message, now)
             case Park():
@@ -267,6 +288,7 @@ class Kernel:
         p = self.progress
         if p.ended:
             raise self._refuse("resumed")
+        self._check_there()
         if p.failure is not None:
             return self._reopen(m, now)
         if p.paused:
@@ -417,6 +439,7 @@ class Kernel:
         p = self.progress
         if p.ended:
             raise self._refuse("changed")
+        self._check_there()
         op = p.ops.get(m.key)
         doubtful = op is not None and op.status == "doubt"
         failed = p.failure is not None and (
@@ -466,6 +489,51 @@ class Kernel:
                 self._replayed(void).close()
             except Changed as changed:
                 raise self._code_changed(changed) from None
+
+    def _edit(self, m: Edit, now: int) -> list[Entry]:
+        p = self.progress
+        status = status_of(p)
+        if status not in ("waiting", "paused", "failed"):
+            raise InvalidTransition(
+                f"{self._who()} is {status}; its state can be changed while it waits, is paused or "
+                "has failed",
+                hint=None if p.ended else f"greenroom pause {p.id}",
+                status=status,
+                instance=p.id,
+            )
+        self._check_there()
+        delta = edited(self.definition, p, m.set, m.drop)
+        if not self.is_plan:
+            try:
+                self.ensure_machine().edit(delta)
+            except Changed as changed:
+                raise self._code_changed(changed) from None
+        return [StateEdited(at=now, by=m.by, reason=m.reason, delta=delta)]
+
+    def _migrate(self, m: Migrate, now: int) -> list[Entry]:
+        p = self.progress
+        if p.ended:
+            raise self._refuse("migrated")
+        if p.iseq != m.seen:
+            raise InvalidTransition(f"{self._who()} went on meanwhile; try again", moved=True)
+        target: Definition = m.definition
+        not_followed(self.definition, target, p, m.done)
+        was, self.definition = p.version, target
+        version = target.version or 1
+        return [
+            Migrated(at=now, version=version, code=target.hash, was=was, by=m.by, reason=m.reason)
+        ]
+
+    def _check_there(self) -> None:
+        """Nothing of a workflow that nobody has any more goes on."""
+        if self.definition.gone:
+            p = self.progress
+            raise CodeChanged(
+                f"{self._who()} cannot go on: there is no {p.workflow} v{p.version} any more",
+                hint=f"load the file that has it, or:  greenroom cancel {p.id}",
+                workflow=p.workflow,
+                version=p.version,
+            )
 
     def _recover(self, m: Recover, now: int) -> list[Entry]:
         p = self.progress
@@ -569,6 +637,10 @@ class Kernel:
 
     def _apply(self, cause: Entry, held: list[Entry], machine: Machine | None) -> Turn:
         p = self.progress
+        if self.definition.gone and not isinstance(cause, CancelRequested):
+            raise Changed(
+                p.iseq, [p.workflow], [], f"there is no {p.workflow} v{p.version} any more"
+            )
         if self.is_plan:
             return apply_to_plan(self.definition, p, cause, held)
         if isinstance(cause, Started) or (isinstance(cause, Begun) and self.machine is None):

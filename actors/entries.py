@@ -173,6 +173,8 @@ class Started(_Entry, frozen=True, tag="started"):
     test: bool = False
     kind: str = "steps"
     state: dict[str, Json] | None = None
+    reason: str | None = None
+    """Why it was restarted or forked."""
 
 
 class Begun(_Entry, frozen=True, tag="begun"):
@@ -279,6 +281,32 @@ class CancelRequested(_Entry, frozen=True, tag="cancelling"):
     drained: bool = False
 
 
+class StateEdited(_Entry, frozen=True, tag="edited"):
+    """Somebody changed the state by hand: `delta` says how."""
+
+    by: str | None = None
+    reason: str | None = None
+
+
+class Migrated(_Entry, frozen=True, tag="migrated"):
+    """A plan's instance follows another version from here on. `was` is the one before."""
+
+    version: int
+    code: str
+    was: int
+    by: str | None = None
+    reason: str | None = None
+
+
+class ChildRefused(_Entry, frozen=True, tag="refused"):
+    """A child that nobody waits for was not made: nothing else would say so."""
+
+    key: str
+    name: str
+    error: Failure
+    attempt: int = 1
+
+
 class Parked(_Entry, frozen=True, tag="parked"):
     """Failed by the runtime, not by the program: poison, damaged, changed code."""
 
@@ -286,7 +314,7 @@ class Parked(_Entry, frozen=True, tag="parked"):
 Entry = (
     Started | Begun | OpCompleted | OpFailed | AttemptFailed | AttemptStarted | AttemptsLost
     | OpInDoubt | TimerFired | EventReceived | Answered | OpSkipped | Paused | Resumed | Reopened
-    | CancelRequested | Parked
+    | CancelRequested | StateEdited | Migrated | ChildRefused | Parked
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()
@@ -325,5 +353,6 @@ TAGS: Final[dict[type, str]] = {
     AttemptFailed: "retrying", AttemptStarted: "attempt", AttemptsLost: "lost",
     OpInDoubt: "doubt", TimerFired: "fired", EventReceived: "event", Answered: "answered",
     OpSkipped: "skipped", Paused: "paused", Resumed: "resumed", Reopened: "reopened",
-    CancelRequested: "cancelling", Parked: "parked",
+    CancelRequested: "cancelling", StateEdited: "edited", Migrated: "migrated",
+    ChildRefused: "refused", Parked: "parked",
 }  # fmt: skip

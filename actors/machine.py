@@ -723,6 +723,17 @@ class Machine:
         if self.subject is not None:
             self.encoded = {name: encode(value) for name, value in state.items()}
 
+    def edit(self, delta: Delta | None) -> None:
+        """Somebody changed the attributes by hand, between two turns."""
+        if self.subject is None or delta is None:
+            return
+        held = vars(self.subject)
+        for name, value in delta.set.items():
+            held[name], self.encoded[name] = copy(value), encode(value)
+        for name in delta.drop:
+            held.pop(name, None)
+            self.encoded.pop(name, None)
+
     def attributes(self) -> dict[str, bytes] | None:
         """The public attributes as they are now, encoded; None for plain functions."""
         if self.subject is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -74,6 +74,36 @@ class Skip(Struct, frozen=True, tag="skip"):
     reason: str | None = None
 
 
+class Edit(Struct, frozen=True, tag="edit"):
+    """Change the state by hand. `set` and `drop` name values of the state, or places in them by
+    paths with dots."""
+
+    set: dict[str, Json]
+    drop: tuple[str, ...] = ()
+    by: str | None = None
+    reason: str | None = None
+
+
+class Migrate(Struct, frozen=True, tag="migrate"):
+    """Follow another version. `done` are the steps that had ended at entry `seen`; `definition` is
+    the version itself (this message never leaves the process)."""
+
+    definition: Any
+    done: tuple[str, ...]
+    seen: int
+    by: str | None = None
+    reason: str | None = None
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """The child that was asked for without waiting for it was not made."""
+
+    key: str
+    name: str
+    error: Failure
+    attempt: int = 1
+
+
 class Recover(Struct, frozen=True, tag="recover"):
     """The first message after loading: what an earlier process was running is lost. `counted`: it
     died, so its attempts count towards poison; after a clean stop they do not."""
@@ -85,7 +115,10 @@ class Park(Struct, frozen=True, tag="park"):
     error: Failure
 
 
-Message = Begin | Outcome | Due | Offer | Answer | Pause | Resume | Cancel | Skip | Recover | Park
+Message = (
+    Begin | Outcome | Due | Offer | Answer | Pause | Resume | Cancel | Skip | Edit | Migrate
+    | Refused | Recover | Park
+)  # fmt: skip
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)

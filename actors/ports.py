@@ -201,6 +201,8 @@ class Append(Struct, kw_only=True):
     """All waits, timers, inbox items and snapshots of the instance are dropped."""
     generation_start: int | None = None
     """iseq of the first row of the current generation, when it changes."""
+    version: int | None = None
+    """The version the instance follows from now on, when it changes."""
     urgent: bool = False
     """A control verb (pause, cancel): still stored when the disk is full, out of the reserve."""
 

@@ -21,6 +21,7 @@ from greenroom.actors.entries import (
     Begun,
     Cancelled,
     CancelRequested,
+    ChildRefused,
     Completed,
     Continued,
     Delta,
@@ -28,6 +29,7 @@ from greenroom.actors.entries import (
     Entry,
     EventReceived,
     Failure,
+    Migrated,
     OpCompleted,
     OpFailed,
     OpInDoubt,
@@ -38,6 +40,7 @@ from greenroom.actors.entries import (
     Request,
     Resumed,
     Started,
+    StateEdited,
     TimerFired,
 )
 from greenroom.definitions.values import Json
@@ -214,7 +217,11 @@ def evolve(p: Progress, entry: Entry, epoch: int) -> None:
             p.begun = True
             if dead:
                 _hold(p, entry)
-        case Parked():
+        case StateEdited():
+            _edited(p, entry)
+        case Migrated():
+            p.version, p.code = entry.version, entry.code
+        case Parked() | ChildRefused():
             pass
         case _:
             assert_never(entry)
@@ -349,6 +356,13 @@ def _started(p: Progress, entry: Started, dead: bool) -> None:
     p.begun, p.starts = not entry.pending, entry.starts
     if dead:
         _hold(p, entry)
+
+
+def _edited(p: Progress, entry: StateEdited) -> None:
+    """What a dead turn would have left is not shown over what somebody wrote."""
+    if p.view and entry.delta is not None:
+        touched = {*entry.delta.set, *entry.delta.drop}
+        p.view = {name: value for name, value in p.view.items() if name not in touched} or None
 
 
 def _identify(p: Progress, entry: Started) -> None:

@@ -15,9 +15,11 @@ from greenroom.actors.entries import (
     AttemptStarted,
     Cancelled,
     CancelRequested,
+    ChildRefused,
     Completed,
     Died,
     Entry,
+    Migrated,
     OpFailed,
     OpInDoubt,
     OpSkipped,
@@ -27,12 +29,15 @@ from greenroom.actors.entries import (
     Request,
     Resumed,
     Started,
+    StateEdited,
 )
 from greenroom.actors.machine import Death, Machine, Turn
 from greenroom.definitions.values import Json, equal
 from greenroom.definitions.workflow import Definition
 
-_NO_TURN = (AttemptFailed, AttemptStarted, AttemptsLost, OpInDoubt, Paused, Parked)
+_NO_TURN = (
+    AttemptFailed, AttemptStarted, AttemptsLost, ChildRefused, Migrated, OpInDoubt, Paused, Parked,
+)  # fmt: skip
 
 
 class Changed(Exception):
@@ -94,6 +99,9 @@ def _follow(
     held: list[Entry] = []
     for index, entry in enumerate(entries):
         if isinstance(entry, _NO_TURN):
+            continue
+        if isinstance(entry, StateEdited):
+            machine.edit(entry.delta)
             continue
         if index in skipped:
             strict = _left_out(entry, first + index) or strict

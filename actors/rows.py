@@ -23,6 +23,7 @@ from greenroom.actors.entries import (
     Entry,
     EventReceived,
     Failure,
+    Migrated,
     OpCompleted,
     OpFailed,
     OpSkipped,
@@ -177,6 +178,8 @@ class AppendBuilder:
                 self._close(entry.key)
             case Begun() if self.p.starts is not None:
                 self._list("untimed").append("")
+            case Migrated():
+                self.append.version = entry.version
             case Started() if entry.gen > 1 and not self._carries(entry):
                 self.append.generation_start = self.p.iseq
             case _:

@@ -332,6 +332,32 @@ class Client:
         )
         return await self.ask("skip", params, shapes.Verb)
 
+    async def edit(
+        self,
+        instance: str,
+        set: Mapping[str, Json] | None = None,
+        delete: Iterable[str] = (),
+        *,
+        reason: str | None = None,
+        request_id: str | None = None,
+    ) -> shapes.Verb:
+        params = given(instance=instance, reason=reason, request_id=request_id)
+        params |= {"set": dict(set or {}), "delete": [*delete]}
+        return await self.ask("edit", params, shapes.Verb)
+
+    async def migrate(
+        self,
+        instance: str,
+        to_version: int,
+        *,
+        reason: str | None = None,
+        request_id: str | None = None,
+    ) -> shapes.Verb:
+        params = given(
+            instance=instance, to_version=to_version, reason=reason, request_id=request_id
+        )
+        return await self.ask("migrate", params, shapes.Verb)
+
     async def restart(
         self,
         instance: str,
@@ -384,6 +410,10 @@ class Client:
 
     async def get(self, instance: str) -> shapes.Instance:
         return await self.ask("get", {"instance": instance}, shapes.Instance)
+
+    async def diff(self, a: str, b: str) -> shapes.InstanceDiff:
+        """Two instances side by side: the path each took, input and state where they differ."""
+        return await self.ask("diff", {"a": a, "b": b}, shapes.InstanceDiff)
 
     async def why(self, instance: str) -> shapes.Why:
         return await self.ask("why", {"instance": instance}, shapes.Why)

@@ -73,6 +73,23 @@ class Change(Params):
     request_id: Text = UNSET
 
 
+class Edit(Change):
+    set: dict[str, Json] | UnsetType = UNSET
+    delete: list[str] | UnsetType = UNSET
+
+
+class Migrate(Params):
+    instance: str
+    to_version: int
+    reason: Text = UNSET
+    request_id: Text = UNSET
+
+
+class TwoInstances(Params):
+    a: str
+    b: str
+
+
 class Resume(Change):
     run_again: bool | UnsetType = UNSET
 
@@ -261,11 +278,14 @@ CALLS: Final[dict[str, Call]] = {
         _change("resume", Resume, "instance"),
         _change("cancel", Cancel, "instance"),
         _change("skip", Skip, "instance", "op"),
+        _change("edit", Edit, "instance"),
+        _change("migrate", Migrate, "instance", "to_version"),
         _change("restart", Restart, "instance"),
         _change("fork", Fork, "instance"),
         _look("result", Result, "instance", verb="outcome"),
         _look("get", OneInstance, "instance"),
         _look("why", OneInstance, "instance"),
+        _look("diff", TwoInstances, "a", "b"),
         _look("list", Listing),
         _look("history", History, "instance"),
         _look("state", State, "instance", verb="state_at"),

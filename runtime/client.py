@@ -296,6 +296,32 @@ class SyncClient:
         )
         return self.ask("skip", params, shapes.Verb)
 
+    def edit(
+        self,
+        instance: str,
+        set: Mapping[str, Json] | None = None,
+        delete: Iterable[str] = (),
+        *,
+        reason: str | None = None,
+        request_id: str | None = None,
+    ) -> shapes.Verb:
+        params = given(instance=instance, reason=reason, request_id=request_id)
+        params |= {"set": dict(set or {}), "delete": [*delete]}
+        return self.ask("edit", params, shapes.Verb)
+
+    def migrate(
+        self,
+        instance: str,
+        to_version: int,
+        *,
+        reason: str | None = None,
+        request_id: str | None = None,
+    ) -> shapes.Verb:
+        params = given(
+            instance=instance, to_version=to_version, reason=reason, request_id=request_id
+        )
+        return self.ask("migrate", params, shapes.Verb)
+
     def restart(
         self,
         instance: str,
@@ -338,6 +364,10 @@ class SyncClient:
 
     def get(self, instance: str) -> shapes.Instance:
         return self.ask("get", {"instance": instance}, shapes.Instance)
+
+    def diff(self, a: str, b: str) -> shapes.InstanceDiff:
+        """Two instances side by side: the path each took, input and state where they differ."""
+        return self.ask("diff", {"a": a, "b": b}, shapes.InstanceDiff)
 
     def why(self, instance: str) -> shapes.Why:
         return self.ask("why", {"instance": instance}, shapes.Why)

@@ -24,10 +24,11 @@ from greenroom.actors.entries import (
     Request,
     Started,
     decode_entry,
+    decode_payload,
     encode_entry,
 )
 from greenroom.actors.instance import Ended, Instance, Reply
-from greenroom.actors.messages import Begin, Due, Message, Outcome, Park
+from greenroom.actors.messages import Begin, Due, Message, Outcome, Park, Refused
 from greenroom.actors.ports import (
     Append,
     Appended,
@@ -340,6 +341,12 @@ class Directory:
                 f"a live {create.row.workflow} has the key {create.row.key}: {made.id}",
                 details={"instance": made.id},
             )
+            detached = _detached_key(create)
+            if detached is not None:  # nobody waits for it, so nobody else would learn it
+                name = create.row.workflow
+                self.log.warning("a child was not started", instance=parent.id, workflow=name)
+                self.tell(parent.n, Refused(detached, name, failure))
+                return
             for key, id in list(parent.children.items()):
                 op = parent.kernel.progress.ops.get(key)
                 if id == create.row.id and op is not None:
@@ -586,6 +593,7 @@ class Directory:
         test: bool = False,
         state: dict[str, Any] | None = None,
         entries: list[Entry] | None = None,
+        reason: str | None = None,
     ) -> tuple[Create, Instance]:
         """A new instance and the work that stores it; `adopt` it when that is done.
 
@@ -614,6 +622,7 @@ class Directory:
             test=test,
             kind=definition.kind,
             state=state,
+            reason=reason,
         )
         made = entries if entries is not None else None
         instance = Instance(self, n, id, kernel)
@@ -712,6 +721,13 @@ def _spoilt(outcome: Outcome, failure: Failure) -> Outcome:
     """Stands for a result that cannot be recorded: a failure, which a person may take back."""
     error = msgspec.structs.replace(failure, op=outcome.key)
     return Outcome(outcome.key, outcome.attempt, error=error, final=True)
+
+
+def _detached_key(create: Create) -> str | None:
+    """The op that asked for a child without waiting for it."""
+    opening = decode_payload(create.first.rows[0].payload)
+    parent = opening.parent if isinstance(opening, Started) else None
+    return parent[1] if parent is not None and parent[2] == DETACHED else None
 
 
 def missing(name: str, version: int, kind: Any) -> Definition:

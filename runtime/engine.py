@@ -25,7 +25,7 @@ import msgspec
 
 from greenroom.actors.entries import decode_entry
 from greenroom.actors.instance import Instance
-from greenroom.actors.messages import Answer, Cancel, Message, Pause, Resume, Skip
+from greenroom.actors.messages import Answer, Cancel, Message, Migrate, Pause, Resume, Skip
 from greenroom.actors.ports import (
     Append,
     Appended,
@@ -77,6 +77,7 @@ from greenroom.definitions.errors import (
     InvalidRequest,
     NoSuchAsk,
     NotFound,
+    StoreDamaged,
     Timeout,
 )
 from greenroom.definitions.events import NAME_MAX, Event, check_event, event_from
@@ -84,7 +85,7 @@ from greenroom.definitions.programs import Workflow, workflow_input, workflow_ke
 from greenroom.definitions.tasks import Task
 from greenroom.definitions.values import Json, canonical, encode_decode
 from greenroom.definitions.workflow import Definition, key_text
-from greenroom.runtime import checks, reasons, retention, shapes, views
+from greenroom.runtime import checks, compare, reasons, retention, shapes, steering, views
 from greenroom.runtime import lock as locks
 from greenroom.runtime.clock import SystemClock
 from greenroom.runtime.directory import Directory
@@ -809,8 +810,15 @@ class Engine:
         request_id: str | None = None,
         by: str | None = None,
     ) -> shapes.Verb:
-        """Cancels: running steps are aborted, clean-up runs, the instance ends `cancelled`."""
-        return await self._verb(instance, Cancel(by, reason, force), request_id)
+        """Cancels: running steps are aborted, clean-up runs, the instance ends `cancelled`. `force`
+        leaves clean-up out, and closes an instance whose history is damaged too."""
+        try:
+            return await self._verb(instance, Cancel(by, reason, force), request_id)
+        except StoreDamaged as error:
+            if force:
+                return await steering.close_damaged(self, instance, error, reason, by)
+            hint = f"greenroom cancel {instance} --force  closes it and reads nothing"
+            raise StoreDamaged(error.message, hint=hint, **error.details) from None
 
     async def skip(
         self,
@@ -825,6 +833,33 @@ class Engine:
         """Takes `output` as the result of an op that failed, is in doubt or waits for a retry."""
         value = encode_decode(output, "the output")[1]
         return await self._verb(instance, Skip(op, value, by, reason), request_id)
+
+    async def edit(
+        self,
+        instance: str,
+        set: dict[str, Json] | None = None,
+        delete: Sequence[str] = (),
+        *,
+        reason: str | None = None,
+        request_id: str | None = None,
+        by: str | None = None,
+    ) -> shapes.Verb:
+        """Changes the state by hand while the instance waits, is paused or has failed. Names may be
+        paths with dots into objects. Who did it and why stands in the history."""
+        return await steering.edit(self, instance, set, list(delete), reason, request_id, by)
+
+    async def migrate(
+        self,
+        instance: str,
+        to_version: int,
+        *,
+        reason: str | None = None,
+        request_id: str | None = None,
+        by: str | None = None,
+    ) -> shapes.Verb:
+        """Lets an instance of a plan follow another version. Refused with the names of the steps
+        that have ended or are open and that the version does not have."""
+        return await steering.migrate(self, instance, to_version, reason, request_id, by)
 
     async def _verb(self, ref: str, message: Message, request_id: str | None) -> shapes.Verb:
         plain = isinstance(message, Pause) or (isinstance(message, Cancel) and message.force)
@@ -846,8 +881,7 @@ class Engine:
 
     async def _verb_once(self, row: InstanceRow, message: Message, request_id: str) -> shapes.Verb:
         """Carries a verb out unless its request id is known; gives the same answer every time."""
-        said = msgspec.structs.replace(message, by=None)  # the same request through another face
-        hash_ = _hash([type(said).__name__, row.id, msgspec.to_builtins(said)])
+        hash_ = _hash([type(message).__name__, row.id, _said(message)])
         known: Request | None = await self.journal.call(FindRequest(request_id))
         if known is not None:
             if known.hash != hash_:
@@ -917,7 +951,7 @@ class Engine:
         by: str | None = None,
     ) -> shapes.Forked:
         """A new instance from what this one recorded before `from_op` (none: from its input)."""
-        return await self._fork(instance, from_op, key, Unset, Unset, None, request_id, by)
+        return await self._fork(instance, from_op, key, Unset, Unset, None, reason, request_id, by)
 
     async def fork(
         self,
@@ -933,7 +967,9 @@ class Engine:
         by: str | None = None,
     ) -> shapes.Forked:
         """`restart` that may edit the past: another state (step lists), input or version."""
-        return await self._fork(instance, from_op, key, state, input, version, request_id, by)
+        return await self._fork(
+            instance, from_op, key, state, input, version, reason, request_id, by
+        )
 
     async def _fork(
         self,
@@ -943,6 +979,7 @@ class Engine:
         state: Any,
         input: Any,
         version: int | None,
+        reason: str | None,
         request_id: str | None,
         by: str | None,
     ) -> shapes.Forked:
@@ -960,7 +997,7 @@ class Engine:
             key = row.key
         prefix = prefix_of(
             entries, from_op, id=id, key=key, by=by, at=self.clock.now(), state=state, input=input,
-            definition=definition,
+            definition=definition, reason=reason,
         )  # fmt: skip
         if not prefix.entries:
             self._check_input(definition, prefix.input)
@@ -975,6 +1012,7 @@ class Engine:
             test=row.test,
             state=prefix.state,
             entries=prefix.entries or None,
+            reason=reason,
         )
         if request_id is not None:
             create.request = Request(request_id, hash_, b"", self.clock.now())
@@ -1162,6 +1200,8 @@ class Engine:
             items += views.entry_shapes(stored.iseq, stored.seq, stored.at, decode_entry(stored))
         if path is not None:
             items = reasons.changes_of(items, path)
+        else:
+            items = await reasons.with_senders(self, items)
         cursor = str(rows[-1].iseq) if len(rows) >= limit else None
         return shapes.Page(items, cursor)
 
@@ -1181,6 +1221,10 @@ class Engine:
         if after == 0:
             raise NotFound(f"{row.id} has no entry {seq}", instance=row.id)
         return shapes.StateAt(after, views.shown_state(p))
+
+    async def diff(self, a: str, b: str) -> shapes.InstanceDiff:
+        """Two instances side by side: the path each took, input and state where they differ."""
+        return await compare.diff(self, a, b)
 
     async def why(self, instance: str) -> shapes.Why:
         """Why the instance is where it is, who may act, and what happens next."""
@@ -1361,6 +1405,14 @@ def _accepted(id: str, posted: Posted, refused: list[Refused]) -> shapes.Accepte
     matched += [shapes.Match(name, None, key, "refused", code) for name, key, code in refused]
     total = posted.matched_total + len(refused)
     return shapes.Accepted(id, True, posted.duplicate, total, matched[:100])
+
+
+def _said(message: Any) -> Json:
+    """What makes a request the same one, through whatever face it comes."""
+    if isinstance(message, Migrate):
+        return {"version": message.definition.version, "reason": message.reason}
+    data: Json = msgspec.to_builtins(msgspec.structs.replace(message, by=None))
+    return data
 
 
 def _check_request_id(id: object) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from greenroom.actors.entries import Delta, Entry, Started
+from greenroom.actors.entries import Delta, Entry, Migrated, Started
 from greenroom.definitions.errors import InvalidRequest, NotFound
 from greenroom.definitions.values import Json, encode_decode
 from greenroom.definitions.workflow import Definition, Plan
@@ -22,6 +22,14 @@ class Prefix(msgspec.Struct):
     state: dict[str, Json] | None
 
 
+def _of_version(entry: Entry, definition: Definition) -> Entry:
+    """A migration that is copied leads to the version of the fork."""
+    if not isinstance(entry, Migrated):
+        return entry
+    version = definition.version or entry.version
+    return msgspec.structs.replace(entry, version=version, code=definition.hash)
+
+
 def prefix_of(
     entries: list[Entry],
     from_op: str | None,
@@ -33,6 +41,7 @@ def prefix_of(
     state: Any,
     input: Any,
     definition: Definition,
+    reason: str | None = None,
 ) -> Prefix:
     """The entries up to the one that asked for `from_op`, with the edits of a fork.
 
@@ -75,7 +84,9 @@ def prefix_of(
         parent=None,
         version=definition.version or opening.version,
         code=definition.hash,
+        reason=reason,
     )
+    copied[1:] = [_of_version(entry, definition) for entry in copied[1:]]
     if edited is not None or input is not Unset:
         changes = {**({} if input is Unset else wanted), **(edited or {})}
         last = copied[-1]

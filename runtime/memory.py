@@ -232,6 +232,8 @@ class MemoryStore:
             )  # fmt: skip
         if work.generation_start is not None:
             instance.generation = work.generation_start
+        if work.version is not None:
+            instance.row.version = work.version
         if work.request is not None:
             tables.requests.setdefault(work.request.id, (work.request, instance.row.id))
         result = self._outward(instance, work, pos)

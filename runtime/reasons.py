@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from greenroom.actors.entries import decode_payload
+from greenroom.actors import entries as e
+from greenroom.actors.entries import decode_entry, decode_payload
 from greenroom.actors.instance import Instance
 from greenroom.actors.messages import Resume, Skip
 from greenroom.actors.ports import (
@@ -18,8 +19,10 @@ from greenroom.actors.ports import (
     AskView,
     DeadLetters,
     EventMatches,
+    GetEvent,
     InstanceRow,
     Matched,
+    ReadRows,
     StoredEventRow,
     WaitsAt,
     WaitSeen,
@@ -40,6 +43,10 @@ if TYPE_CHECKING:
 
 QUEUE_MAX: Final = 10_000
 WAITS_EXPLAINED: Final = 20
+WAITS_TOLD: Final = 8
+"""Waits of an instance that `why` has a line for; it fits on a screen."""
+LAST_ROWS: Final = 50
+"""How far back `why` looks for who did something to the instance."""
 
 
 # -- why ---------------------------------------------------------------------------------------
@@ -50,19 +57,21 @@ async def why(engine: Engine, row: InstanceRow, p: Progress) -> shapes.Why:
     now = engine.clock.now()
     who = f"{row.workflow}/{row.key}" if row.key else f"{row.workflow} {row.id}"
     facts = [_headline(row, p, who)]
-    facts.extend(_wait_fact(data, now) for data in msgspec.json.decode(row.waits))
+    if row.status == "pending" and p.starts is not None:
+        left = duration_text(max(p.starts - now, 0) / 1000)
+        text = f"it begins in {left} ({rfc3339(p.starts)})"
+        facts.append(shapes.Fact(text, {"starts": rfc3339(p.starts)}))
+    waits = msgspec.json.decode(row.waits)
+    facts.extend(_wait_fact(data, now) for data in waits[:WAITS_TOLD])
+    if len(waits) > WAITS_TOLD:
+        more = len(waits) - WAITS_TOLD
+        facts.append(shapes.Fact(f"and for {more} more", {"more": more}))
     if p.failure is not None:
         facts += _failure_facts(p, who)
-    if p.paused:
-        reason = f": {p.pause_reason}" if p.pause_reason else ""
-        facts.append(shapes.Fact(f"it was paused{reason}", {"reason": p.pause_reason}))
-        if p.held:
-            facts.append(
-                shapes.Fact(
-                    f"{len(p.held)} outcomes are recorded and will be applied by resume",
-                    {"held": len(p.held)},
-                )
-            )
+    facts += await _deeds(engine, row, p)
+    if p.paused and p.held:
+        text = f"{len(p.held)} outcomes are recorded and will be applied by resume"
+        facts.append(shapes.Fact(text, {"held": len(p.held)}))
     running = [op.request.name for op in p.ops.values() if op.status == "started"]
     if running and p.failure is None:
         names = ", ".join(running[:5])
@@ -75,7 +84,14 @@ async def why(engine: Engine, row: InstanceRow, p: Progress) -> shapes.Why:
                 {"dead_letters": len(dead)},
             )
         )
-    facts.append(_next_fact(row, p, who))
+    gone = not engine._passive and engine.registry.version(row.workflow, row.version) is None
+    if gone and row.status not in ("completed", "cancelled"):
+        text = f"{row.workflow} v{row.version} is no longer in the code: nothing of it can run"
+        facts.append(shapes.Fact(text, {"workflow": row.workflow, "version": row.version}))
+        text = f"load the file that has it, or  greenroom cancel {row.id}"
+        facts.append(shapes.Fact(text, {"status": row.status}))
+    else:
+        facts.append(_next_fact(row, p, who))
     return shapes.Why("\n".join(fact.text for fact in facts), facts)
 
 
@@ -83,9 +99,38 @@ def _headline(row: InstanceRow, p: Progress, who: str) -> shapes.Fact:
     outcome = f" ({row.outcome})" if row.outcome and row.outcome != "ok" else ""
     return shapes.Fact(
         f"{who} is {row.status}{outcome} since {rfc3339(p.at)}, version {row.version}, "
-        f"{p.iseq} entries",
+        f"{p.iseq} {'entry' if p.iseq == 1 else 'entries'}",
         {"instance": row.id, "status": row.status, "outcome": row.outcome, "entries": p.iseq},
     )
+
+
+_DEEDS: Final[dict[type, str]] = {
+    e.Paused: "it was paused",
+    e.CancelRequested: "it was cancelled",
+    e.StateEdited: "its state was changed by hand",
+    e.Migrated: "it was moved to this version",
+    e.OpSkipped: "a step was skipped by hand",
+}
+
+
+async def _deeds(engine: Engine, row: InstanceRow, p: Progress) -> list[shapes.Fact]:
+    """What people did to it lately, who and why: each kind of deed once, the last of it."""
+    after = max(0, p.iseq - LAST_ROWS)
+    rows = await engine.journal.call(ReadRows(row.n, after, LAST_ROWS))
+    last: dict[type, tuple[int, Any]] = {}
+    for stored in rows:
+        entry = decode_entry(stored)
+        if type(entry) in _DEEDS:
+            last[type(entry)] = (stored.at, entry)
+    if not p.paused:
+        last.pop(e.Paused, None)
+    facts: list[shapes.Fact] = []
+    for kind, (at, entry) in sorted(last.items(), key=lambda item: item[1][0]):
+        who = f" by {entry.by}" if entry.by else ""
+        why = f": {entry.reason}" if entry.reason else ""
+        data = {"at": rfc3339(at), "by": entry.by, "reason": entry.reason}
+        facts.append(shapes.Fact(f"{_DEEDS[kind]}{who}{why} ({rfc3339(at)})", data))
+    return facts
 
 
 def _wait_fact(data: dict[str, Any], now: int) -> shapes.Fact:
@@ -162,6 +207,8 @@ def _next_fact(row: InstanceRow, p: Progress, who: str) -> shapes.Fact:
             text = "nothing to do: it goes on by itself when that comes"
             if any(op.request.kind == "ask" for op in p.ops.values()):
                 text = f"somebody must answer:  greenroom ask answer {p.id}"
+        case "pending" if p.starts is not None:
+            text = f"nothing to do: it begins by itself; at once with  greenroom resume {row.id}"
         case "completed" | "cancelled":
             text = "it has ended and will not change"
         case _:
@@ -297,6 +344,18 @@ def check_answer(ask: AskView, data: Json) -> Json:
             errors=errors,
         )
     return data
+
+
+async def with_senders(engine: Engine, items: list[shapes.Entry]) -> list[shapes.Entry]:
+    """Says of events that were sent by hand who sent them: their rows know."""
+    found: list[shapes.Entry] = []
+    for item in items:
+        if item.kind == "EventReceived" and (pos := item.data.get("pos")) is not None:
+            row: StoredEventRow | None = await engine.journal.call(GetEvent(f"pos:{pos}"))
+            if row is not None and row.by is not None:
+                item = msgspec.structs.replace(item, by=row.by)
+        found.append(item)
+    return found
 
 
 def changes_of(items: list[shapes.Entry], path: str) -> list[shapes.Entry]:

@@ -243,6 +243,27 @@ class Diff(msgspec.Struct, frozen=True):
     changes: list[Difference]
 
 
+class PathStep(msgspec.Struct, frozen=True):
+    """An op on the paths of two instances, and how it ended on each; null where it was not met."""
+
+    op: str
+    a: str | None
+    b: str | None
+
+
+class InstanceDiff(msgspec.Struct, frozen=True):
+    """Two instances side by side. `facts` are workflow, version, status and outcome where they
+    differ; `path` is all of both paths."""
+
+    a: str
+    b: str
+    same: bool
+    facts: list[Difference]
+    input: list[Difference]
+    path: list[PathStep]
+    state: list[Difference]
+
+
 class Synced(msgspec.Struct, frozen=True):
     """A workflow of the code beside the store. `change`: `new` and `changed` are stored by a sync,
     `missing` is in the store alone. `version` is the stored one that is meant: of a changed

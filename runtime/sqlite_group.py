@@ -65,7 +65,7 @@ FACTS: Final = (
 )
 
 # columns of a collected instance that a later turn of the same group may change
-SLOT, STATUS, UPDATED, OUTCOME, WAITS, STEPS, ERROR, CODE = 6, 7, 9, 10, 11, 12, 13, 14
+VERSION, SLOT, STATUS, UPDATED, OUTCOME, WAITS, STEPS, ERROR, CODE = 3, 6, 7, 9, 10, 11, 12, 13, 14
 ATTRIBUTES, BUSY, GENERATION, POS = 15, 19, 20, 21
 CLOSED: Final = 6
 EVENT_CRC: Final = 6
@@ -127,6 +127,7 @@ class Group:
         self.changes: dict[int, tuple[Any, ...]] = {}
         self.slots: dict[int, int] = {}
         self.generations: dict[int, int] = {}
+        self.versions: dict[int, int] = {}
         self.attributes: dict[int, dict[str, Any]] = {}
         self.key_holders: dict[tuple[int, str], int] = {}
         self.counts: dict[tuple[int, int], int] = {}
@@ -231,7 +232,7 @@ class Group:
             many(INSERT_ENTRY, self.new_entries)
             self.tail = max(self.tail, (self.new_entries[-1][0], self.new_entries[-1][-1]))
         crash_point("journal.insert")
-        if self.changes or self.slots or self.generations or self.attributes:
+        if self.changes or self.slots or self.generations or self.versions or self.attributes:
             self._flush_changes()
         if self.new_instances:
             many(INSERT_INSTANCE, self.new_instances.values())
@@ -283,6 +284,9 @@ class Group:
         if self.generations:
             many("UPDATE instance SET generation=? WHERE n=?",
                  [(g, n) for n, g in self.generations.items()])  # fmt: skip
+        if self.versions:
+            many("UPDATE instance SET version=? WHERE n=?",
+                 [(version, n) for n, version in self.versions.items()])  # fmt: skip
         if self.attributes:
             ns = [(n,) for n in self.attributes]
             many("DELETE FROM attribute WHERE n=?", ns)

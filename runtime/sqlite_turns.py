@@ -26,6 +26,7 @@ from greenroom.runtime.sqlite_group import (
     STATUS,
     STEPS,
     UPDATED,
+    VERSION,
     WAITS,
     Facts,
     Group,
@@ -162,6 +163,8 @@ class Turns:
                 self.group.asks.append((INSERT_ASK, values))
         if work.generation_start is not None:
             self._generation(n, work.generation_start)
+        if work.version is not None:
+            self._version(n, work.version)
         if work.request is not None:
             self._request(work.request, facts.id)
         if work.ended:
@@ -246,6 +249,13 @@ class Turns:
             self.group.generations[n] = iseq
         else:
             new[GENERATION] = iseq
+
+    def _version(self, n: int, version: int) -> None:
+        new = self.group.new_instances.get(n)
+        if new is None:
+            self.group.versions[n] = version
+        else:
+            new[VERSION] = version
 
     def _take(self, n: int, facts: Facts, taken: Sequence[int]) -> None:
         self.group.taken += [(n, iq) for iq in taken]

@@ -18,7 +18,7 @@ KINDS: Final = (
     "InstanceStarted", "StepStarted", "StepCompleted", "StepFailed", "StepSkipped", "StateChanged",
     "WaitOpened", "WaitClosed", "EventReceived", "TimerFired", "AskOpened", "AskAnswered",
     "ChildStarted", "ChildEnded", "EventEmitted", "InstancePaused", "InstanceResumed",
-    "InstanceCompleted", "InstanceFailed", "InstanceCancelled",
+    "InstanceCompleted", "InstanceFailed", "InstanceCancelled", "InstanceMigrated",
 )  # fmt: skip
 """The kinds of `history`, in the order they are explained in the documentation."""
 
@@ -196,11 +196,8 @@ def unfold(entry: e.Entry) -> Iterator[Line]:
     yield from _cause(entry)
     for key in entry.skips:
         yield "StepSkipped", key, None, None, {"reason": "condition"}
-    if entry.delta is not None:
-        data: dict[str, Json] = {"set": entry.delta.set}
-        if entry.delta.drop:
-            data["drop"] = list(entry.delta.drop)
-        yield "StateChanged", None, None, None, data
+    if entry.delta is not None and not isinstance(entry, e.StateEdited):
+        yield "StateChanged", None, None, None, _delta(entry.delta)
     for key in entry.closes:
         yield "WaitClosed", key, None, None, {"reason": "given up"}
     for request in entry.requests:
@@ -217,6 +214,10 @@ def _cause(entry: e.Entry) -> Iterator[Line]:
             data |= {"version": entry.version, "generation": entry.gen}
             if entry.event is not None:
                 data["event"] = entry.event
+            if entry.forked is not None:
+                data["forked_from"] = entry.forked[0]
+            if entry.reason is not None:
+                data["reason"] = entry.reason
             yield "InstanceStarted", None, None, entry.by, data
         case e.Begun():
             return
@@ -245,7 +246,7 @@ def _cause(entry: e.Entry) -> Iterator[Line]:
         case e.TimerFired():
             yield "TimerFired", entry.key, None, None, None
         case e.EventReceived():
-            data = {"event": entry.event, "handler": entry.branch}
+            data = {"event": entry.event, "handler": entry.branch, "pos": entry.pos}
             yield "EventReceived", entry.takes, None, None, data
         case e.Answered():
             yield "AskAnswered", entry.key, None, entry.by, {"data": entry.value}
@@ -263,8 +264,24 @@ def _cause(entry: e.Entry) -> Iterator[Line]:
             data = {"requested": True, "reason": entry.reason}
             if not isinstance(entry.end, e.Cancelled):
                 yield "InstanceCancelled", None, None, entry.by, data
+        case e.StateEdited():
+            data = {**_delta(entry.delta or e.Delta()), "edited": True, "reason": entry.reason}
+            yield "StateChanged", None, None, entry.by, data
+        case e.Migrated():
+            data = {"version": entry.version, "was": entry.was, "reason": entry.reason}
+            yield "InstanceMigrated", None, None, entry.by, data
+        case e.ChildRefused():
+            data = {"name": entry.name, "error": failure_data(entry.error), "refused": True}
+            yield "ChildEnded", entry.key, entry.attempt, None, data
         case e.Parked():
             return
+
+
+def _delta(delta: e.Delta) -> dict[str, Json]:
+    data: dict[str, Json] = {"set": delta.set}
+    if delta.drop:
+        data["drop"] = list(delta.drop)
+    return data
 
 
 def _reason(reason: str | None) -> Json:

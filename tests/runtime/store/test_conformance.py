@@ -292,6 +292,26 @@ def test_a_definition_gets_a_version_only_when_it_is_new(store: Any) -> None:
     assert [row.version for row in rows if row.release] == [3]
 
 
+def test_a_new_version_of_what_is_switched_off_is_off_and_a_replaced_one_stays_released(
+    store: Any,
+) -> None:
+    def save(hash: str, version: int | None = None) -> Any:
+        work = ports.SaveDefinition("order", "steps", hash, b"{}", AT, None, version, False)
+        return one(store, work)
+
+    save("x")
+    one(store, ports.ChangeDefinition("order", 1, release=True))
+    one(store, ports.ChangeDefinition("order", None, enabled=False))
+    assert (save("y").enabled, save("x2", 1).release) == (False, True)
+
+
+def test_an_instance_may_follow_another_version(store: Any, make: Any) -> None:
+    store.run([make.create(1), make.create(2), make.append(1, 2, version=7)])
+    store.run([make.append(2, 2, version=3)])
+    (row,) = [row for row in one(store, ports.ListInstances([], 9, None, AT)).rows if row.n == 1]
+    assert (row.version, one(store, ports.Find(make.id(2))).version) == (7, 3)
+
+
 def test_the_newest_valid_snapshot_is_loaded_with_its_tail(store: Any, make: Any) -> None:
     store.run([make.create(1), *[make.append(1, k) for k in range(2, 6)]])
     store.run([ports.SaveSnapshot(1, 2, b"good", zlib.crc32(b"good"))])
