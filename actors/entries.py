@@ -85,6 +85,12 @@ class Failure(Struct, frozen=True, omit_defaults=True):
     where: str | None = None
 
     @property
+    def label(self) -> str | None:
+        """What the workflow's own classifier calls it."""
+        label = self.details.get("kind") if self.kind in ("raised", "timeout") else None
+        return label if isinstance(label, str) else None
+
+    @property
     def code(self) -> str:
         return {"raised": "step_failed", "foreign": "foreign_await"}.get(self.kind, self.kind)
 

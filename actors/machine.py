@@ -845,7 +845,9 @@ def failure_of(error: BaseException, kind: Any = "raised") -> Failure:
     if isinstance(error, StepFailed):
         op = error.details.get("op")
         cause = error.details.get("cause")  # what an author's retry rule was asked about
-        details = {"cause": cause} if isinstance(cause, dict) else {}
+        details: dict[str, Json] = {"cause": cause} if isinstance(cause, dict) else {}
+        if isinstance(label := error.details.get("kind"), str):
+            details["kind"] = label
         return Failure(
             error.type, error.message, details=details, op=op if isinstance(op, str) else None
         )

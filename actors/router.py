@@ -24,7 +24,7 @@ from greenroom.actors.ports import (
 )
 from greenroom.actors.rows import body_hash, rfc3339
 from greenroom.actors.subscriptions import TriggerIndex
-from greenroom.definitions.errors import GreenroomError, IdConflict, InvalidInput
+from greenroom.definitions.errors import ConditionFailed, GreenroomError, IdConflict, InvalidInput
 from greenroom.definitions.events import HOPS_MAX, Event
 from greenroom.definitions.workflow import Definition, Trigger, key_text
 
@@ -162,8 +162,9 @@ class Router:
                 create, instance = self.stage.start_for(
                     definition, input, key, event, namespace, hops
                 )
-            except GreenroomError:
-                refused.append((definition.name, key, "invalid_input"))
+            except GreenroomError as error:
+                code = error.code if isinstance(error, ConditionFailed) else "invalid_input"
+                refused.append((definition.name, key, code))
                 continue
             starts.append(create)
             instances.append(instance)

@@ -113,7 +113,7 @@ def status_change(p: Progress) -> StatusChange:
     failure = p.failure if p.end is None else p.undone
     if failure is not None:
         error = msgspec.json.encode(failure_data(failure))
-        code = failure.code
+        code = failure.label or failure.code
     if p.failure is not None and p.end is None:
         steps.extend(key for key in p.causes if key not in steps)
         if p.failure.op is not None and p.failure.op not in steps:

@@ -16,6 +16,7 @@ import msgspec
 from greenroom.definitions.errors import InvalidDefinition
 from greenroom.definitions.expressions import Value, compile_value
 from greenroom.definitions.forms import form_target
+from greenroom.definitions.gates import classifier, gate
 from greenroom.definitions.injection import injector, location
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import child, is_driven
@@ -79,6 +80,8 @@ def workflow(
     attributes: Mapping[str, str] | None = None,
     initial_input_form: Any = None,
     on_failure: Literal["compensate", "park"] = "compensate",
+    only_if: Any = None,
+    classify: Callable[[Any], str | None] | None = None,
     strict: bool = False,
 ) -> Callable[[F], F]: ...
 def workflow(
@@ -94,6 +97,8 @@ def workflow(
     attributes: Mapping[str, str] | None = None,
     initial_input_form: Any = None,
     on_failure: Literal["compensate", "park"] = "compensate",
+    only_if: Any = None,
+    classify: Callable[[Any], str | None] | None = None,
     strict: bool = False,
 ) -> Any:
     """Makes a function or class a workflow.
@@ -107,7 +112,11 @@ def workflow(
     page class) that a person fills in before there is an instance; what it returns is merged into
     the input. Events, schedules and parents bring their input whole and are not asked. A step list
     that fails for good takes back what its steps with `compensate=` have done and is cancelled, or,
-    with `on_failure="park"`, waits as it is for somebody to resume it.
+    with `on_failure="park"`, waits as it is for somebody to resume it. `only_if` is asked before an
+    instance exists, wherever it comes from: a function whose parameters are taken from the input
+    (False, or text that says why, refuses the start), or a condition as in `where` over
+    `{"data": input}`. `classify(error)` gives failures of steps a label of your own, such as
+    `"api_unavailable"`, which filters find: `error:api_unavailable`.
     """
 
     def declare(subject: Any) -> Any:
@@ -123,6 +132,8 @@ def workflow(
             attributes=attributes,
             initial_input_form=initial_input_form,
             on_failure=on_failure,
+            only_if=only_if,
+            classify=classify,
             strict=strict,
         )
         if inspect.isclass(subject):
@@ -146,6 +157,8 @@ def compile_definition(
     attributes: Mapping[str, str] | None = None,
     initial_input_form: Any = None,
     on_failure: Literal["compensate", "park"] = "compensate",
+    only_if: Any = None,
+    classify: Callable[[Any], str | None] | None = None,
     strict: bool = False,
 ) -> Definition:
     """The definition of a function, class or step list."""
@@ -176,6 +189,7 @@ def compile_definition(
     if older or (inspect.isclass(subject) and issubclass(subject, Version)):
         version = len(older) + 1
     triggers = _triggers(title, on, where, key, transform, schedule)
+    entrance = None if only_if is None else gate(only_if, code_hash)
     fingerprint = data_hash(
         {
             "body": msgspec.to_builtins(plan_shape(body))
@@ -185,6 +199,7 @@ def compile_definition(
                 {**trigger.as_data(), "key": key, "transform": transform} for trigger in triggers
             ],
             "attributes": dict(attributes or {}),
+            **({} if entrance is None else {"only_if": entrance.source}),
         }
     )
     return Definition(
@@ -199,6 +214,8 @@ def compile_definition(
         strict,
         older=older,
         on_failure=on_failure,
+        only_if=entrance,
+        classify=None if classify is None else classifier(classify),
         form=None if initial_input_form is None else form_target(initial_input_form),
     )
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 from greenroom.definitions.errors import InvalidDefinition, Problem
 from greenroom.definitions.events import NAME_MAX
 from greenroom.definitions.expressions import Value, compile_value
+from greenroom.definitions.gates import Classify, Gate
 from greenroom.definitions.injection import Injector
 from greenroom.definitions.matching import Where, compile_where
 from greenroom.definitions.retries import RetryPolicy
@@ -288,6 +289,10 @@ class Definition:
     """The document it comes from; None for Python code."""
     enabled: bool | None = None
     """Whether its triggers act, if its document says so; not part of its version."""
+    only_if: Gate | None = None
+    """What may start."""
+    classify: Classify | None = None
+    """What failures of its steps are called."""
     gone: bool = False
     """It stands for a workflow nobody has any more: instances can be read and cancelled."""
     on_failure: Literal["compensate", "park"] = "compensate"

@@ -244,6 +244,7 @@ class Directory:
                 self._finished,
                 context,
                 solo=op.lost >= 2,
+                classify=kernel.definition.classify,
             )
         )
 
@@ -291,6 +292,8 @@ class Directory:
             input = {} if args["input"] is None else args["input"]
             if not isinstance(input, dict):
                 raise InvalidInput(f"the input of {definition.name} must be an object")
+            if definition.only_if is not None:
+                definition.only_if.check(definition.name, input)
         except GreenroomError as error:
             failure = Failure(type(error).__name__, error.message, op=request.key)
             parent.tell(Outcome(request.key, request.attempt, error=failure, final=True))
@@ -599,6 +602,8 @@ class Directory:
 
         `entries` (for a fork) are folded in front of what `definition` goes on with.
         """
+        if definition.only_if is not None and entries is None:
+            definition.only_if.check(definition.name, input)
         n = self.next_n
         self.next_n += 1
         now = self.now()

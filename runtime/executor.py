@@ -28,6 +28,7 @@ from greenroom.actors.machine import failure_of
 from greenroom.actors.messages import Outcome
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import Fatal, GreenroomError, InvalidInput, Retry, TooLarge
+from greenroom.definitions.gates import Classify, label_of
 from greenroom.definitions.retries import RetryPolicy
 from greenroom.definitions.values import encode_decode
 from greenroom.definitions.workflow import Target
@@ -41,8 +42,8 @@ class Call:
     """One attempt of one op."""
 
     __slots__ = (
-        "aborted", "arguments", "attempt", "context", "done", "instance", "key", "n", "runner",
-        "solo", "source", "target",
+        "aborted", "arguments", "attempt", "classify", "context", "done", "instance", "key", "n",
+        "runner", "solo", "source", "target",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +58,7 @@ class Call:
         done: Callable[[Call, Outcome], None],
         context: Any = None,
         solo: bool = False,
+        classify: Classify | None = None,
     ) -> None:
         self.n = n
         self.instance = instance
@@ -71,6 +73,8 @@ class Call:
         """The `ctx` object, when the function asked for one."""
         self.solo = solo
         """It died with the process before: nothing else of its kind runs beside it."""
+        self.classify = classify
+        """The workflow's own name for what went wrong."""
         self.aborted = False
         self.runner: asyncio.Task[None] | None = None
 
@@ -302,6 +306,9 @@ class Executor:
                 cause = {"type": failure.type, "message": failure.message}
                 failure = msgspec.structs.replace(failure_of(wrong), details={"cause": cause})
                 final = True
+        if call.classify is not None:
+            details = {**failure.details, **label_of(call.classify, error)}
+            failure = msgspec.structs.replace(failure, details=details)
         return Outcome(call.key, call.attempt, None, failure, after_s, final, kinds)
 
     def _not_stored(self, call: Call, error: InvalidInput | TooLarge) -> Outcome:
