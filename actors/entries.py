@@ -31,15 +31,16 @@ class Policy(Struct, frozen=True, omit_defaults=True):
 
 
 class Match(Struct, frozen=True, omit_defaults=True):
-    """What a wait takes: the condition as written, its equality paths and the hash of their
-    values, and the place after which events count (None: from the request on). `own` is the
-    place of the event that a handler was begun with: its waits never take that one."""
+    """What a wait takes: the condition as written, the paths of its keys and their hashes (the
+    first, and `more`), and the place after which events count (None: from the request on). `own`
+    is the place of the event that a handler was begun with: its waits never take that one."""
 
     where: Json = None
     paths: tuple[str, ...] = ()
     hash: int = 0
     since: int | None = 0
     own: int = 0
+    more: tuple[int, ...] = ()
 
 
 class Question(Struct, frozen=True, omit_defaults=True):

@@ -56,7 +56,6 @@ from greenroom.definitions.actionerrors import ActionFailed, ParameterInvalid
 from greenroom.definitions.errors import CodeChanged, InvalidInput, StepFailed, TooLarge
 from greenroom.definitions.eventclasses import as_known, as_object
 from greenroom.definitions.events import Event
-from greenroom.definitions.matching import key_hash
 from greenroom.definitions.ops import CURRENT, ContinueAsNew, Gather, Op, Suspended
 from greenroom.definitions.programs import properties
 from greenroom.definitions.values import Json, copy, encode, encode_decode
@@ -497,10 +496,11 @@ class Machine:
             if where is None
             else Match(
                 where.source,
-                tuple(path for path, _ in where.equalities),
-                key_hash(tuple(value for _, value in where.equalities)),
+                where.paths,
+                where.hashes[0],
                 None if op.since == "now" else since or 0,
                 since or 0 if op.since == "now" else 0,
+                where.hashes[1:],
             ),
             None
             if question is None

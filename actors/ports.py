@@ -96,8 +96,9 @@ class StatusChange(Struct, frozen=True):
 
 
 class WaitRow(Struct, frozen=True):
-    """An open wait for an event. `where` is the JSON it was written as (bytes), `paths` its
-    equality paths in order and `hash` the key of their values; `since` is the place in the
+    """An open wait for an event. `where` is the JSON it was written as (bytes), `paths` those of
+    its keys in order, `hash` the first key and `more` the others (at most 31: a path that may have
+    one of several values); an event must have one of them. `since` is the place in the
     journal after which events count (look-back), None = from now. Looking back brings the oldest
     event that this instance was not given before; with `many` (a handler) all of them."""
 
@@ -108,6 +109,7 @@ class WaitRow(Struct, frozen=True):
     where: bytes
     since: int | None = 0
     many: bool = False
+    more: tuple[int, ...] = ()
 
 
 class AskRow(Struct, frozen=True):

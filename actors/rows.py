@@ -251,6 +251,7 @@ class AppendBuilder:
                         match.hash,
                         encode(match.where),
                         self.start_pos if match.since == 0 else match.since,
+                        more=match.more,
                     )
                 )
             case "ask":

@@ -1,49 +1,60 @@
-"""Which triggers want an event: an index in memory, by type and by the values of equality paths.
+"""Which triggers want an event: an index in memory.
 
-A trigger with equality paths is found by one look-up; the others of its type are asked one by
-one. The whole condition is always asked again. (Waits are matched in the store, by the same keys.)
+First by type, then by *shape* and key: the paths whose values a trigger names (equal to one, or
+one of a few), then by prefix or range in the bucket of a key. So what is asked grows with what can
+match, not with what is there. The whole condition is always asked again. (Waits are matched in the
+store, by the same keys.)
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from greenroom.actors.buckets import Bucket
 from greenroom.definitions.matching import event_keys, keys_overflow
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Trigger
 
 Found = tuple[Definition, Trigger]
+Shapes = dict[tuple[str, ...], dict[tuple[Any, ...], Bucket[Found]]]
 
 
 class TriggerIndex:
     def __init__(self) -> None:
-        self._types: dict[
-            tuple[str, str], dict[tuple[str, ...], dict[tuple[Any, ...], list[Found]]]
-        ] = {}
+        self._types: dict[tuple[str, str], Shapes] = {}
         self._names: dict[tuple[str, str], list[Found]] = {}
+        self.changed: Callable[[str, str, Definition | None], None] = lambda *_: None
+        """Told of each change: namespace, name, and what is listened to now."""
 
     def add(self, namespace: str, definition: Definition) -> None:
         """Adds the triggers of a definition, in place of those it had before."""
-        self.remove(namespace, definition.name)
+        self._remove(namespace, definition.name)
         found = [(definition, t) for t in definition.triggers if t.type is not None]
         self._names[namespace, definition.name] = found
         for item in found:
-            trigger = item[1]
-            paths = trigger.where.paths
-            shapes = self._types.setdefault((namespace, str(trigger.type)), {})
-            keys = shapes.setdefault(paths, {})
-            keys.setdefault(_typed(trigger.where.values), []).append(item)
+            where = item[1].where
+            shapes = self._types.setdefault((namespace, str(item[1].type)), {})
+            keys = shapes.setdefault(where.paths, {})
+            for key in where.keys:
+                keys.setdefault(_typed(key), Bucket()).add(where, item)
+        self.changed(namespace, definition.name, definition)
 
     def remove(self, namespace: str, name: str) -> None:
-        for definition, trigger in self._names.pop((namespace, name), ()):
-            shapes = self._types[namespace, str(trigger.type)]
-            keys = shapes[trigger.where.paths]
-            items = keys[_typed(trigger.where.values)]
-            items[:] = [item for item in items if item[0] is not definition]
-            if not items:
-                del keys[_typed(trigger.where.values)]
+        self._remove(namespace, name)
+        self.changed(namespace, name, None)
+
+    def _remove(self, namespace: str, name: str) -> None:
+        for item in self._names.pop((namespace, name), ()):
+            where = item[1].where
+            shapes = self._types[namespace, str(item[1].type)]
+            keys = shapes[where.paths]
+            for key in map(_typed, where.keys):
+                keys[key].remove(item)
+                if not keys[key]:
+                    del keys[key]
             if not keys:
-                del shapes[trigger.where.paths]
+                del shapes[where.paths]
 
     def types(self) -> set[str]:
         return {type for (_, type), shapes in self._types.items() if shapes}
@@ -56,26 +67,37 @@ class TriggerIndex:
         shapes = self._types.get((namespace, type))
         if not shapes:
             return []
+        seen: set[int] = set()
         found: list[Found] = []
-        for paths, keys in shapes.items():
-            if keys_overflow(event, paths):  # too many to name: each is asked
-                wanted = [item for items in keys.values() for item in items]
-            else:
-                wanted = [
-                    item
-                    for values in event_keys(event, paths)
-                    for item in keys.get(_typed(values), ())
-                ]
-            for item in wanted:
-                if item not in found and item[1].where.matches(event):
+        for item in self._asked(shapes, event):
+            if id(item) not in seen:
+                seen.add(id(item))
+                if item[1].where.matches(event):
                     found.append(item)
         found.sort(key=lambda item: item[0].name)
         return found
 
+    def _asked(self, shapes: Shapes, event: dict[str, Json]) -> Iterator[Found]:
+        for paths, keys in shapes.items():
+            if keys_overflow(event, paths):  # too many to name: each is asked
+                for bucket in keys.values():
+                    yield from bucket
+                continue
+            for values in event_keys(event, paths):
+                bucket_ = keys.get(_typed(values))
+                if bucket_ is not None:
+                    yield from bucket_.asked(event)
+
     def listening(self, namespace: str, type: str) -> list[Found]:
         """All triggers on a type, whether they match or not."""
         shapes = self._types.get((namespace, type), {})
-        return [item for keys in shapes.values() for items in keys.values() for item in items]
+        found = {
+            id(item): item
+            for keys in shapes.values()
+            for bucket in keys.values()
+            for item in bucket
+        }
+        return list(found.values())
 
 
 def _typed(values: tuple[Json, ...]) -> tuple[Any, ...]:

@@ -21,6 +21,7 @@ from greenroom.definitions.expressions import (
     field_path,
     is_expression,
 )
+from greenroom.definitions.facets import Facets
 from greenroom.definitions.findings import Finding
 from greenroom.definitions.operands import OPERANDS, Operand
 from greenroom.definitions.paths import MISSING
@@ -85,6 +86,20 @@ class Attribute:
         path = field_path(self._look.path)
         return (path, self._constant) if path else None
 
+    def add_facet(self, found: Facets) -> None:
+        """What an index can use of this comparison, which must hold."""
+        pair = self.equality()
+        if pair is not None:
+            found.equal(*pair)
+            return
+        path = None if self._expected else field_path(self._look.path)
+        if path is None:
+            return
+        if self.operator == "starts_with":
+            found.begins(path, self._constant)
+        elif self.type == "Number" and self.operator in _SIGNS:
+            found.within(path, _SIGNS[self.operator], self._constant)
+
     def _right(self, source: Json, meter: Meter) -> Json:
         return self._expected.search(source, meter) if self._expected else self._constant
 
@@ -105,6 +120,15 @@ class Attribute:
 
 
 _INDEXED: Final = ("String", "Number", "Boolean")
+_SIGNS: Final = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+
+
+def _among(attributes: list[Attribute], found: Facets) -> None:
+    """Alternatives that all say what one path equals."""
+    pairs = [attribute.equality() for attribute in attributes]
+    named = [pair for pair in pairs if pair is not None]
+    if len(named) == len(pairs) and len({path for path, _ in named}) == 1:
+        found.among(named[0][0], [value for _, value in named])
 
 
 class Criterion:
@@ -151,23 +175,29 @@ class Condition:
                 return next((finding for finding in findings if not finding.ok), None)
         return None
 
-    def equalities(self) -> dict[str, Json]:
-        """`{path: constant}` that must hold whenever the condition does.
+    def facets(self) -> Facets:
+        """What must hold of the data whenever the condition does.
 
-        Only `eq` of String, Number and Boolean attributes on plain field paths with constants,
-        and only where nothing is an alternative. Of two for one path the first is given.
+        `eq`, `starts_with` and comparisons of String, Number and Boolean attributes on plain field
+        paths with constants; where there are alternatives, only if all are `eq` on one path.
         """
+        found = Facets()
         if self.either and len(self.criteria) > 1:
-            return {}
-        found: dict[str, Json] = {}
+            if all(len(one.attributes) == 1 for one in self.criteria):
+                _among([one.attributes[0] for one in self.criteria], found)
+            return found
         for criterion in self.criteria:
             if criterion.either and len(criterion.attributes) > 1:
+                _among(criterion.attributes, found)
                 continue
             for attribute in criterion.attributes:
-                pair = attribute.equality()
-                if pair:
-                    found.setdefault(*pair)
+                attribute.add_facet(found)
         return found
+
+    def equalities(self) -> dict[str, Json]:
+        """`{path: constant}` that must hold whenever the condition does; of two for one path the
+        first."""
+        return self.facets().equalities()
 
     def _walk(self, source: Json, budget: int) -> Iterator[tuple[bool, list[Finding]]]:
         """What `holds` looks at is paid from the same budget in the same order, so that the two

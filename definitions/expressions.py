@@ -26,6 +26,7 @@ from greenroom.definitions.evaluation import (
     runner,
     weigh,
 )
+from greenroom.definitions.facets import Facets, scalar
 from greenroom.definitions.formats import compile_format
 from greenroom.definitions.functions import call
 from greenroom.definitions.paths import path_problem, path_text
@@ -40,9 +41,10 @@ BUDGET_TRANSFORM: Final = 20_000
 class Conjunct:
     """One part of a top-level `&&` chain; `path operator constant` when `path` is not None."""
 
-    __slots__ = ("constant", "look", "operator", "path", "run", "text")
+    __slots__ = ("constant", "look", "node", "operator", "path", "run", "text")
 
     def __init__(self, node: Node) -> None:
+        self.node = node
         self.run = runner(node, call)
         self.path: tuple[Step, ...] | None = None
         if node["type"] == "comparator" and node["children"][1]["type"] == "literal":
@@ -126,19 +128,27 @@ class Expression:
                 parts.append(_turned(node))
         return [Conjunct(part) for part in parts]
 
-    def equalities(self) -> dict[str, Json]:
-        """`{path: constant}` of the conjuncts `path == constant`.
-
-        Only plain field paths and string, number or boolean constants count. If the expression
-        is `true` for some data then each of these holds for it; the reverse is not so. Of two
-        constants for one path the first is given.
+    def facets(self) -> Facets:
+        """What holds of the data whenever the expression is `true` for it: of the conjuncts those
+        that compare a plain field path with a constant, name the constants it may be
+        (`a == 'x' || a == 'y'`, ``contains(`["x", "y"]`, a)``), or give the beginning of its text.
         """
-        found: dict[str, Json] = {}
+        found = Facets()
         for part in self.conjuncts():
             names = field_path(part.path)
-            if names and part.operator == "==" and isinstance(part.constant, str | int | float):
-                found.setdefault(names, part.constant)
+            if names and part.operator == "==":
+                if scalar(part.constant):
+                    found.equal(names, part.constant)
+            elif names and part.operator != "!=":
+                found.within(names, part.operator, part.constant)
+            elif part.path is None:
+                _facet(part.node, found)
         return found
+
+    def equalities(self) -> dict[str, Json]:
+        """`{path: constant}` of the conjuncts `path == constant`; of two constants for one path
+        the first."""
+        return self.facets().equalities()
 
 
 def field_path(path: tuple[Step, ...] | None) -> str | None:
@@ -147,6 +157,45 @@ def field_path(path: tuple[Step, ...] | None) -> str | None:
         return None
     text = path_text(tuple(str(step) for step in path))
     return None if path_problem(text) else text
+
+
+def _facet(node: Node, found: Facets) -> None:
+    """The facet of a part that is not a comparison."""
+    if node["type"] == "or_expression":
+        named = _alternatives(node)
+        if named is not None:
+            found.among(*named)
+    elif node["type"] == "function_expression" and len(node["children"]) == 2:
+        first, second = node["children"]
+        if node["value"] == "starts_with" and second["type"] == "literal":
+            path = field_path(path_of(first))
+            if path and isinstance(second["value"], str):
+                found.begins(path, second["value"])
+        elif node["value"] == "contains" and first["type"] == "literal":
+            path, values = field_path(path_of(second)), first["value"]
+            if path and isinstance(values, list) and all(map(scalar, values)):
+                found.among(path, values)
+
+
+def _alternatives(node: Node) -> tuple[str, list[Json]] | None:
+    """The path and its values, if each side of the `||` says that one path equals a constant."""
+    paths: set[str | None] = set()
+    values: list[Json] = []
+    stack = [node]
+    while stack:
+        part = _turned(stack.pop())
+        if part["type"] == "or_expression":
+            stack.extend(reversed(part["children"]))
+            continue
+        if part["type"] != "comparator" or part["value"] != "eq":
+            return None
+        left, right = part["children"]
+        if right["type"] != "literal" or not scalar(right["value"]):
+            return None
+        paths.add(field_path(path_of(left)))
+        values.append(right["value"])
+    path = paths.pop()
+    return None if paths or path is None else (path, values)
 
 
 def _turned(node: Node) -> Node:

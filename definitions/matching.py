@@ -23,6 +23,7 @@ from greenroom.definitions.expressions import (
     Expression,
     compile_expression,
 )
+from greenroom.definitions.facets import Facets, scalar
 from greenroom.definitions.findings import Finding
 from greenroom.definitions.paths import MISSING, Path, parse_path, path_problem, path_text, walk
 from greenroom.definitions.syntax import PREFIX
@@ -39,35 +40,35 @@ Equalities = tuple[tuple[str, Json], ...]
 class Where:
     """A compiled `where`. `source` is the JSON it was compiled from, to be stored.
 
-    `equalities` are `(path, value)` pairs sorted by path that hold for every event that matches.
+    `paths` (sorted) are those whose values an event must have under one of the `keys` to match:
+    the shape an index files this under, and the places within the shape. `prefixes` and `ranges`
+    narrow it further in memory. `equalities` are the pairs of paths that can have one value only.
     """
 
-    __slots__ = ("_explain", "_matches", "equalities", "source")
+    __slots__ = (
+        "_explain", "_matches", "equalities", "hashes", "keys", "paths", "prefixes", "ranges",
+        "source",
+    )  # fmt: skip
 
     def __init__(
         self,
         source: Json,
         matches: Callable[[Json], bool],
         explain: Callable[[Json], list[Finding]],
-        equalities: dict[str, Json],
+        facets: Facets,
     ) -> None:
         self.source = source
-        self.equalities: Equalities = tuple(sorted(equalities.items())[:EQUALITIES_MAX])
+        self.equalities: Equalities = tuple(sorted(facets.equalities().items())[:EQUALITIES_MAX])
+        self.paths, self.keys = _keys(dict(self.equalities), facets)
+        self.hashes = tuple(map(key_hash, self.keys))
+        """The keys as the store knows them: 1 to 32."""
+        self.prefixes = facets.prefixes
+        self.ranges = facets.ranges
         self._matches = matches
         self._explain = explain
 
     def __repr__(self) -> str:
         return f"Where({self.source!r})"
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The paths of the equalities: the shape an index files this under."""
-        return tuple(path for path, _ in self.equalities)
-
-    @property
-    def values(self) -> tuple[Json, ...]:
-        """The values of the equalities: the key within the shape."""
-        return tuple(value for _, value in self.equalities)
 
     def matches(self, event: dict[str, Json]) -> bool:
         """Whether the event, as a whole, matches. Never raises."""
@@ -76,6 +77,23 @@ class Where:
     def explain(self, event: dict[str, Json]) -> list[Finding]:
         """Each check with what it saw; all are `ok` exactly when a map or text matches."""
         return self._explain(event)
+
+
+Key = tuple[Json, ...]
+
+
+def _keys(equal: dict[str, Json], facets: Facets) -> tuple[tuple[str, ...], list[Key]]:
+    """The shape and the keys: all equalities, and of the paths with several values those with the
+    fewest, as long as there are at most 32 keys."""
+    choices: dict[str, tuple[Json, ...]] = {path: (value,) for path, value in equal.items()}
+    count = 1
+    several = [(len(v), path) for path, v in facets.members.items() if len(v) > 1]
+    for many, path in sorted(several):
+        if count * many <= KEYS_MAX and len(choices) < EQUALITIES_MAX:
+            choices[path] = facets.members[path]
+            count *= many
+    paths = tuple(sorted(choices))
+    return paths, list(product(*(choices[path] for path in paths)))
 
 
 def compile_where(where: Json) -> Where:
@@ -91,7 +109,7 @@ def compile_where(where: Json) -> Where:
 def _compile(raw: bytes) -> Where:
     source = decode(raw)
     if source is None:
-        return Where(None, lambda event: True, lambda event: [], {})
+        return Where(None, lambda event: True, lambda event: [], Facets())
     if isinstance(source, str):
         return _of_text(source)
     if isinstance(source, dict) and "criteria" in source:
@@ -127,7 +145,7 @@ def _of_text(source: str) -> Where:
         told = len(found) == len(parts) and all(one.ok for one in found) is whole.ok
         return found if told else [*found, whole]
 
-    return Where(source, matches, explain, expression.equalities())
+    return Where(source, matches, explain, expression.facets())
 
 
 def _whole(expression: Expression, event: Json) -> Finding:
@@ -164,7 +182,7 @@ def _part(at: int, part: Conjunct, event: Json) -> Finding:
 
 
 def _of_condition(condition: Condition) -> Where:
-    return Where(condition.source, condition.holds, condition.explain, condition.equalities())
+    return Where(condition.source, condition.holds, condition.explain, condition.facets())
 
 
 # -- a map -------------------------------------------------------------------------------------
@@ -197,12 +215,11 @@ def _of_map(source: dict[str, Json]) -> Where:
             for path, text, wanted in pairs
         ]
 
-    keys = {
-        path_text(path): wanted
-        for path, _, wanted in pairs
-        if isinstance(wanted, str | int | float)
-    }
-    return Where(source, matches, explain, keys)
+    facets = Facets()
+    for path, _, wanted in pairs:
+        if scalar(wanted):
+            facets.equal(path_text(path), wanted)
+    return Where(source, matches, explain, facets)
 
 
 def _seen(event: Json, path: Path) -> Json:

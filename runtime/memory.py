@@ -276,7 +276,8 @@ class MemoryStore:
 
     def _close_wait(self, n: int, op: str, wait: Wait, pos: int) -> None:
         wait.closed = pos
-        self.tables.index[wait.shape, wait.hash].pop((n, op), None)
+        for key in wait.keys:
+            self.tables.index[wait.shape, key].pop((n, op), None)
 
     def _end(self, instance: Instance, pos: int) -> None:
         for op, wait in instance.waits.items():
@@ -311,7 +312,8 @@ class MemoryStore:
         if before is not None and not before.closed:
             self._close_wait(n, row.op, before, tables.head)
         wait = instance.waits[row.op] = Wait(row, shape, tables.head)
-        tables.index.setdefault((shape, wait.hash), {})[n, row.op] = wait
+        for key in wait.keys:
+            tables.index.setdefault((shape, key), {})[n, row.op] = wait
         if row.since is None or row.since >= tables.head:
             return []
         return self._look_back(instance, wait)
@@ -329,7 +331,7 @@ class MemoryStore:
                 or event.row.scope != instance.row.namespace
                 or event.row.event.type != row.type
                 or event.was_given(n)
-                or not _has_key(event.data, row.paths, wait.hash)
+                or not _has_key(event.data, row.paths, wait.keys)
                 or not _matches(row.where, event.data)
             ):
                 continue
@@ -521,5 +523,7 @@ def _matches(where: bytes, data: dict[str, Any]) -> bool:
         return False
 
 
-def _has_key(data: dict[str, Any], paths: tuple[str, ...], hash_: int) -> bool:
-    return keys_overflow(data, paths) or hash_ in map(key_hash, event_keys(data, paths))
+def _has_key(data: dict[str, Any], paths: tuple[str, ...], wanted: Sequence[int]) -> bool:
+    return keys_overflow(data, paths) or any(
+        key_hash(key) in wanted for key in event_keys(data, paths)
+    )

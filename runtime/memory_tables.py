@@ -20,7 +20,7 @@ class Wait:
     def __init__(self, row: ports.WaitRow, shape: int, opened: int) -> None:
         self.row = row
         self.shape = shape
-        self.hash = signed(row.hash)
+        self.keys = [signed(key) for key in (row.hash, *row.more)]
         self.opened = opened
         self.closed = 0
 

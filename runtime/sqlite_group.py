@@ -37,7 +37,10 @@ CHANGE: Final = (
 )
 CHANGE_SLOT: Final = CHANGE.replace(" WHERE", ", slot=? WHERE")
 OPEN_WAIT: Final = "INSERT OR REPLACE INTO subscription VALUES (?,?,?,?,?,?,?)"
-CLOSE_WAIT: Final = "UPDATE subscription SET closed=? WHERE n=? AND op=? AND closed=0"
+CLOSE_WAIT: Final = (
+    "UPDATE subscription SET closed=? WHERE n=? AND op>=? AND op<? || char(32) AND closed=0"
+)
+"""Its rows are named by the op, and the op with a number behind `NTH_KEY`."""
 SET_TIMER: Final = "INSERT OR REPLACE INTO timer VALUES (?,?,?)"
 DROP_TIMER: Final = "DELETE FROM timer WHERE n=? AND op=?"
 INSERT_ASK: Final = "INSERT OR REPLACE INTO ask VALUES (?,?,?,?,?,?,?,?,?,?)"
@@ -248,7 +251,7 @@ class Group:
         if self.new_given:
             many(INSERT_GIVEN, self.new_given)
         if self.closed_waits:
-            many(CLOSE_WAIT, [(pos, n, op) for (n, op), pos in self.closed_waits.items()])
+            many(CLOSE_WAIT, [(pos, n, op, op) for (n, op), pos in self.closed_waits.items()])
         if self.waits:
             many(OPEN_WAIT, self.waits.values())
         if self.timers:

@@ -34,6 +34,8 @@ MATCHED, CURSOR = 11, 12
 PAGE: Final = 256
 OVERFLOW: Final = 0
 """Stands for more keys than are stored one by one."""
+NTH_KEY: Final = "\x1f"
+"""Stands between an op and the number of a further key of its wait: no key of an op has it."""
 LAST_OP: Final = "\U0010ffff"
 """Sorts behind every op: a cursor names instances only."""
 
@@ -48,11 +50,12 @@ WAITS_ANY: Final = (
 )
 LOOK_BACK: Final = (
     "SELECT k.pos, e.body, e.accepted FROM event_key k JOIN event e ON e.pos = k.pos"
-    " WHERE k.shape=? AND k.hash IN (?, 0) AND k.pos>?"
+    " WHERE k.shape=? AND k.hash IN (0{}) AND k.pos>?"
     " AND NOT EXISTS (SELECT 1 FROM given g WHERE g.pos = k.pos AND g.n = ?"
     " AND (g.nth = 0 OR g.action = 'started'))"
-    " ORDER BY k.pos LIMIT ?"
+    " GROUP BY k.pos ORDER BY k.pos LIMIT ?"
 )
+"""An event with several of the keys is found once."""
 BACKFILL: Final = (
     "SELECT pos, body FROM event WHERE type=? AND scope=? AND pos>? AND pos<=? ORDER BY pos"
 )
@@ -232,27 +235,39 @@ class Matcher:
         group = self.group
         namespace = group.names[facts.w][0]
         shape = self._shape(namespace, wait)
-        hash_ = signed(wait.hash)
+        keys = [signed(key) for key in (wait.hash, *wait.more)]
         opened = group.head  # events of this very group come behind it
-        group.waits[n, wait.op] = [n, wait.op, shape.id, hash_, wait.where, opened, 0]
-        group.closed_waits.pop((n, wait.op), None)
+        self._forget(n, wait.op, opened)
+        for nth, key in enumerate(keys):
+            op = nth_key(wait.op, nth)
+            group.waits[n, op] = [n, op, shape.id, key, wait.where, opened, 0]
         if wait.since is None or wait.since >= opened or not group.events:
             return []
         if wait.since < shape.filled:
             self._fill(shape, wait.since)
-        return self._look_back(n, facts, shape, hash_, wait)
+        return self._look_back(n, facts, shape, keys, wait)
+
+    def _forget(self, n: int, op: str, pos: int) -> None:
+        """The wait that the op had before, all its rows: another has as many as it has keys."""
+        group = self.group
+        if n not in group.new_instances:
+            group.closed_waits.setdefault((n, op), pos)
+        nth = 0
+        while group.waits.pop((n, nth_key(op, nth)), None) is not None:
+            nth += 1
 
     def _look_back(
-        self, n: int, facts: Facts, shape: Shape, hash_: int, wait: ports.WaitRow
+        self, n: int, facts: Facts, shape: Shape, keys: list[int], wait: ports.WaitRow
     ) -> list[ports.InboxItem]:
         group = self.group
         if group.new_events or group.new_given:
             group.flush()
         found: list[ports.InboxItem] = []
         after = wait.since or 0
+        look_back = LOOK_BACK.format(",?" * len(keys))
         room = min(LOOK_BACK_MAX, INBOX_MAX - group.items_of(n, facts))
         while len(found) < room:
-            rows = group.db.execute(LOOK_BACK, (shape.id, hash_, after, n, PAGE)).fetchall()
+            rows = group.db.execute(look_back, (shape.id, *keys, after, n, PAGE)).fetchall()
             for after, body, accepted in rows:
                 if after != self.spent and self.matches(wait.where, decode_event(body).as_data()):
                     group.new_given.append((after, n, 0, "delivered", None, None, None))
@@ -290,6 +305,11 @@ class Matcher:
         group.flush()
         shape.filled = since
         group.db.execute("UPDATE shape SET filled=? WHERE id=?", (since, shape.id))
+
+
+def nth_key(op: str, nth: int) -> str:
+    """The name of the row of a wait's nth key; the first is the op's own."""
+    return f"{op}{NTH_KEY}{nth}" if nth else op
 
 
 def hashes(data: dict[str, Any], paths: tuple[str, ...]) -> list[int]:

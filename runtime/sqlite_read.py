@@ -214,7 +214,7 @@ class Reader:
         query = (
             'SELECT s.n, i.id, w.name, i.key, s.op, s."where", s.opened, NULLIF(s.closed, 0)'
             ' FROM (SELECT n, op, "where", opened, closed FROM subscription'
-            " WHERE shape=? AND {} LIMIT ?) s"
+            " WHERE shape=? AND {} AND instr(op, char(31)) = 0 LIMIT ?) s"
             " JOIN instance i ON i.n = s.n JOIN workflow w ON w.w = i.w"
             " WHERE s.opened<? AND (? IS NULL OR w.name=?) LIMIT ?"
         )

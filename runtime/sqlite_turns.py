@@ -32,7 +32,7 @@ from greenroom.runtime.sqlite_group import (
     Group,
     stored_value,
 )
-from greenroom.runtime.sqlite_match import Matcher
+from greenroom.runtime.sqlite_match import Matcher, nth_key
 from greenroom.runtime.statements import apply_statements
 from greenroom.runtime.store import FIRST_ENDED, JSON_CODEC, STATUS_CODE, signed
 
@@ -273,7 +273,11 @@ class Turns:
             if wait is None:
                 group.closed_waits.setdefault(key, pos)
             else:
-                wait[CLOSED] = wait[CLOSED] or pos
+                nth = 0
+                while wait is not None:
+                    wait[CLOSED] = wait[CLOSED] or pos
+                    nth += 1
+                    wait = group.waits.get((n, nth_key(op, nth)))
             group.timers[key] = None
             group.asks.append((DROP_ASK, key))
 

@@ -13,7 +13,7 @@ import pytest
 
 from greenroom.actors import ports
 from greenroom.definitions.events import Event
-from greenroom.definitions.matching import compile_where, key_hash
+from greenroom.definitions.matching import compile_where
 from greenroom.runtime.memory import MemoryStore
 from greenroom.runtime.sqlite import SqliteStore
 
@@ -32,7 +32,10 @@ class Make:
     ) -> ports.WaitRow:  # fmt: skip
         compiled = compile_where(where)
         raw = msgspec.json.encode(where)
-        return ports.WaitRow(op, type, compiled.paths, key_hash(compiled.values), raw, since, many)
+        first, *more = compiled.hashes
+        return ports.WaitRow(
+            op, type, compiled.paths, first, raw, since, many=many, more=tuple(more)
+        )
 
     def id(self, n: int) -> str:
         return f"01930000-0000-7000-8000-{n:012d}"

@@ -154,6 +154,31 @@ def test_a_wait_from_now_finds_nothing_from_before(store: Any, make: Any) -> Non
     assert one(store, make.create(1, opened=[make.wait("1", since=None)])).found == []
 
 
+def test_a_wait_for_one_of_several_values_is_met_by_each_of_them_once(
+    store: Any, make: Any
+) -> None:
+    kinds = ("String", "a"), ("String", "b"), ("Number", 1)
+    equal = [{"type": t, "attribute": "::data.k", "operator": "eq", "value": v} for t, v in kinds]
+    among = {"criteria": [{"operator": "or", "attributes": equal}]}
+    before = [one(store, make.post(f"b-{k}", data={"k": k})).pos for k in ("b", "z", "a")]
+    store.run([make.create(n, opened=[make.wait("1", where=among)]) for n in (1, 2)])
+    assert found(one(store, make.post("e-1", data={"k": "b"}))) == [1, 2]
+    assert found(one(store, make.post("e-2", data={"k": ["b", "a", 1]}))) == [1, 2]
+    assert found(one(store, make.post("e-3", data={"k": True}))) == []
+    assert len(one(store, ports.WaitsAt("paid", 1 << 40))) == 2
+    store.run([make.append(1, 2, closed=["1"]), make.end(2, 2)])
+    for number, k in enumerate(["a", "b", 1]):
+        assert found(one(store, make.post(f"f-{number}", data={"k": k}))) == []
+    opened = [make.wait("1", where=among, since=0, many=True)]
+    late = one(store, make.create(3, opened=opened))
+    assert [item.pos for item in late.found][:2] == [before[0], before[2]]
+    assert len(late.found) == 7
+    reopened = [make.wait("1", where={"data.k": "z"})]
+    store.run([make.append(3, 2, closed=["1"], opened=reopened)])
+    assert found(one(store, make.post("g-1", data={"k": "a"}))) == []
+    assert found(one(store, make.post("g-2", data={"k": "z"}))) == [3]
+
+
 def test_an_event_with_a_long_list_meets_every_key_in_it(store: Any, make: Any) -> None:
     def wait(k: int, since: int | None = None) -> Any:
         return make.wait(str(k), where={"data.tags": k}, since=since)

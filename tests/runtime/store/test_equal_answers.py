@@ -49,7 +49,8 @@ class World:
         value = self.dice.choice(["a", "b", 1, True])
         return self.dice.choice([
             None, {"data.k": value}, {"data.k": value, "data.m": "x"}, "data.n > `2`",
-            f"data.k == '{value}' && data.n < `3`",
+            f"data.k == '{value}' && data.n < `3`", "data.k == 'a' || data.k == 'b'",
+            "(data.k == 'b' || data.k == `1` || data.k == `true`) && data.n > `1`",
         ])  # fmt: skip
 
     def wait(self) -> Any:
