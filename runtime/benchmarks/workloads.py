@@ -72,6 +72,18 @@ async def loop(k: int) -> None:
         await wait("bench.ping", where={"data.k": k}, since="now")
 
 
+@workflow(name="seeker")
+async def seeker(k: int) -> None:
+    """The same with one of three shapes of conditions."""
+    wheres = (
+        {"data.k": k},
+        {"data.k": k, "data.twice": 2 * k},
+        f"data.k == `{k}` || data.k == `{k + 10_000_000}`",
+    )
+    while True:
+        await wait("bench.ping", where=wheres[k % 3], since="now")
+
+
 @workflow(name="sleeper")
 async def sleeper(at_ms: int) -> int:
     await sleep_until(datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC))
