@@ -17,7 +17,14 @@ import msgspec
 from greenroom.actors.children import child_id
 from greenroom.actors.decide import Kernel
 from greenroom.actors.effects import ArmTimer, RunCall, effect_of, pending, touched, touches_all
-from greenroom.actors.entries import Entry, EventReceived, Failure, Request, encode_entry
+from greenroom.actors.entries import (
+    Entry,
+    EventReceived,
+    Failure,
+    OpCompleted,
+    Request,
+    encode_entry,
+)
 from greenroom.actors.messages import (
     Begin,
     Cancel,
@@ -29,7 +36,7 @@ from greenroom.actors.messages import (
     Recover,
     decode_message,
 )
-from greenroom.actors.ports import Append, Appended, Create, InboxItem, Keep
+from greenroom.actors.ports import Append, Appended, Create, InboxItem, Keep, ResourceSave
 from greenroom.actors.ports import Request as RequestId
 from greenroom.actors.progress import CALLS
 from greenroom.actors.rows import AppendBuilder, status_change
@@ -43,7 +50,7 @@ Reply = Callable[[Any], None]
 """Called once with the instance's entries (a list, durable) or with the exception."""
 
 Ended = tuple[Outcome, Sequence[Any]]
-"""An outcome and the statements that are to be applied with it."""
+"""An outcome, and the statements and resources that are to be applied with it."""
 
 _event_decoder = msgspec.json.Decoder(Event)
 
@@ -96,7 +103,8 @@ class Envelope(msgspec.Struct):
     iq: int | None = None
     """The inbox item the message came from; used up with the turn."""
     statements: Sequence[Any] = ()
-    """What a transactional step wants applied with its result."""
+    """What a step wants applied with its result: statements of a transactional one, and the
+    resources it returned (`ResourceSave`)."""
 
 
 class Instance:
@@ -236,7 +244,7 @@ class Instance:
             if first.statements and batch.append.rows:
                 break
             self._take(mailbox.popleft(), now, batch)
-            if batch.append.ended or batch.append.statements:
+            if batch.append.ended or self.barred:
                 break
         if mailbox:
             self.queued = True
@@ -265,8 +273,10 @@ class Instance:
                 batch.append.request = envelope.request(self)
             if envelope.reply is not None:
                 batch.replies.append((envelope.reply, entries))
-        if envelope.statements and entries:
-            batch.append.statements = envelope.statements
+        if envelope.statements and entries and type(entries[0]) is OpCompleted:
+            extras = envelope.statements
+            batch.append.resources = [one for one in extras if type(one) is ResourceSave]
+            batch.append.statements = [one for one in extras if type(one) is not ResourceSave]
             self.barred = True
         if isinstance(message, Pause | Cancel):
             batch.append.urgent = True  # steering works on a full disk too
@@ -335,13 +345,13 @@ class Instance:
         self.unstored -= 1
         if isinstance(result, StaleAppend):
             result = Busy("a write before this one could not be stored; try again")
-        if batch.append.statements:
+        if batch.may_be_refused:
             self._unbar()
         if self.unstored == 0 and not isinstance(result, Exception):
             self.late.clear()
         if isinstance(result, Exception):  # dead or not: results of steps must not be lost
             outcomes = _outcomes_of(batch.outcomes)
-            if batch.append.statements and isinstance(result, Rejected):
+            if batch.may_be_refused and isinstance(result, Rejected):
                 outcomes = [(_refused(outcome, result), ()) for outcome, _ in outcomes]
             left = [*self.late, *self.mailbox]
             self.late.clear()
@@ -472,6 +482,11 @@ class Batch:
         if entry.end is not None and p.ended:
             self.builder.outcome_to_parent()
 
+    @property
+    def may_be_refused(self) -> bool:
+        """Whether the store may say no to what a step wants applied with its result."""
+        return bool(self.append.statements or self.append.resources)
+
     def stored(self, result: Any) -> None:
         self.instance._stored(self, result)
 
@@ -493,7 +508,7 @@ def _outcomes_of(envelopes: Iterable[Envelope]) -> list[Ended]:
 
 
 def _refused(outcome: Outcome, error: Rejected) -> Outcome:
-    """The outcome of a step whose statements could not be applied: a failed attempt."""
+    """The outcome of a step whose statements or resources were refused: a failed attempt."""
     failure = Failure(
         type(error).__name__, error.message, details=dict(error.details), op=outcome.key
     )

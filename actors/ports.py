@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, Protocol
 from msgspec import Struct
 
 from greenroom.definitions.events import Event
+from greenroom.definitions.resources import Stored
 from greenroom.definitions.values import Json
 
 FAN_OUT_PER_COMMIT: Final = 1_000
@@ -167,6 +168,16 @@ class Request(Struct, frozen=True):
     at: int
 
 
+class ResourceSave(Struct, frozen=True):
+    """A resource as a step returned it. `row.version` is the one it gets: the store must have the
+    one before, none if it is 1. `changes` is the JSON of `{field: [before, after]}`."""
+
+    row: Stored
+    changes: bytes
+    op: str
+    attempt: int
+
+
 # -- works that write --------------------------------------------------------------------------
 
 
@@ -198,6 +209,9 @@ class Append(Struct, kw_only=True):
     request: Request | None = None
     statements: Sequence[tuple[str, tuple[Any, ...]]] = ()
     """SQL of a transactional step, applied with the rows; when one fails the result is the failure
+    and nothing of the append is stored."""
+    resources: Sequence[ResourceSave] = ()
+    """Saved with the rows; when one has another version in the store the result is `StaleResource`
     and nothing of the append is stored."""
     ended: bool = False
     """All waits, timers, inbox items and snapshots of the instance are dropped."""
@@ -440,6 +454,38 @@ class ListSchedules(Struct, frozen=True):
     workflow: str | None = None
 
 
+class GetResources(Struct, frozen=True):
+    """Resources by their ids; unknown ones are left out."""
+
+    ids: Sequence[str]
+    namespace: str = ""
+
+
+class FindResource(Struct, frozen=True):
+    """A resource by id or unique prefix of it (8 or more characters)."""
+
+    ref: str
+    namespace: str = ""
+
+
+class ListResources(Struct, frozen=True):
+    """Resources, the last changed first. `equal` maps `product status customer type id instance`
+    to a value; `instance` are those it has saved. `after` is (updated, id) of the last one seen."""
+
+    equal: dict[str, str] = {}
+    limit: int = 50
+    after: tuple[int, str] | None = None
+    namespace: str = ""
+
+
+class ResourceHistory(Struct, frozen=True):
+    """The versions of a resource after `after`, oldest first."""
+
+    id: str
+    after: int = 0
+    limit: int = 200
+
+
 class Counts(Struct, frozen=True):
     """Instances by status, rows in the journal, open timers and asks; from kept counters."""
 
@@ -474,7 +520,8 @@ Work = Any
 
 Append Appended · Create Created · Post, Route Posted (unknown `to`: NotFound, full: InboxFull) ·
 SaveDefinition DefinitionRow · ChangeDefinition DefinitionRow | None · SaveSchedule, ChangeSchedule
-ScheduleRow | None · Prune Pruned · Load list[Loaded] (unknown ones left out) · Find InstanceRow |
+ScheduleRow | None · GetResources, ListResources list[ResourceRow] · FindResource ResourceRow | None
+(several: InvalidRequest) · ResourceHistory list[ResourceChange] · Prune Pruned · Load list[Loaded] (unknown ones left out) · Find InstanceRow |
 None (several: InvalidRequest) · ReadRows list[StoredRow] · ReadJournal list[JournalRow] ·
 ListInstances Listed · ListEvents, UnroutedEvents list[StoredEventRow] · GetEvent StoredEventRow |
 None · EventMatches list[Matched] · WaitsAt list[WaitSeen] · DueTimers list[Due] · BusyInstances
@@ -607,6 +654,31 @@ class AskView(Struct, frozen=True):
     due: int | None
     by: str | None
     answered_at: int | None
+
+
+class ResourceRow(Stored, frozen=True):
+    """A resource as read back; `instance` saved its version, and may be pruned."""
+
+    namespace: str = ""
+    created: int = 0
+    updated: int = 0
+    instance: str = ""
+    workflow: str = ""
+
+
+class ResourceChange(Struct, frozen=True):
+    """One version of a resource: which op of which instance wrote it, and what it changed. `pos`
+    is the place in the journal of the turn it was saved with."""
+
+    id: str
+    version: int
+    at: int
+    pos: int
+    instance: str
+    workflow: str
+    op: str
+    attempt: int
+    changes: bytes
 
 
 class CountsRow(Struct, frozen=True):

@@ -207,6 +207,14 @@ class NoSuchAsk(NotFound):
     """There is no such open question."""
 
 
+class ResourceNotFound(NotFound):
+    """There is no resource with this id."""
+
+
+class StaleResource(Rejected):
+    """A resource was changed by another step since this one read it; nothing was saved."""
+
+
 class InvalidTransition(Rejected):
     """The verb is not allowed in the status the instance is in."""
 

@@ -23,7 +23,23 @@ from typing import Any, Final, Union, get_args, get_origin
 
 import msgspec
 
-from greenroom.definitions.errors import InvalidDefinition, Rejected
+from greenroom.definitions.errors import (
+    GreenroomError,
+    InvalidDefinition,
+    NoEngine,
+    Rejected,
+    ResourceNotFound,
+)
+from greenroom.definitions.resources import (
+    Resource,
+    Stored,
+    class_for,
+    family_of,
+    id_in,
+    loaded,
+    mentions_resource,
+    name_new,
+)
 from greenroom.definitions.values import Json, copy
 
 VIRTUAL: Final = frozenset(
@@ -46,15 +62,28 @@ class StepInput(Rejected):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a parameter asks for that is annotated with a resource: one of these classes, a list of
+    them (`many`), or None as well (`optional`)."""
+
+    kinds: tuple[type[Resource], ...]
+    many: bool = False
+    optional: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Parameter:
     name: str
     annotation: Any
     default: Any
     convert: Callable[[Any], Any] | None
     """None: the raw JSON value, copied."""
+    resource: Wanted | None = None
 
     @property
     def required(self) -> bool:
+        if self.resource is not None and self.resource.optional:
+            return False
         return self.default is _EMPTY
 
 
@@ -69,13 +98,40 @@ class Injector:
     where: str
     virtual: tuple[str, ...] = ()
     """The virtual names it asks for."""
+    resources: bool = False
+    """Whether it asks for resources: `arguments` is to be given those `resource_ids` names."""
 
-    def arguments(self, source: Mapping[str, Any], virtual: Mapping[str, Any]) -> dict[str, Any]:
-        """The keyword arguments for one call. Raises `MissingState` or `StepInput`."""
+    def resource_ids(self, source: Mapping[str, Any]) -> list[str]:
+        """Ids of the resources to be read before a call, each once. Raises `StepInput` for what
+        is no id, and what `arguments` raises for a new resource that cannot be made."""
+        found: dict[str, None] = {}
+        for parameter in self.parameters:
+            if parameter.resource is not None and source.get(parameter.name) is not None:
+                found.update(dict.fromkeys(self._ids(parameter, source[parameter.name])))
+        self._check_new(source)
+        return list(found)
+
+    def arguments(
+        self,
+        source: Mapping[str, Any],
+        virtual: Mapping[str, Any],
+        found: Mapping[str, Stored] | None = None,
+        new_id: Callable[[str], uuid.UUID] | None = None,
+    ) -> dict[str, Any]:
+        """The keyword arguments for one call. Raises `MissingState` or `StepInput`.
+
+        `found` are the resources of `resource_ids`, as far as the store has them: one that is
+        missing raises `ResourceNotFound`. `new_id` gives the id of a new one, by parameter.
+        """
         out: dict[str, Any] = {}
+        if self.resources:
+            self._check_new(source)
         for parameter in self.parameters:
             name = parameter.name
-            if name == "state" and "state" not in source:
+            if parameter.resource is not None:
+                if name in source or parameter.default is _EMPTY:
+                    out[name] = self._resource(parameter, source, found, new_id)
+            elif name == "state" and "state" not in source:
                 out[name] = copy(dict(source))
             elif name in VIRTUAL and name not in source:
                 out[name] = virtual.get(name)
@@ -101,6 +157,143 @@ class Injector:
                 step=self.name,
                 key=parameter.name,
             ) from None
+
+    # -- resources -----------------------------------------------------------------------------
+
+    def _ids(self, parameter: Parameter, value: Json) -> list[str]:
+        """The ids a state value names for a parameter."""
+        wanted = parameter.resource
+        assert wanted is not None
+        if wanted.many and not isinstance(value, list):
+            raise self._no_id(parameter, value, "a list of ids")
+        items = value if wanted.many else [value]
+        ids = [id_in(item, wanted.kinds) for item in items]
+        for item, id in zip(items, ids, strict=True):
+            if id is None:
+                raise self._no_id(parameter, item, "the id of a resource, or a dict that has it")
+        return [str(id) for id in ids]
+
+    def _no_id(self, parameter: Parameter, value: Json, what: str) -> StepInput:
+        return StepInput(
+            f"step {self.name}: {parameter.name} must be {what}, the state has {_short(value)}",
+            hint="keep a resource as its id, or as the dict that a step's result made of it",
+            step=self.name,
+            key=parameter.name,
+        )
+
+    def _check_new(self, source: Mapping[str, Any]) -> None:
+        """A resource the state has no key for is made anew, of the one product the state names."""
+        new = [p for p in self.parameters if self._is_new(p, source)]
+        if not new:
+            return
+        if len(new) > 1:
+            names = " and ".join(p.name for p in new)
+            raise StepInput(
+                f"step {self.name} would make {names}: nobody can say which of them the product "
+                f"{_short(source.get('product'))} is   {self.where}",
+                hint="make one resource a step, or make them in the step and return them",
+                step=self.name,
+                keys=[p.name for p in new],
+            )
+        missing = [name for name in ("product", "customer_id") if name not in source]
+        if missing:
+            needs = " and ".join(f'"{name}"' for name in missing)
+            has = ", ".join(sorted(source)) or "nothing"
+            raise MissingState(
+                f'step {self.name} needs "{new[0].name}"; to make a new {_text(new[0].annotation)} '
+                f"it needs {needs}, the state has: {has}   {self.where}",
+                hint="pass the id of one that exists, or the product and customer of a new one",
+                step=self.name,
+                key=new[0].name,
+                missing=missing,
+            )
+
+    def _is_new(self, parameter: Parameter, source: Mapping[str, Any]) -> bool:
+        wanted = parameter.resource
+        return (
+            wanted is not None
+            and not (wanted.many or wanted.optional)
+            and parameter.default is _EMPTY
+            and parameter.name not in source
+        )
+
+    def _resource(
+        self,
+        parameter: Parameter,
+        source: Mapping[str, Any],
+        found: Mapping[str, Stored] | None,
+        new_id: Callable[[str], uuid.UUID] | None,
+    ) -> Any:
+        wanted = parameter.resource
+        assert wanted is not None
+        if parameter.name not in source:
+            if wanted.optional:
+                return None
+            if wanted.many:
+                raise self._missing(parameter, source)
+            return self._made(parameter, wanted, source, new_id)
+        value = source[parameter.name]
+        if value is None and (wanted.optional or parameter.default is None):
+            return None
+        ids = self._ids(parameter, value)
+        if found is None and ids:
+            raise NoEngine(
+                f"{self.name} takes {parameter.name} from the store, and there is no engine here",
+                hint="run it as a step of a workflow",
+            )
+        objects = [self._loaded(parameter, wanted, id, found or {}) for id in ids]
+        return objects if wanted.many else objects[0]
+
+    def _loaded(
+        self, parameter: Parameter, wanted: Wanted, id: str, found: Mapping[str, Stored]
+    ) -> Resource:
+        row = found.get(id)
+        if row is None:
+            raise ResourceNotFound(
+                f"step {self.name}: there is no resource {id} for {parameter.name}",
+                hint="greenroom resource ls",
+                step=self.name,
+                key=parameter.name,
+                resource=id,
+            )
+        kind = class_for(wanted.kinds, row)
+        if kind is None:
+            raise StepInput(
+                f"step {self.name}: {parameter.name} must be {_text(parameter.annotation)}, the "
+                f"resource {id} is a {row.type} of product {row.product!r}, {row.status}",
+                step=self.name,
+                key=parameter.name,
+                resource=id,
+            )
+        return loaded(kind, row)
+
+    def _made(
+        self,
+        parameter: Parameter,
+        wanted: Wanted,
+        source: Mapping[str, Any],
+        new_id: Callable[[str], uuid.UUID] | None,
+    ) -> Resource:
+        """A new resource, of the first class that has the product."""
+        refused: Exception | None = None
+        for kind in wanted.kinds:
+            try:
+                made: Any = kind.create(copy(dict(source)))
+                if not isinstance(made, wanted.kinds):
+                    raise TypeError(f"create() gave {_short(made)}")
+            except Exception as error:  # an author's create may raise anything
+                refused = refused or error
+            else:
+                if new_id is not None:
+                    name_new(made, new_id(parameter.name))
+                return made
+        raise StepInput(
+            f"step {self.name}: a new {_text(parameter.annotation)} cannot be made for "
+            f"{parameter.name}: {refused}",
+            hint=refused.hint if isinstance(refused, GreenroomError) else None,
+            step=self.name,
+            key=parameter.name,
+        ) from refused
 
     def _missing(self, parameter: Parameter, source: Mapping[str, Any]) -> MissingState:
         has = ", ".join(sorted(source)) or "nothing"
@@ -159,9 +352,12 @@ def location(func: Any) -> str:
     return f"{file.rsplit('/', 1)[-1]}:{line}"
 
 
-def injector(func: Callable[..., Any], *, skip_first: bool = False) -> Injector:
+def injector(
+    func: Callable[..., Any], *, skip_first: bool = False, resources: bool = False
+) -> Injector:
     """Reads a signature. Raises `InvalidDefinition` for what can never be injected:
-    `*args`, `**kwargs`, unresolvable or unsupported annotations."""
+    `*args`, `**kwargs`, unresolvable or unsupported annotations; resources where nobody loads
+    them (`resources` False: anything but a step)."""
     name = getattr(func, "__qualname__", repr(func)).rsplit(".", 1)[-1]
     where = location(func)
     signature = inspect.signature(func)
@@ -179,12 +375,74 @@ def injector(func: Callable[..., Any], *, skip_first: bool = False) -> Injector:
         if parameter.kind is parameter.POSITIONAL_ONLY:
             positional_only += 1
         annotation = hints.get(parameter.name, _EMPTY)
-        convert = None
+        convert = wanted = None
         if parameter.name not in VIRTUAL and parameter.name != "state":
-            convert = converter(annotation, f"{name}({parameter.name})", where)
-        parameters.append(Parameter(parameter.name, annotation, parameter.default, convert))
+            what = f"{name}({parameter.name})"
+            wanted = wanted_of(annotation, what, where, steps=resources)
+            if wanted is None:
+                convert = converter(annotation, what, where)
+        parameters.append(Parameter(parameter.name, annotation, parameter.default, convert, wanted))
     virtual = tuple(p.name for p in parameters if p.name in VIRTUAL)
-    return Injector(name, tuple(parameters), positional_only, False, where, virtual)
+    return Injector(
+        name,
+        tuple(parameters),
+        positional_only,
+        False,
+        where,
+        virtual,
+        any(p.resource is not None for p in parameters),
+    )
+
+
+def wanted_of(annotation: Any, what: str, where: str, *, steps: bool) -> Wanted | None:
+    """What an annotation with a resource in it asks for; None where there is none. Raises
+    `InvalidDefinition` for anything but `Model`, `Optional`, `list` and unions of one family."""
+    if not mentions_resource(annotation):
+        if steps and annotation in (list[Any], typing.List[Any]):  # noqa: UP006
+            raise InvalidDefinition(
+                f"{what}: list[Any] says nothing about its items   {where}",
+                hint="write `list` for any JSON list, or the class of its resources",
+            )
+        return None
+    if not steps:
+        raise InvalidDefinition(
+            f"{what}: {_text(annotation)} is loaded for steps alone   {where}",
+            hint="take the id here (UUID), and name the class in a step",
+        )
+    parts, optional = _alternatives(annotation)
+    if len(parts) == 1 and get_origin(parts[0]) is list:
+        inner, empty = _alternatives(*get_args(parts[0]))
+        if not empty and all(_is_resource(part) for part in inner):
+            return Wanted(_variants(inner, what, where), True, optional)
+    elif all(_is_resource(part) for part in parts):
+        return Wanted(_variants(parts, what, where), False, optional)
+    raise InvalidDefinition(
+        f"{what}: {_text(annotation)} cannot be loaded   {where}",
+        hint="a resource, Optional of it, a list of it, or a union of variants of one class",
+    )
+
+
+def _alternatives(annotation: Any) -> tuple[list[Any], bool]:
+    """The members of a union, and whether None is one of them."""
+    parts = [annotation]
+    if get_origin(annotation) in (Union, types.UnionType):
+        parts = list(get_args(annotation))
+    kept = [part for part in parts if part is not type(None)]
+    return kept, len(kept) < len(parts)
+
+
+def _is_resource(part: Any) -> bool:
+    return isinstance(part, type) and issubclass(part, Resource)
+
+
+def _variants(parts: list[Any], what: str, where: str) -> tuple[type[Resource], ...]:
+    families = {family_of(part).__name__ for part in parts}
+    if len({family_of(part) for part in parts}) > 1:
+        raise InvalidDefinition(
+            f"{what}: {' and '.join(sorted(families))} have nothing in common   {where}",
+            hint="a union is for variants of one class; give each kind a parameter of its own",
+        )
+    return tuple(parts)
 
 
 def _hints(func: Callable[..., Any], name: str, where: str) -> dict[str, Any]:
@@ -304,7 +562,7 @@ def inject_args(func: Callable[..., Any]) -> Callable[[State], Any]:
     The function that comes back gives the state merged with what `func` returned (an awaitable of
     it for a coroutine function). Steps do this by themselves.
     """
-    inject = injector(func)
+    inject = injector(func, resources=True)
 
     def merged(state: Mapping[str, Any], new: Any) -> State:
         if new is not None and not isinstance(new, dict):
@@ -324,6 +582,7 @@ def inject_args(func: Callable[..., Any]) -> Callable[[State], Any]:
 
         found = with_state_now
     functools.update_wrapper(found, func)
+    found.__injected__ = func  # type: ignore[attr-defined]
     found.__annotations__ = {"state": State, "return": State}
     parameter = inspect.Parameter(
         "state", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=State

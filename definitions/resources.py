@@ -358,6 +358,8 @@ def _is_another(cls: type[Resource], other: type[Resource]) -> bool:
 def family_of(cls: type[Resource]) -> type[Resource]:
     """The class right under `Resource` (or `SubscriptionModel`) that a class comes from."""
     family = cls
+    if cls in (Resource, SubscriptionModel):
+        return cls
     while (base := _parent(family)) not in (Resource, SubscriptionModel):
         family = base
     return family

@@ -317,6 +317,7 @@ def make_target(
     inject: Injector | None = None,
 ) -> Target:
     """Checks what can be checked when a function is decorated."""
+    func = getattr(func, "__injected__", func)  # `inject_args` is what a step does anyway
     if isinstance(func, Step):
         raise InvalidDefinition(f"{func.name} is a step already   {location(func.target.func)}")
     if not callable(func) or isinstance(func, type):
@@ -346,7 +347,7 @@ def make_target(
     return Target(
         name or func.__name__.replace("_", " "),
         func,
-        inject or injector(func),
+        inject or injector(func, resources=True),
         is_async,
         mode,
         retry,

@@ -36,6 +36,7 @@ from greenroom.actors.ports import (
     Clock,
     Create,
     Created,
+    GetResources,
     InboxItem,
     Keep,
     Load,
@@ -58,13 +59,15 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.events import TICK_TYPE, Event
 from greenroom.definitions.injection import injector
+from greenroom.definitions.resources import Stored
 from greenroom.definitions.tasks import TaskContext
 from greenroom.definitions.values import copy
-from greenroom.definitions.workflow import PLAN_KINDS, Definition, Plan, Program
+from greenroom.definitions.workflow import PLAN_KINDS, Definition, Plan, Program, Target
 from greenroom.runtime.context import StepContext
 from greenroom.runtime.executor import Call, Executor
 from greenroom.runtime.journal import Journal
 from greenroom.runtime.registry import Registry
+from greenroom.runtime.saves import new_resource_id
 from greenroom.runtime.supervisor import Supervisor
 
 IDLE_S: Final = 10.0
@@ -213,6 +216,52 @@ class Directory:
             )
             instance.tell(Park(failure))
             return
+        if target.injector is not None and target.injector.resources:
+            self._fetch(instance, key, attempt, target)
+        else:
+            self._attempt(instance, key, attempt, target, None)
+
+    def _fetch(self, instance: Instance, key: str, attempt: int, target: Target) -> None:
+        """Reads the resources a step asks for, afresh before each attempt."""
+        assert target.injector is not None
+        try:
+            ids = target.injector.resource_ids(instance.kernel.source_of(key))
+        except GreenroomError as error:
+            self._never_run(instance, key, attempt, error)
+            return
+
+        def fetched(result: Any) -> None:
+            if instance.dead or instance.running.get(key) != attempt or self.stopping:
+                return
+            if isinstance(result, EngineDied | EngineStopping):
+                return
+            if isinstance(result, GreenroomError):
+                self._never_run(instance, key, attempt, result)
+            else:
+                self._attempt(instance, key, attempt, target, {row.id: row for row in result})
+
+        if ids:
+            self.submit(GetResources(ids, instance.kernel.progress.namespace), fetched)
+        else:
+            fetched([])
+
+    def _never_run(self, instance: Instance, key: str, attempt: int, error: GreenroomError) -> None:
+        """The attempt fails before its function is called; no other would do better."""
+        kind = type(error).__name__
+        failure = Failure(kind, error.message, details=dict(error.details), op=key)
+        instance.finished(Outcome(key, attempt, error=failure, final=True, kinds=(kind,)))
+
+    def _attempt(
+        self,
+        instance: Instance,
+        key: str,
+        attempt: int,
+        target: Target,
+        resources: dict[str, Stored] | None,
+    ) -> None:
+        kernel = instance.kernel
+        p = kernel.progress
+        op = p.ops[key]
         source = kernel.source_of(key)
         context = None
         arguments: dict[str, Any]
@@ -225,12 +274,11 @@ class Directory:
                 if target.injector.virtual:
                     context = self._context(p, key, attempt, target.mode)
                     virtual = self._virtual(p, kernel.definition, context)
-                arguments = target.injector.arguments(source, virtual)
+                arguments = target.injector.arguments(
+                    source, virtual, resources, lambda name: new_resource_id(p.id, key, name)
+                )
         except GreenroomError as error:
-            failure = Failure(error.code, error.message, details=dict(error.details), op=key)
-            instance.finished(
-                Outcome(key, attempt, error=failure, final=True, kinds=("MissingState",))
-            )
+            self._never_run(instance, key, attempt, error)
             return
         self.executor.submit(
             Call(
@@ -245,14 +293,17 @@ class Directory:
                 context,
                 solo=op.lost >= 2,
                 classify=kernel.definition.classify,
+                merges=kernel.is_plan,
             )
         )
 
     def _finished(self, call: Call, outcome: Outcome) -> None:
         """An attempt has ended. Its instance may have left memory meanwhile."""
         statements: Any = ()
-        if call.context is not None and outcome.error is None:
-            statements = call.context.statements
+        if outcome.error is None:
+            statements = call.saves
+            if call.context is not None:
+                statements = [*call.context.statements, *call.saves]
         instance = self.active.get(call.n)
         if instance is not None:
             instance.finished(outcome, statements)

@@ -26,12 +26,15 @@ import msgspec
 from greenroom.actors.entries import Failure
 from greenroom.actors.machine import failure_of
 from greenroom.actors.messages import Outcome
+from greenroom.actors.ports import ResourceSave
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import Fatal, GreenroomError, InvalidInput, Retry, TooLarge
 from greenroom.definitions.gates import Classify, label_of
+from greenroom.definitions.resources import Resource
 from greenroom.definitions.retries import RetryPolicy
 from greenroom.definitions.values import encode_decode
 from greenroom.definitions.workflow import Target
+from greenroom.runtime.saves import saves_in
 
 IN_FLIGHT: Final = 256
 THREADS: Final = 32
@@ -42,8 +45,8 @@ class Call:
     """One attempt of one op."""
 
     __slots__ = (
-        "aborted", "arguments", "attempt", "classify", "context", "done", "instance", "key", "n",
-        "runner", "solo", "source", "target",
+        "aborted", "arguments", "attempt", "classify", "context", "done", "instance", "key",
+        "merges", "n", "runner", "saves", "solo", "source", "target",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +62,7 @@ class Call:
         context: Any = None,
         solo: bool = False,
         classify: Classify | None = None,
+        merges: bool = False,
     ) -> None:
         self.n = n
         self.instance = instance
@@ -75,6 +79,10 @@ class Call:
         """It died with the process before: nothing else of its kind runs beside it."""
         self.classify = classify
         """The workflow's own name for what went wrong."""
+        self.merges = merges
+        """What it returns is merged into a state."""
+        self.saves: list[ResourceSave] = []
+        """Resources it returned, to be saved with its outcome."""
         self.aborted = False
         self.runner: asyncio.Task[None] | None = None
 
@@ -227,6 +235,8 @@ class Executor:
             finally:
                 self.current = None
             back = encode_decode(value, f"{call.target.name} returned a value that")[1]
+            if back != value:  # objects were made data: resources are among them, or not
+                call.saves = self._saves(call, value)
             outcome = Outcome(call.key, call.attempt, back)
         except asyncio.CancelledError as error:
             if call.aborted or self.stopping:
@@ -310,6 +320,14 @@ class Executor:
             details = {**failure.details, **label_of(call.classify, error)}
             failure = msgspec.structs.replace(failure, details=details)
         return Outcome(call.key, call.attempt, None, failure, after_s, final, kinds)
+
+    def _saves(self, call: Call, value: Any) -> list[ResourceSave]:
+        if call.merges and isinstance(value, Resource):
+            raise InvalidInput(
+                f"{call.target.name} returned {type(value).__name__} itself: a result is merged",
+                hint='return it under a name:  return {"light_path": light_path}',
+            )
+        return saves_in(value, call.target.name, call.key, call.attempt)
 
     def _not_stored(self, call: Call, error: InvalidInput | TooLarge) -> Outcome:
         details = {k: v for k, v in error.details.items() if isinstance(v, str | int)}

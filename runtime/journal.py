@@ -45,7 +45,8 @@ _READS: Final = frozenset({
     ports.ListEvents, ports.GetEvent, ports.EventMatches, ports.WaitsAt, ports.DueTimers,
     ports.BusyInstances, ports.UnroutedEvents, ports.FindRequest, ports.ListAsks,
     ports.ListDefinitions, ports.ListSchedules, ports.Counts, ports.DeadLetters, ports.Audit,
-    ports.Orphans, ports.GetMeta,
+    ports.Orphans, ports.GetMeta, ports.GetResources, ports.FindResource, ports.ListResources,
+    ports.ResourceHistory,
 })  # fmt: skip
 
 

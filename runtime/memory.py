@@ -155,6 +155,7 @@ class MemoryStore:
         return {
             ports.Append: self._append, ports.Create: self._create, ports.Post: self._post,
             ports.Route: self._route, **keeper.works(), **reader.works(),
+            **self.tables.resources.works(),
         }  # fmt: skip
 
     # -- turns ------------------------------------------------------------------------------
@@ -166,6 +167,10 @@ class MemoryStore:
             return StaleAppend(
                 f"instance {work.n} appends row {work.iseq}, the journal expects {expected}"
             )
+        for save in work.resources:
+            stale = self.tables.resources.refusal(instance.row.namespace, save)
+            if stale is not None:
+                return stale
         if work.statements:
             failed = apply_statements(self.tables.sql(), work.statements)
             if failed is not None:
@@ -236,6 +241,8 @@ class MemoryStore:
             instance.row.version = work.version
         if work.request is not None:
             tables.requests.setdefault(work.request.id, (work.request, instance.row.id))
+        for save in work.resources:
+            tables.resources.save(instance.row, pos, work.rows[-1].at, save)
         result = self._outward(instance, work, pos)
         if work.ended:
             self._end(instance, pos)

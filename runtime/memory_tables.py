@@ -9,6 +9,7 @@ import msgspec
 
 from greenroom.actors import ports
 from greenroom.definitions.events import Event
+from greenroom.runtime.memory_resources import MemoryResources
 from greenroom.runtime.store import signed
 
 ENDED: Final = frozenset({"completed", "cancelled"})
@@ -100,6 +101,7 @@ class Tables:
         self.definitions: dict[tuple[str, int], ports.DefinitionRow] = {}
         self.schedules: dict[str, ports.ScheduleRow] = {}
         self.dead: dict[tuple[int, int], ports.DeadRow] = {}
+        self.resources = MemoryResources()
 
     def given(self, event: StoredEvent) -> list[ports.Matched]:
         """Starts in their order, then deliveries by number. Of a pruned instance little is left."""

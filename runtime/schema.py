@@ -120,7 +120,24 @@ CREATE TABLE schedule (
   due INTEGER, last INTEGER, paused INTEGER NOT NULL);
 """
 
-MIGRATIONS: Final = (FIRST,)
+RESOURCES: Final = """
+CREATE TABLE greenroom_resource (
+  id TEXT PRIMARY KEY, namespace TEXT NOT NULL, type TEXT NOT NULL, family TEXT NOT NULL,
+  product TEXT NOT NULL, customer_id TEXT NOT NULL, status TEXT NOT NULL, version INTEGER NOT NULL,
+  data BLOB NOT NULL, created INTEGER NOT NULL, updated INTEGER NOT NULL, instance TEXT NOT NULL,
+  workflow TEXT NOT NULL, crc INTEGER NOT NULL);
+CREATE INDEX greenroom_resource_updated ON greenroom_resource (namespace, updated, id);
+CREATE INDEX greenroom_resource_customer ON greenroom_resource (customer_id, updated, id);
+CREATE TABLE greenroom_resource_change (
+  id TEXT NOT NULL, version INTEGER NOT NULL, at INTEGER NOT NULL, pos INTEGER NOT NULL,
+  instance TEXT NOT NULL, workflow TEXT NOT NULL, op TEXT NOT NULL, attempt INTEGER NOT NULL,
+  changes BLOB NOT NULL, crc INTEGER NOT NULL, PRIMARY KEY (id, version)) WITHOUT ROWID;
+CREATE INDEX greenroom_resource_change_instance ON greenroom_resource_change (instance);
+"""
+"""Tables that come after the first format begin with `greenroom_`: no statement of a step could
+ever have made one of that name."""
+
+MIGRATIONS: Final = (FIRST, RESOURCES)
 
 TABLES: Final = frozenset(re.findall(r"CREATE TABLE (\w+)", "".join(MIGRATIONS)))
 """The store's own tables: statements of steps may not touch them."""

@@ -110,6 +110,7 @@ class SqliteStore:
         self.matcher = Matcher(self.group)
         turns = Turns(self.group, self.matcher)
         self._turns = turns
+        self._resources = turns.resources
         self._router = Router(self.group, self.matcher, turns)
         self._reader = Reader(db, self.group)
         self._lister = Lister(db, self.group)
@@ -399,6 +400,14 @@ class SqliteStore:
                 return reader.definitions(work)
             case ports.ListSchedules():
                 return reader.schedules(work)
+            case ports.GetResources():
+                return self._resources.get(work)
+            case ports.FindResource():
+                return self._resources.find(work)
+            case ports.ListResources():
+                return self._resources.listed(work)
+            case ports.ResourceHistory():
+                return self._resources.history(work)
             case ports.Counts():
                 return reader.counts()
             case ports.DeadLetters():

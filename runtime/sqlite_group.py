@@ -49,6 +49,14 @@ DROP_ASK: Final = "DELETE FROM ask WHERE n=? AND op=? AND answered IS NULL"
 INSERT_ITEM: Final = "INSERT INTO inbox VALUES (?,?,?,?,?,?,?,?)"
 TAKE_ITEM: Final = "DELETE FROM inbox WHERE n=? AND iq=?"
 INSERT_REQUEST: Final = "INSERT OR IGNORE INTO request VALUES (?,?,?,?,?)"
+SAVE_RESOURCE: Final = (
+    "INSERT INTO greenroom_resource VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE"
+    " SET type=excluded.type, product=excluded.product, customer_id=excluded.customer_id,"
+    " status=excluded.status, version=excluded.version, data=excluded.data,"
+    " updated=excluded.updated, instance=excluded.instance, workflow=excluded.workflow,"
+    " crc=excluded.crc"
+)
+INSERT_RESOURCE_CHANGE: Final = "INSERT INTO greenroom_resource_change VALUES (?,?,?,?,?,?,?,?,?,?)"
 COUNT: Final = (
     "INSERT INTO count VALUES (?,?,?) ON CONFLICT (w, status) DO UPDATE SET c = c + excluded.c"
 )
@@ -144,6 +152,8 @@ class Group:
         self.taken: list[tuple[int, int]] = []
         self.ended: list[tuple[int, int]] = []
         self.dead: list[tuple[Any, ...]] = []
+        self.resources: dict[str, tuple[Any, ...]] = {}
+        self.resource_changes: list[tuple[Any, ...]] = []
 
     # -- what is known ----------------------------------------------------------------------
 
@@ -269,6 +279,9 @@ class Group:
             many(INSERT_REQUEST, self.new_requests.values())
         if self.dead:
             many("INSERT OR IGNORE INTO dead VALUES (?,?,?,?)", self.dead)
+        if self.resources:
+            many(SAVE_RESOURCE, self.resources.values())
+            many(INSERT_RESOURCE_CHANGE, self.resource_changes)
         crash_point("journal.inserted")
         self._clear()
 

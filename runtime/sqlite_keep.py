@@ -13,6 +13,7 @@ from greenroom.runtime.crashpoints import crash_point
 from greenroom.runtime.sqlite_group import Group
 from greenroom.runtime.sqlite_match import Matcher, decode_event, hashes
 from greenroom.runtime.sqlite_read import ENTRIES, Reader, checked, event_is_whole
+from greenroom.runtime.sqlite_resources import audit_resources
 from greenroom.runtime.store import FIRST_ENDED, JSON_CODEC, PRUNED_KIND, row_crc
 
 SNAPSHOTS_KEPT: Final = 2
@@ -283,7 +284,7 @@ class Keeper:
                     {"pos": pos}))  # fmt: skip
         if len(rows) == limit:
             return findings, int(rows[-1][0])
-        return findings + self._pages(), None
+        return findings + audit_resources(self.db) + self._pages(), None
 
     def _pages(self) -> list[ports.AuditFinding]:
         said = [text for (text,) in self.db.execute("PRAGMA integrity_check(10)")]

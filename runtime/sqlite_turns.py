@@ -33,6 +33,7 @@ from greenroom.runtime.sqlite_group import (
     stored_value,
 )
 from greenroom.runtime.sqlite_match import Matcher, nth_key
+from greenroom.runtime.sqlite_resources import Resources
 from greenroom.runtime.statements import apply_statements
 from greenroom.runtime.store import FIRST_ENDED, JSON_CODEC, STATUS_CODE, signed
 
@@ -44,6 +45,7 @@ class Turns:
     def __init__(self, group: Group, matcher: Matcher) -> None:
         self.group = group
         self.matcher = matcher
+        self.resources = Resources(group)
 
     def append(self, work: ports.Append) -> ports.Appended | GreenroomError:
         group = self.group
@@ -54,6 +56,10 @@ class Turns:
                 f"instance {n} appends row {work.iseq}, the journal expects "
                 f"{facts.iseq + 1 if facts else 'no such instance'}"
             )
+        if work.resources:
+            stale = self.resources.refusal(facts, work.resources)
+            if stale is not None:
+                return stale
         if work.statements:
             group.flush()
             failed = apply_statements(group.db, work.statements)
@@ -61,6 +67,8 @@ class Turns:
                 return failed
         pos = group.head + 1
         self._rows(n, facts, work.rows)
+        if work.resources:
+            self.resources.save(facts, pos, work)
         return self._rest(n, facts, pos, work) or ports.Appended(pos)
 
     def create(self, work: ports.Create) -> ports.Created:

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from greenroom.actors import ports
 from greenroom.definitions.errors import GreenroomError
 from greenroom.definitions.events import Event
+from greenroom.definitions.resources import Stored
 
 STATUSES: Final = ("pending", "running", "waiting", "paused", "failed", "completed", "cancelled")
 STATUS_CODE: Final = {name: code for code, name in enumerate(STATUSES)}
@@ -71,6 +72,20 @@ def item_crc(n: int, iq: int, kind: str, pos: int | None, at: int, payload: byte
     return zlib.crc32(_ITEM(n, iq, pos or 0, at) + kind.encode(), zlib.crc32(payload))
 
 
+def resource_crc(row: Stored, namespace: str, created: int, updated: int) -> int:
+    """The checksum of a resource."""
+    texts = (row.id, namespace, row.type, row.family, row.product, row.customer_id, row.status)
+    header = _PLACE(row.version, created, updated) + "\0".join(texts).encode()
+    return zlib.crc32(header, zlib.crc32(row.data))
+
+
+def change_crc(change: ports.ResourceChange) -> int:
+    """The checksum of one version in the history of a resource."""
+    texts = (change.id, change.instance, change.workflow, change.op)
+    header = _ITEM(change.version, change.at, change.pos, change.attempt)
+    return zlib.crc32(header + "\0".join(texts).encode(), zlib.crc32(change.changes))
+
+
 def signed(value: int) -> int:
     """A hash of 64 bits as the integer a database holds."""
     value &= 0xFFFF_FFFF_FFFF_FFFF
@@ -91,5 +106,6 @@ def ref_kind(ref: str) -> tuple[str, str] | None:
 Outcome = Any | GreenroomError
 __all__ = [
     "FIRST_ENDED", "JSON_CODEC", "PARTITIONS", "PRUNED_KIND", "STATUSES", "STATUS_CODE", "Event",
-    "Outcome", "Store", "StoreFull", "delivers_to", "event_crc", "item_crc", "ref_kind", "row_crc", "signed",
+    "Outcome", "Store", "StoreFull", "change_crc", "delivers_to", "event_crc", "item_crc", "ref_kind",
+    "resource_crc", "row_crc", "signed",
 ]  # fmt: skip
