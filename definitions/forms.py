@@ -27,6 +27,7 @@ from greenroom.definitions.errors import (
 from greenroom.definitions.injection import VIRTUAL, injector, location
 from greenroom.definitions.pages import Page, invalid, page_of
 from greenroom.definitions.reading import ROOT, problem
+from greenroom.definitions.resources import Stored, changes_of, resources_in
 from greenroom.definitions.values import Json, canonical, encode_decode
 from greenroom.definitions.workflow import Target
 
@@ -88,7 +89,7 @@ def form_target(func: Any, name: str | None = None) -> Target:
         )
     if not asks and _takes_anything(func):
         func = _called_bare(func)
-    return Target(title, func, injector(func, skip_first=asks), False)
+    return Target(title, func, injector(func, skip_first=asks, resources=True), False)
 
 
 def _title(func: Any) -> str:
@@ -141,12 +142,13 @@ def run_target(
     virtual: Mapping[str, Any],
     *,
     twice: bool = False,
+    found: Mapping[str, Stored] | None = None,
 ) -> Result:
-    """Runs a form with arguments out of a state. `twice`: a second run must ask and give the
+    """Runs a form with arguments out of a state; `found` are the resources it reads. `twice`: a second run must ask and give the
     same, else the form is not pure."""
-    first = _attempt(target, source, pages, virtual)
+    first = _attempt(target, source, pages, virtual, found)
     if twice:
-        second = _attempt(target, source, pages, virtual)
+        second = _attempt(target, source, pages, virtual, found)
         if second.seen != first.seen:
             raise FormError(
                 f"the form {target.name} is not pure: run again with the same answers it "
@@ -169,13 +171,17 @@ class _Attempt(msgspec.Struct):
 
 
 def _attempt(
-    target: Target, source: Mapping[str, Any], pages: Sequence[Json], virtual: Mapping[str, Any]
+    target: Target,
+    source: Mapping[str, Any],
+    pages: Sequence[Json],
+    virtual: Mapping[str, Any],
+    found: Mapping[str, Stored] | None,
 ) -> _Attempt:
     made = _Attempt([])
     try:
         assert target.injector is not None
         try:
-            arguments = target.injector.arguments(source, virtual)
+            arguments = target.injector.arguments(source, virtual, found)
         except Rejected as error:
             raise _failed(target.func, error) from error
         func = functools.partial(_called, target)
@@ -297,6 +303,14 @@ def _value(func: Callable[..., Any], value: Any) -> dict[str, Json]:
     if not isinstance(value, dict):
         raise FormError(
             f"the form {name} must return a dict or None, got {_short(value)}   {location(func)}",
+            form=name,
+        )
+    changed = next((one for one in resources_in(value) if changes_of(one)), None)
+    if changed is not None:
+        raise FormError(
+            f"the form {name} returned {type(changed).__name__} {changed.id} with changes: a form "
+            f"saves nothing   {location(func)}",
+            hint="return what was answered, and change the resource in the step after it",
             form=name,
         )
     reserved = sorted(VIRTUAL.intersection(value))

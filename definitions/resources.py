@@ -300,6 +300,23 @@ def row_of(resource: Resource) -> Stored:
     )  # fmt: skip
 
 
+def resources_in(value: Any) -> list[Resource]:
+    """The objects anywhere in a value that can be made JSON."""
+    found: list[Resource] = []
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, Resource):
+            found.append(item)
+            return None
+        dump = getattr(type(item), "model_dump", None)
+        if dump is None:
+            raise TypeError(f"{type(item).__name__} cannot be stored")
+        return dump(item, mode="json")
+
+    msgspec.to_builtins(value, enc_hook=plain)
+    return found
+
+
 def name_new(resource: Resource, id: uuid.UUID) -> None:
     """Gives a new object its id, unless its maker gave it one."""
     if resource._unnamed:

@@ -45,7 +45,9 @@ if TYPE_CHECKING:
         NotPermitted,
         ReadOnly,
         Rejected,
+        ResourceNotFound,
         Retry,
+        StaleResource,
         StepFailed,
         StillFails,
         StoreDamaged,
@@ -92,6 +94,13 @@ if TYPE_CHECKING:
     from greenroom.definitions.pages import FormPage
     from greenroom.definitions.programs import Parallel, Workflow, Zenatonable
     from greenroom.definitions.purity import DeterminismWarning
+    from greenroom.definitions.resources import (
+        Lifecycle,
+        Resource,
+        SubscriptionModel,
+        product,
+        products,
+    )
     from greenroom.definitions.retries import RetryPolicy
     from greenroom.definitions.scopes import callback_step, foreach, parallel, step_group
     from greenroom.definitions.steps import (
@@ -121,6 +130,7 @@ _STEPS = "greenroom.definitions.steps"
 _FIELDS = "greenroom.definitions.fields"
 _FORMS = "greenroom.definitions.forms"
 _INPUTS = "greenroom.definitions.inputsteps"
+_RESOURCES = "greenroom.definitions.resources"
 _PROGRAMS = "greenroom.definitions.programs"
 
 _PLACES = {
@@ -167,6 +177,7 @@ _PLACES = {
     "InvalidRequest": _ERRORS,
     "InvalidTransition": _ERRORS,
     "Label": _FIELDS,
+    "Lifecycle": _RESOURCES,
     "Locked": _ERRORS,
     "LongText": _FIELDS,
     "Money": _FIELDS,
@@ -178,8 +189,11 @@ _PLACES = {
     "Parallel": _PROGRAMS,
     "ReadOnly": _ERRORS,
     "Rejected": _ERRORS,
+    "Resource": _RESOURCES,
+    "ResourceNotFound": _ERRORS,
     "Retry": _ERRORS,
     "RetryPolicy": "greenroom.definitions.retries",
+    "StaleResource": _ERRORS,
     "State": "greenroom.definitions.injection",
     "Step": _STEPS,
     "StepContext": "greenroom.runtime.context",
@@ -188,6 +202,7 @@ _PLACES = {
     "StepList": _STEPS,
     "StillFails": _ERRORS,
     "StoreDamaged": _ERRORS,
+    "SubscriptionModel": _RESOURCES,
     "SyncClient": "greenroom.runtime.client",
     "Task": "greenroom.definitions.tasks",
     "TaskContext": "greenroom.definitions.tasks",
@@ -216,6 +231,8 @@ _PLACES = {
     "money": _FIELDS,
     "now": _OPS,
     "parallel": _SCOPES,
+    "product": _RESOURCES,
+    "products": _RESOURCES,
     "race": _OPS,
     "random": _OPS,
     "read_only": _FIELDS,
@@ -239,16 +256,17 @@ __all__ = [
     "Fatal", "FileName", "FormError", "FormGenerator", "FormInvalid", "FormNotComplete",
     "FormOverflow", "FormPage", "GreenroomError", "Hidden", "IdConflict", "InDoubt", "InboxFull",
     "InputStepFunc", "InstanceCancelled", "InstanceFailed", "InstanceHandle", "InvalidDefinition",
-    "InvalidEvent", "InvalidInput", "InvalidRequest", "InvalidTransition", "Label", "Locked",
-    "LongText", "Money", "NeedsAnswer", "NoEngine", "NoSuchAsk", "NotFound", "NotPermitted",
-    "Parallel", "ReadOnly", "Rejected", "Retry", "RetryPolicy", "State", "Step", "StepContext",
-    "StepFailed", "StepFunc", "StepList", "StillFails", "StoreDamaged", "SyncClient", "Task",
+    "InvalidEvent", "InvalidInput", "InvalidRequest", "InvalidTransition", "Label", "Lifecycle",
+    "Locked", "LongText", "Money", "NeedsAnswer", "NoEngine", "NoSuchAsk", "NotFound",
+    "NotPermitted", "Parallel", "ReadOnly", "Rejected", "Resource", "ResourceNotFound", "Retry",
+    "RetryPolicy", "StaleResource", "State", "Step", "StepContext", "StepFailed", "StepFunc",
+    "StepList", "StillFails", "StoreDamaged", "SubscriptionModel", "SyncClient", "Task",
     "TaskContext", "Timeout", "TooLarge", "Unreachable", "Version", "Wait", "Workflow",
     "Zenatonable", "approval", "ask_step", "begin", "callback_step", "child", "choice_list",
     "conditional", "continue_as_new", "done", "emit", "foreach", "gather", "init", "inject_args",
-    "inputstep", "money", "now", "parallel", "race", "random", "read_only", "read_only_field",
-    "read_only_list", "retrystep", "sleep", "sleep_until", "step", "step_group", "uuid", "wait",
-    "workflow",
+    "inputstep", "money", "now", "parallel", "product", "products", "race", "random", "read_only",
+    "read_only_field", "read_only_list", "retrystep", "sleep", "sleep_until", "step", "step_group",
+    "uuid", "wait", "workflow",
 ]  # fmt: skip
 
 

@@ -191,6 +191,7 @@ class Client:
         self.schedules = Schedules(self)
         self.events = Events(self)
         self.asks = Asks(self)
+        self.resources = Resources(self)
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
         self._request_id = 0
@@ -611,3 +612,21 @@ class Asks(_Group):
 
     async def get(self, id: str) -> shapes.Ask:
         return await self._client.ask("asks.get", {"id": id}, shapes.Ask)
+
+
+class Resources(_Group):
+    async def list(
+        self, q: str = "", *, limit: int = 50, cursor: str | None = None
+    ) -> shapes.Page[shapes.Resource]:
+        params = given(q=q, limit=limit, cursor=cursor)
+        return await self._client.ask("resources.list", params, shapes.Page[shapes.Resource])
+
+    async def get(self, id: str) -> shapes.Resource:
+        return await self._client.ask("resources.get", {"id": id}, shapes.Resource)
+
+    async def history(
+        self, id: str, *, limit: int = 200, cursor: str | None = None
+    ) -> shapes.Page[shapes.ResourceVersion]:
+        params = given(id=id, limit=limit, cursor=cursor)
+        kind = shapes.Page[shapes.ResourceVersion]
+        return await self._client.ask("resources.history", params, kind)

@@ -206,6 +206,11 @@ class ById(Params):
     id: str
 
 
+class ResourceHistory(ById):
+    limit: int | UnsetType = UNSET
+    cursor: Text = UNSET
+
+
 class Explain(ById):
     workflow: Text = UNSET
 
@@ -313,6 +318,9 @@ CALLS: Final[dict[str, Call]] = {
         _look("events.resend", ById, "id"),
         _look("asks.list", Listing),
         _look("asks.get", ById, "id"),
+        _look("resources.list", Listing),
+        _look("resources.get", ById, "id"),
+        _look("resources.history", ResourceHistory, "id"),
         _look("info", Nothing),
         _look("doctor", Doctor),
         _look("backup", Backup, "path"),

@@ -142,6 +142,7 @@ class SyncClient:
         self.schedules = Schedules(self)
         self.events = Events(self)
         self.asks = Asks(self)
+        self.resources = Resources(self)
         self._line: _Line | None = None
         self._request_id = 0
 
@@ -553,3 +554,21 @@ class Asks(_Group):
 
     def get(self, id: str) -> shapes.Ask:
         return self._client.ask("asks.get", {"id": id}, shapes.Ask)
+
+
+class Resources(_Group):
+    def list(
+        self, q: str = "", *, limit: int = 50, cursor: str | None = None
+    ) -> shapes.Page[shapes.Resource]:
+        params = given(q=q, limit=limit, cursor=cursor)
+        return self._client.ask("resources.list", params, shapes.Page[shapes.Resource])
+
+    def get(self, id: str) -> shapes.Resource:
+        return self._client.ask("resources.get", {"id": id}, shapes.Resource)
+
+    def history(
+        self, id: str, *, limit: int = 200, cursor: str | None = None
+    ) -> shapes.Page[shapes.ResourceVersion]:
+        params = given(id=id, limit=limit, cursor=cursor)
+        kind = shapes.Page[shapes.ResourceVersion]
+        return self._client.ask("resources.history", params, kind)

@@ -102,6 +102,7 @@ from greenroom.runtime.loggers import LazyLogger
 from greenroom.runtime.memory import MemoryStore
 from greenroom.runtime.registry import Registry, save_work
 from greenroom.runtime.releases import Definitions
+from greenroom.runtime.resources import Resources
 from greenroom.runtime.schedules import Schedules
 from greenroom.runtime.sections import Asks, Events
 from greenroom.runtime.sqlite import SqliteStore
@@ -172,6 +173,7 @@ class Engine:
         self.asks = Asks(self)
         self.keys = Keys(self)
         self.hooks = Hooks()
+        self.resources = Resources(self)
         self.forms = Forms(self, twice=forms_twice)
         self.opened: Opened | None = None
         self.started_at = 0
@@ -937,7 +939,7 @@ class Engine:
             lambda found: None if future.done() else future.set_result(found),
             lambda error: None if future.done() else future.set_exception(error),
         )
-        said = await reasons.verify_in_doubt(await future, message.by, message.reason)
+        said = await reasons.verify_in_doubt(self, await future, message.by, message.reason)
         return said or message
 
     async def restart(

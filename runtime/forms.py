@@ -29,6 +29,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.events import Event
 from greenroom.definitions.forms import Result, pages_of, run_target
+from greenroom.definitions.resources import Stored
 from greenroom.definitions.values import Json, copy
 from greenroom.definitions.workflow import Definition, Plan, Target
 from greenroom.runtime.loggers import LazyLogger
@@ -77,31 +78,35 @@ class Forms:
             "workflow_name": definition.name, "workflow_target": definition.kind, "reporter": by,
         }  # fmt: skip
         pages = pages_of(form) if form is not None else []
-        result = await self._run(target, input, pages, virtual, test)
+        found = await self._engine.resources.fetch(target, input, self._engine.namespace)
+        result = await self._run(target, input, pages, virtual, found, test)
         return {**input, **result.value}
 
     # -- open questions ------------------------------------------------------------------------
 
     async def answer(self, ask: AskView, data: Json) -> dict[str, Json]:
         """What the form makes of an answer. Raises what `run_form` raises."""
-        target, source, virtual, test = await self._found(ask)
-        result = await self._run(target, source, pages_of(data), virtual, test)
+        target, source, virtual, found, test = await self._found(ask)
+        result = await self._run(target, source, pages_of(data), virtual, found, test)
         return result.value
 
     async def schema(self, ask: AskView, limit_s: float = FORM_S) -> tuple[Json, int | None]:
         """The schema of the first page, and how many pages are known to be asked for: one until an
         answer to it shows whether there are more. None where the form cannot say."""
         try:
-            target, source, virtual, test = await self._found(ask)
-            result = await self._run(target, source, [], virtual, test, limit_s)
+            target, source, virtual, found, test = await self._found(ask)
+            result = await self._run(target, source, [], virtual, found, test, limit_s)
         except FormNotComplete as wanted:
             return wanted.schema, wanted.details.get("page")
         except GreenroomError:
             return None, None
         return None, result.pages
 
-    async def _found(self, ask: AskView) -> tuple[Target, dict[str, Json], dict[str, Any], bool]:
-        """The form of a question, a copy of what it reads, and the facts the engine adds."""
+    async def _found(
+        self, ask: AskView
+    ) -> tuple[Target, dict[str, Json], dict[str, Any], dict[str, Stored] | None, bool]:
+        """The form of a question, a copy of what it reads, the facts the engine adds, and the
+        resources it asks for."""
         engine = self._engine
         p: Progress = await engine._progress(ask.n)
         op = p.ops.get(ask.op)
@@ -123,7 +128,8 @@ class Forms:
             "run": p.id, "process_id": p.id, "workflow_name": p.workflow,
             "workflow_target": definition.kind, "reporter": None, "event": event_of(p.event),
         }  # fmt: skip
-        return target, copy(source), virtual, p.test
+        found = await engine.resources.fetch(target, source, p.namespace)
+        return target, copy(source), virtual, found, p.test
 
     async def _target(self, definition: Definition, p: Progress, ask: AskView) -> Target | None:
         if isinstance(definition.body, Plan):
@@ -148,6 +154,7 @@ class Forms:
         source: Mapping[str, Any],
         pages: Sequence[Json],
         virtual: Mapping[str, Any],
+        resources: Mapping[str, Stored] | None,
         test: bool,
         limit_s: float = FORM_S,
     ) -> Result:
@@ -157,7 +164,8 @@ class Forms:
 
         def run() -> Result | GreenroomError:
             try:
-                return run_target(target, source, pages, virtual, twice=test or self._twice)
+                twice = test or self._twice
+                return run_target(target, source, pages, virtual, twice=twice, found=resources)
             except (FormError, FormInvalid, FormNotComplete, FormOverflow) as error:
                 return error
 

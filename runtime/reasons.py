@@ -395,7 +395,7 @@ def _at(source: Any, path: str, missing: object) -> Any:
 
 
 async def verify_in_doubt(
-    instance: Instance, by: str | None, reason: str | None
+    engine: Engine, instance: Instance, by: str | None, reason: str | None
 ) -> Skip | Resume | None:
     """Asks the author's `verify`: None or False means the step has not run, a dict (or True) that
     it has, and what it gave."""
@@ -407,7 +407,10 @@ async def verify_in_doubt(
     if target is None or target.verify is None:
         return None
     source = instance.kernel.source_of(doubts[0])
-    known = target.injector.arguments(source, {}) if target.injector is not None else dict(source)
+    found = await engine.resources.fetch(target, source, p.namespace)
+    known = (
+        dict(source) if target.injector is None else target.injector.arguments(source, {}, found)
+    )
     if asyncio.iscoroutinefunction(target.verify):
         said = await target.verify(**known)
     else:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import uuid
 from typing import Any, Final
 
-import msgspec
-
 from greenroom.actors.ports import ResourceSave
 from greenroom.definitions.errors import InvalidInput
-from greenroom.definitions.resources import Resource, changes_of, row_of
-from greenroom.definitions.values import Json, encode
+from greenroom.definitions.resources import Resource, changes_of, resources_in, row_of
+from greenroom.definitions.values import encode
 
 _IDS: Final = uuid.UUID("6b1f2f5e-0a52-5a0b-9c0e-2f6f3f0a7d11")
 """The name space of the ids of new resources."""
@@ -27,28 +25,18 @@ def saves_in(value: Any, step: str, op: str, attempt: int) -> list[ResourceSave]
 
     Raises `InvalidInput` where one resource is there twice and not the same.
     """
-    found: dict[uuid.UUID, tuple[Resource, dict[str, Json]]] = {}
-
-    def plain(item: Any) -> Any:
-        if not isinstance(item, Resource):
-            dump = getattr(type(item), "model_dump", None)
-            if dump is None:
-                raise TypeError(f"{type(item).__name__} cannot be stored")
-            return dump(item, mode="json")
-        data = item.model_dump(mode="json")
-        known = found.setdefault(item.id, (item, data))
-        if known[1] != data:
+    found: dict[uuid.UUID, Resource] = {}
+    for one in resources_in(value):
+        known = found.setdefault(one.id, one)
+        if known is not one and known != one:
             raise InvalidInput(
-                f"{step} returned the resource {item.id} twice, and not the same",
+                f"{step} returned the resource {one.id} twice, and not the same",
                 hint="change the object that the step was given, and return that one",
-                resource=str(item.id),
+                resource=str(one.id),
             )
-        return data
-
-    msgspec.to_builtins(value, enc_hook=plain)
     saves = []
-    for item, _ in found.values():
-        changes = changes_of(item)
+    for one in found.values():
+        changes = changes_of(one)
         if changes:
-            saves.append(ResourceSave(row_of(item), encode(changes), op, attempt))
+            saves.append(ResourceSave(row_of(one), encode(changes), op, attempt))
     return saves

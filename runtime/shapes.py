@@ -83,6 +83,43 @@ class Ask(msgspec.Struct, frozen=True):
     pages: int | None = None
 
 
+class Resource(msgspec.Struct, frozen=True):
+    """A stored domain object. `data` are the fields of its class; `instance` saved this version."""
+
+    id: str
+    type: str
+    product: str
+    customer_id: str
+    status: str
+    version: int
+    data: dict[str, Json]
+    created: str
+    updated: str
+    instance: str
+    workflow: str
+
+
+class ResourceChange(msgspec.Struct, frozen=True):
+    """What one field was before and after."""
+
+    before: Json
+    after: Json
+
+
+class ResourceVersion(msgspec.Struct, frozen=True):
+    """One version in the history of a resource: what wrote it, and what it changed. `pos` is the
+    place in the journal of the turn it was saved with."""
+
+    version: int
+    at: str
+    instance: str
+    workflow: str
+    op: str
+    attempt: int
+    pos: int
+    changes: dict[str, ResourceChange]
+
+
 class Entry(msgspec.Struct, frozen=True):
     """One line of an instance's history. `seq` counts within the instance, `pos` in the journal."""
 

@@ -37,7 +37,7 @@ class SyncHandle:
 
 
 class _Section:
-    """`engine.definitions`, `.schedules`, `.events`, `.asks`, `.keys` with blocking verbs."""
+    """`engine.definitions`, `.schedules`, `.events`, `.asks`, `.keys` and so on with blocking verbs."""
 
     def __init__(self, engine: SyncEngine, section: Any) -> None:
         self._engine = engine
@@ -145,7 +145,7 @@ class SyncEngine:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._engine, name)
-        if name in ("definitions", "schedules", "events", "asks", "keys"):
+        if name in ("definitions", "schedules", "events", "asks", "keys", "resources"):
             return _Section(self, found)
         return self._blocking(found)
 

@@ -37,6 +37,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "events": "greenroom.runtime.cli.events",
         "def": "greenroom.runtime.cli.definitions",
         "sched": "greenroom.runtime.cli.schedules",
+        "resource": "greenroom.runtime.cli.resources",
     },
     "Operate": {
         "serve": _SERVE, "ping": _STORE, "info": _STORE, "doctor": _STORE, "db": _STORE,
