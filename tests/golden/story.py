@@ -13,7 +13,7 @@ from greenroom.runtime.clock import VirtualClock
 from tests.golden.workflows import WORKFLOWS, WORLD
 from tests.runtime.kits import FileEngine
 
-VERSION = 1
+VERSION = 2
 BEGUN = 1_767_225_600_000
 """2026-01-01 00:00 UTC."""
 PUT_AWAY_MS = 3_600_000
@@ -41,6 +41,8 @@ async def before(path: Path) -> dict[str, Any]:
                      "racing"):  # fmt: skip
             await engine.start(name, {"order_id": name[0]}, key=name, request_id=f"start {name}")
         await engine.start("rounds", {}, key="rounds")
+        new = {"product": "port", "customer_id": "anna", "speed": 10}
+        await engine.start("provided", new, key="provided")
         await engine.start("order", {"order_id": "paused"}, key="paused")
         await engine.start("order", {"order_id": "gone"}, key="gone")
         await engine.start("quick", {"order_id": "later"}, key="later", delay="1d")
@@ -89,5 +91,10 @@ async def seen(engine: Any) -> dict[str, Any]:
         history = (await engine.history(row.id, limit=1_000)).items
         lines = [[entry.seq, entry.kind, entry.op] for entry in history]
         found[f"{row.workflow}/{row.key or row.id}"] = {**shape, "history": lines}
+    for one in (await engine.resources.list()).items:  # none before format 2
+        versions = (await engine.resources.history(one.id)).items
+        found[f"resource {one.product}"] = {
+            **msgspec.to_builtins(one), "history": msgspec.to_builtins(versions)
+        }  # fmt: skip
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(dict(sorted(found.items()))))
     return plain

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from greenroom import (
+    Resource,
     StepList,
     approval,
     ask_step,
@@ -112,4 +113,28 @@ async def rounds(round: int = 0) -> Any:
     return round
 
 
-WORKFLOWS = (quick, asked, shipped, billed, order, patient, careful, family, racing, rounds)
+class Port(Resource, product="port"):
+    speed: int
+    tags: list[str] = []
+
+
+@step("Build the port")
+def build(port: Port) -> dict[str, Any]:
+    return {"port": port}
+
+
+@step("Open the port")
+def open_port(port: Port) -> dict[str, Any]:
+    port.status = "active"
+    port.tags.append("open")
+    return {"port": port}
+
+
+@workflow(name="provided")
+def provided() -> StepList:
+    return begin >> build >> ask_step("Is it patched?", key="patched") >> open_port >> done
+
+
+WORKFLOWS = (
+    quick, asked, shipped, billed, order, patient, careful, family, racing, rounds, provided,
+)  # fmt: skip
