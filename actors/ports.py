@@ -455,7 +455,7 @@ class ListSchedules(Struct, frozen=True):
 
 
 class GetResources(Struct, frozen=True):
-    """Resources by their ids; unknown ones are left out."""
+    """Resources by their ids, in the order of these; unknown ones are left out."""
 
     ids: Sequence[str]
     namespace: str = ""

@@ -305,14 +305,6 @@ def _value(func: Callable[..., Any], value: Any) -> dict[str, Json]:
             f"the form {name} must return a dict or None, got {_short(value)}   {location(func)}",
             form=name,
         )
-    changed = next((one for one in resources_in(value) if changes_of(one)), None)
-    if changed is not None:
-        raise FormError(
-            f"the form {name} returned {type(changed).__name__} {changed.id} with changes: a form "
-            f"saves nothing   {location(func)}",
-            hint="return what was answered, and change the resource in the step after it",
-            form=name,
-        )
     reserved = sorted(VIRTUAL.intersection(value))
     if reserved:
         raise FormError(
@@ -323,6 +315,16 @@ def _value(func: Callable[..., Any], value: Any) -> dict[str, Json]:
         found: dict[str, Json] = encode_decode(value, f"the result of {name}")[1]
     except Rejected as error:
         raise FormError(error.message, hint=error.hint, form=name, **error.details) from None
+    changed = None
+    if found != value:  # objects were made data
+        changed = next((one for one in resources_in(value) if changes_of(one)), None)
+    if changed is not None:
+        raise FormError(
+            f"the form {name} returned {type(changed).__name__} {changed.id} with changes: a form "
+            f"saves nothing   {location(func)}",
+            hint="return what was answered, and change the resource in the step after it",
+            form=name,
+        )
     return found
 
 

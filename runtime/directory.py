@@ -294,6 +294,7 @@ class Directory:
                 solo=op.lost >= 2,
                 classify=kernel.definition.classify,
                 merges=kernel.is_plan,
+                merges=kernel.is_plan and kernel._merges(key),
             )
         )
 

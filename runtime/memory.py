@@ -175,6 +175,8 @@ class MemoryStore:
             failed = apply_statements(self.tables.sql(), work.statements)
             if failed is not None:
                 return failed
+        for save in work.resources:
+            self.tables.resources.save(instance.row, self.tables.head + 1, work.rows[-1].at, save)
         return self._turn(instance, work)
 
     def _create(self, work: ports.Create) -> ports.Created:
@@ -241,8 +243,6 @@ class MemoryStore:
             instance.row.version = work.version
         if work.request is not None:
             tables.requests.setdefault(work.request.id, (work.request, instance.row.id))
-        for save in work.resources:
-            tables.resources.save(instance.row, pos, work.rows[-1].at, save)
         result = self._outward(instance, work, pos)
         if work.ended:
             self._end(instance, pos)

@@ -44,7 +44,7 @@ class MemoryResources:
         )  # fmt: skip
 
     def get(self, work: ports.GetResources) -> list[ports.ResourceRow]:
-        found = [self.rows[id] for id in dict.fromkeys(work.ids) if id in self.rows]
+        found = [self.rows[id] for id in sorted(set(work.ids)) if id in self.rows]
         return [row for row in found if row.namespace == work.namespace]
 
     def find(self, work: ports.FindResource) -> ports.ResourceRow | None:

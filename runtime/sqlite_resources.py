@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -70,7 +71,7 @@ class Resources:
 
     def get(self, work: ports.GetResources) -> list[ports.ResourceRow]:
         rows = self.db.execute(
-            RESOURCE + "WHERE id IN (SELECT value FROM json_each(?)) AND namespace=?",
+            RESOURCE + "WHERE id IN (SELECT value FROM json_each(?)) AND namespace=? ORDER BY id",
             (msgspec.json.encode(list(work.ids)).decode(), work.namespace),
         )
         return [_resource(row) for row in rows]
@@ -121,7 +122,7 @@ def audit_resources(db: sqlite3.Connection) -> list[ports.AuditFinding]:
         if not _is_whole(row):
             note(row[0], "fails its checksum")
     for row in db.execute(CHANGE):
-        if change_crc(ports.ResourceChange(*row[:-1])) != row[-1]:
+        if not _is_whole_change(row):
             note(row[0], f"has a damaged version {row[1]} in its history")
     for id, version, versions in db.execute(
         "SELECT r.id, r.version, (SELECT COUNT(*) FROM greenroom_resource_change c"
@@ -134,7 +135,17 @@ def audit_resources(db: sqlite3.Connection) -> list[ports.AuditFinding]:
 
 def _is_whole(row: tuple[Any, ...]) -> bool:
     made = _row(row)
-    return bool(resource_crc(made, made.namespace, made.created, made.updated) == row[-1])
+    try:
+        return bool(resource_crc(made, made.namespace, made.created, made.updated) == row[-1])
+    except (TypeError, struct.error):  # a column of another type than it is written with
+        return False
+
+
+def _is_whole_change(row: tuple[Any, ...]) -> bool:
+    try:
+        return bool(change_crc(ports.ResourceChange(*row[:-1])) == row[-1])
+    except (TypeError, struct.error):
+        return False
 
 
 def _resource(row: tuple[Any, ...]) -> ports.ResourceRow:
@@ -154,7 +165,7 @@ def _row(row: tuple[Any, ...]) -> ports.ResourceRow:
 
 def _change(row: tuple[Any, ...]) -> ports.ResourceChange:
     change = ports.ResourceChange(*row[:-1])
-    if change_crc(change) != row[-1]:
+    if not _is_whole_change(row):
         raise StoreDamaged(
             f"version {change.version} of the resource {change.id} fails its checksum",
             resource=change.id,

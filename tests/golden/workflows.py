@@ -115,7 +115,7 @@ async def rounds(round: int = 0) -> Any:
 
 class Port(Resource, product="port"):
     speed: int
-    tags: list[str] = []
+    tags: list[str] = []  # noqa: RUF012
 
 
 @step("Build the port")

@@ -12,6 +12,7 @@ from greenroom import (
     FormNotComplete,
     InvalidDefinition,
     Rejected,
+    SubscriptionModel,
     begin,
     done,
     inject_args,
@@ -90,6 +91,37 @@ def test_w8_w9_a_parameter_with_a_default_may_be_missing() -> None:
         del state[missing]
         with pytest.raises(Rejected, match=missing):
             run(state)
+
+
+class Sn8LightPath(SubscriptionModel, product="SN8 LightPath"):
+    speed: int = 1000
+
+
+async def test_w11_w12_w13_a_domain_model_is_made_loaded_and_saved(engine: TestEngine) -> None:
+    do_stuff = load("001/domain_model.txt", Sn8LightPath=Sn8LightPath)["do_stuff"]
+
+    @step("Speed up")
+    def faster(light_path: Sn8LightPath) -> dict[str, Any]:
+        light_path.speed = 10_000
+        return do_stuff(light_path)  # type: ignore[no-any-return]
+
+    @workflow
+    def seed() -> Any:
+        return begin >> step("Do stuff")(do_stuff) >> faster >> done
+
+    @workflow
+    def modify() -> Any:
+        return begin >> step("Do stuff")(do_stuff) >> done
+
+    engine.register(seed, modify)
+    new = {"product": "SN8 LightPath", "customer_id": "surf"}
+    path = (await (await engine.start("seed", new)).result())["light_path"]
+    assert (path["customer_id"], path["version"], path["speed"]) == ("surf", 2, 10_000)
+    id = path["subscription_id"]
+    for value in (id, {"subscription_id": id, "speed": 1}):
+        again = await (await engine.start("modify", {"light_path": value})).result()
+        assert again["light_path"] == path
+    assert [one.op for one in (await engine.resources.history(id)).items] == ["do_stuff", "faster"]
 
 
 def test_w7_an_example_without_its_decorator_is_no_step() -> None:

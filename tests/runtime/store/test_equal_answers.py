@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from greenroom.actors import ports
+from greenroom.definitions.errors import StaleResource
+from greenroom.definitions.resources import Stored
 from greenroom.runtime.memory import MemoryStore
 from greenroom.runtime.sqlite import SqliteStore
 from greenroom.runtime.store import StoreFull
@@ -100,6 +102,18 @@ class World:
             )  # fmt: skip
         return turn
 
+    def save(self) -> ports.ResourceSave:
+        """Mostly the next version of a resource, sometimes one that is stale; known or not, both
+        stores must say the same."""
+        dice = self.dice
+        number = dice.randrange(4)
+        version = dice.choice([1, *range(1, 6)])
+        row = Stored(
+            f"res-{number}-0000", "Port", "Port", dice.choice(["p", "q"]), dice.choice("ab"),
+            dice.choice(["initial", "active"]), version, b'{"n":1}',
+        )  # fmt: skip
+        return ports.ResourceSave(row, b'{"n":[null,1]}', self.op(), 1)
+
     def attributes(self) -> dict[str, Any]:
         dice = self.dice
         return {
@@ -138,7 +152,10 @@ class World:
             return None
         n = self.dice.choice(free)
         rows = self.dice.randrange(1, 3)
-        work = self.make.append(n, self.iseq[n], rows, at=self.now, **self.turn(n))
+        saves = {save.row.id: save for save in self.some(self.save)}
+        work = self.make.append(
+            n, self.iseq[n], rows, at=self.now, resources=list(saves.values()), **self.turn(n)
+        )
         if self.dice.random() < 0.2:
             work.creates = [self.create()]
         self.iseq[n] += rows
@@ -206,7 +223,18 @@ class World:
             ports.FindRequest(f"r-{dice.randrange(5)}"),
             ports.ListAsks(dice.random() < 0.5, dice.choice([None, "anna"]), None, None, 5),
             ports.ListDefinitions(dice.choice([None, "a"])), ports.ListSchedules(), ports.Counts(),
+            ports.GetResources(["res-0-0000", "res-1-0000", "none"], dice.choice(["", "test"])),
+            ports.FindResource(dice.choice(["res-2-0000", "res-2-00", "res-", "res-9-0000"])),
+            ports.ListResources(self.equal(), 2, dice.choice([None, (self.now, "res-2-0000")])),
+            ports.ResourceHistory(f"res-{dice.randrange(4)}-0000", dice.randrange(3), 2),
             ports.DeadLetters(), ports.GetMeta("m"), ports.Orphans(0, 50), ports.Audit(),
+        ])  # fmt: skip
+
+    def equal(self) -> dict[str, str]:
+        dice = self.dice
+        return dice.choice([
+            {}, {"product": "p"}, {"status": "active", "customer": "a"}, {"type": "Port"},
+            {"instance": self.someone()}, {"id": "res-1-0000"},
         ])  # fmt: skip
 
     def terms(self) -> list[Any]:
@@ -241,6 +269,8 @@ class World:
                     work.first.creates, result.first.created if result.first else [], strict=True
                 ):
                     self._learn(child, made)
+        elif isinstance(result, StaleResource):
+            self.iseq[work.n] -= len(work.rows)
         elif isinstance(result, ports.Appended):
             self._found(work.n, result.found)
             for n, _, item in result.told:
