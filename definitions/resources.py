@@ -326,7 +326,7 @@ def name_new(resource: Resource, id: uuid.UUID) -> None:
 # -- classes -----------------------------------------------------------------------------------
 
 _registered: dict[tuple[str, str], weakref.ref[type[Resource]]] = {}
-"""By product and name of the class: a product may have a class for each part of its life."""
+"""By product and place of the class: a product may have a class for each part of its life."""
 
 
 def product(*names: str) -> Callable[[M], M]:
@@ -358,13 +358,15 @@ def _register(cls: type[Resource]) -> None:
                     f'the product "{name}" belongs to {_title(other)} already, and to {_title(cls)}',
                     hint="name another product, or the part of its life:  lifecycle=[...]",
                 )
-        _registered[name, cls.__name__] = weakref.ref(cls)
+        _registered[name, _title(cls)] = weakref.ref(cls)
 
 
 def _is_another(cls: type[Resource], other: type[Resource]) -> bool:
-    """Whether two classes claim the same objects. One made again, or made inside a function,
-    takes the place of the one before."""
+    """Whether two classes claim the same objects: of one module or one family, since nothing else
+    can be mistaken for the other. One made again, or made inside a function, takes its place."""
     if _title(cls) == _title(other) or "<locals>" in cls.__qualname__ + other.__qualname__:
+        return False
+    if cls.__module__ != other.__module__ and family_of(cls) is not family_of(other):
         return False
     one, two = cls.__lifecycle__, other.__lifecycle__
     if issubclass(cls, other) or issubclass(other, cls):
@@ -404,18 +406,18 @@ def class_for(asked: tuple[type[Resource], ...], row: Stored) -> type[Resource] 
     best: tuple[tuple[bool, bool, bool, int], type[Resource]] | None = None
     for cls in asked:
         for kind in kinds_of(cls):
-            exact = kind.__name__ == row.type
-            if kind.__lifecycle__ and row.status not in kind.__lifecycle__:
+            if not _may_be(kind, row):
                 continue
-            if not exact and not _may_be(kind, row):
-                continue
-            rank = (not kind.__lifecycle__, not exact, kind is not cls, -_depth(kind))
+            other = kind.__name__ != row.type
+            rank = (not kind.__lifecycle__, other, kind is not cls, -_depth(kind))
             if best is None or rank <= best[0]:  # of two made under one name the later
                 best = rank, kind
     return None if best is None else best[1]
 
 
 def _may_be(kind: type[Resource], row: Stored) -> bool:
+    if kind.__lifecycle__ and row.status not in kind.__lifecycle__:
+        return False
     if kind.__products__:
         return row.product in kind.__products__
     return family_of(kind).__name__ == row.family

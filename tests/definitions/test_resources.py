@@ -282,8 +282,27 @@ def test_w13_two_classes_of_one_product_are_refused() -> None:
             "Glass",
             (Resource,),
             {"product": "test fibre"},
+            lambda body: body.update(__module__=__name__, __qualname__="Glass"),
+        )
+    with pytest.raises(InvalidDefinition, match='"test fibre" belongs to'):
+        types.new_class(
+            "Glass",
+            (Circuit,),
+            {"product": "test fibre"},
             lambda body: body.update(__module__="elsewhere", __qualname__="Glass"),
         )
+
+
+def test_w13_modules_that_know_nothing_of_each_other_may_use_one_name() -> None:
+    kind = types.new_class(
+        "Glass",
+        (Resource,),
+        {"product": "test fibre"},
+        lambda body: body.update(__module__="elsewhere", __qualname__="Glass"),
+    )
+    assert set(products()["test fibre"]) == {Fibre, kind}
+    row = row_of(Fibre(location="here"))
+    assert class_for((Circuit,), row) is class_for((Fibre,), row) is Fibre
 
 
 def test_w13_two_classes_of_one_product_may_share_its_life() -> None:
