@@ -293,7 +293,6 @@ class Directory:
                 context,
                 solo=op.lost >= 2,
                 classify=kernel.definition.classify,
-                merges=kernel.is_plan,
                 merges=kernel.is_plan and kernel._merges(key),
             )
         )
