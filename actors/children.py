@@ -17,5 +17,10 @@ def child_id(parent: str, key: str, attempt: int) -> str:
     return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-a{digest[17:20]}-{digest[20:]}"
 
 
+def outlives(request: Request) -> bool:
+    """Whether a child goes on when its parent is cancelled or gives it up."""
+    return is_detached(request) or request.args.get("on_cancel") == "abandon"
+
+
 def is_detached(request: Request) -> bool:
     return request.kind == "child" and bool(request.args["detach"])

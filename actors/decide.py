@@ -65,7 +65,16 @@ from greenroom.actors.messages import (
     Resume,
     Skip,
 )
-from greenroom.actors.progress import CALLS, OpState, Progress, evolve, hops_of, status_of
+from greenroom.actors.progress import (
+    CALLS,
+    OpState,
+    Progress,
+    can_be_taken_back,
+    evolve,
+    hops_of,
+    is_taken_back,
+    status_of,
+)
 from greenroom.actors.replay import Changed, replay
 from greenroom.actors.spots import UNDO
 from greenroom.actors.walk import apply_to_plan, merges, result_problem, target_in, view_of
@@ -81,6 +90,7 @@ from greenroom.definitions.errors import (
 from greenroom.definitions.eventclasses import is_called
 from greenroom.definitions.events import HOPS_MAX
 from greenroom.definitions.matching import compile_where
+from greenroom.definitions.ops import TIMEOUT
 from greenroom.definitions.tasks import task_called, task_target
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Plan
@@ -274,6 +284,8 @@ class Kernel:
 
     def _pause(self, m: Pause, now: int) -> list[Entry]:
         p = self.progress
+        if p.failure is not None and status_of(p) == "paused":
+            return []
         if p.ended or p.failure is not None:
             raise self._refuse("paused")
         if p.cancelling:
@@ -297,7 +309,11 @@ class Kernel:
             return self._turn(Begun(at=now, by=m.by))
         if status_of(p) == "running":
             raise self._refuse("resumed")
-        others = [key for key, op in p.ops.items() if op.status != "retry"]
+        retries = {key: op for key, op in p.ops.items() if op.status == "retry"}
+        others = [
+            key for key, op in p.ops.items()
+            if key not in retries and not (retries and op.request.name == TIMEOUT)
+        ]  # fmt: skip
         if others:
             op = p.ops[others[0]]
             raise NeedsAnswer(
@@ -308,7 +324,7 @@ class Kernel:
             )
         return [
             AttemptStarted(at=now, key=key, attempt=op.attempt + 1, by=m.by)
-            for key, op in p.ops.items()
+            for key, op in retries.items()
         ]
 
     def _reopen(self, m: Resume, now: int) -> list[Entry]:
@@ -338,12 +354,12 @@ class Kernel:
     ) -> list[Entry]:
         """K22: takes failures back until the held causes can be applied, or refuses."""
         p = self.progress
-        void = {key for key in causes if _is_failed(p, key)} | set(fixed)
+        void = {key for key in causes if can_be_taken_back(p, key)} | set(fixed)
         fallback = False
         while True:
             taken = tuple(sorted(void))
             entry = cause(taken)
-            held = [e for e in p.held if not (isinstance(e, OpFailed) and e.key in void)]
+            held = [cause for cause in p.held if not is_taken_back(cause, void)]
             try:
                 requests = [*again, *self._requests_again(taken, fixed, entry.at)]
                 turn = self._apply(entry, held, self._fresh(taken))
@@ -355,7 +371,7 @@ class Kernel:
                 raise self._code_changed(changed) from None
             except Death as death:
                 self._drop_tried()
-                new = {k for k in death.causes if _is_failed(p, k)} - void
+                new = {key for key in death.causes if can_be_taken_back(p, key)} - void
                 if new and not fallback:
                     void |= new
                     continue
@@ -725,6 +741,8 @@ class Kernel:
             hops=p.hops,
             test=p.test,
             kind=p.kind,
+            pauses=p.pauses,
+            tells=p.tells,
             state=end.input if isinstance(end.input, dict) else {},
         )
         self.machine = Machine(self.definition, p.id, p.gen + 1)

@@ -182,6 +182,10 @@ class Started(_Entry, frozen=True, tag="started"):
     state: dict[str, Json] | None = None
     reason: str | None = None
     """Why it was restarted or forked."""
+    pauses: bool = False
+    """An error of the program is shown as a pause, as in Zenaton."""
+    tells: bool = False
+    """Its parent is told when it fails, and does not wait until it is mended."""
 
 
 class Begun(_Entry, frozen=True, tag="begun"):

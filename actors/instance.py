@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from greenroom.actors.children import child_id
+from greenroom.actors.children import child_id, outlives
 from greenroom.actors.decide import Kernel
 from greenroom.actors.effects import ArmTimer, RunCall, effect_of, pending, touched, touches_all
 from greenroom.actors.entries import (
@@ -147,7 +147,7 @@ class Instance:
         for key, op in p.ops.items():
             if op.due is not None or op.request.kind in ("wait", "ask", "sleep"):
                 self.rowed.add(key)
-            if op.request.kind == "child":
+            if op.request.kind == "child" and not outlives(op.request):
                 self.children[key] = child_id(p.id, key, op.attempt)
 
     # -- the mailbox ---------------------------------------------------------------------------
@@ -479,8 +479,11 @@ class Batch:
         p = self.kernel.progress
         if p.ended:  # a dispatch that nobody waits for may go on and need its timer
             self.append.ended = not p.ops
-        if entry.end is not None and p.ended:
-            self.builder.outcome_to_parent()
+        if entry.end is not None:
+            if p.ended:
+                self.builder.outcome_to_parent()
+            elif p.tells:
+                self.builder.failure_to_parent()
 
     @property
     def may_be_refused(self) -> bool:

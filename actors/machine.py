@@ -53,10 +53,28 @@ from greenroom.actors.entries import (
 )
 from greenroom.actors.fiber import Fiber
 from greenroom.definitions.actionerrors import ActionFailed, ParameterInvalid
-from greenroom.definitions.errors import CodeChanged, InvalidInput, StepFailed, TooLarge
+from greenroom.definitions.errors import (
+    CodeChanged,
+    InvalidInput,
+    InvalidRequest,
+    StepFailed,
+    Timeout,
+    TooLarge,
+)
 from greenroom.definitions.eventclasses import as_known, as_object
 from greenroom.definitions.events import Event
-from greenroom.definitions.ops import CURRENT, ContinueAsNew, Gather, Op, Suspended
+from greenroom.definitions.ops import (
+    CURRENT,
+    ContinueAsNew,
+    Enter,
+    Gather,
+    Leave,
+    Member,
+    Op,
+    Settle,
+    Suspended,
+    timer,
+)
 from greenroom.definitions.programs import properties
 from greenroom.definitions.values import Json, copy, encode, encode_decode
 from greenroom.definitions.workflow import Definition, Target
@@ -93,11 +111,12 @@ class Death(Exception):
 
 
 class Branch:
-    """One coroutine: main, a handler, or an argument of a gather. `on` is the key or frame it is
-    suspended on; `blame` the failed ops thrown into it since it last suspended."""
+    """One coroutine: main, a handler, an argument of a gather or a member of a scope. `on` is the
+    key, frame or member it is suspended on; `blame` the failed ops thrown into it since it last
+    suspended; `blocks` the `timeout` and `scope` blocks it is in, the innermost last."""
 
     __slots__ = (
-        "blame", "count", "done", "draws", "frame", "handler", "on", "prefix", "routine", "since",
+        "blame", "blocks", "count", "done", "draws", "frame", "handler", "on", "prefix", "routine", "since",
         "slot",
     )  # fmt: skip
 
@@ -118,24 +137,41 @@ class Branch:
         self.handler = handler
         self.count = 0
         self.draws = 0
-        self.on: str | Frame | None = None
+        self.on: str | Frame | Member | None = None
         self.blame: set[str] = set()
+        self.blocks: tuple[Limit | Group, ...] = ()
         self.done = False
 
 
+class Limit:
+    """A `timeout` block: when the timer `key` fires, its branch is cancelled where it is. `overruled`
+    says that somebody else has cancelled the branch: then it is not for this block to end that."""
+
+    __slots__ = ("branch", "due_s", "fired", "key", "overruled")
+
+    def __init__(self, branch: Branch, key: str, due_s: float) -> None:
+        self.branch = branch
+        self.key = key
+        self.due_s = due_s
+        self.fired = False
+        self.overruled = False
+
+
 class Frame:
-    """A gather that waits for its arguments. `members` are op keys or branches by index."""
+    """A gather that waits for its arguments. `members` are op keys or branches by index; `timer` is
+    the index of the one that ends the others when the time is over."""
 
     __slots__ = (
         "blames", "branch", "cancelled", "errors", "gathered", "left", "members", "mode", "pending",
-        "quiet", "results",
+        "quiet", "results", "timer",
     )  # fmt: skip
 
     def __init__(self, branch: Branch, gather: Gather) -> None:
         self.branch = branch
         self.mode = gather.mode
         self.quiet = gather.return_exceptions
-        size = len(gather.items)
+        self.timer = None if gather.due_s is None else len(gather.items)
+        size = len(gather.items) + (gather.due_s is not None)
         self.results: list[Any] = [None] * size
         self.errors: dict[int, BaseException] = {}
         self.blames: dict[int, set[str]] = {}
@@ -146,6 +182,25 @@ class Frame:
         self.cancelled = False
         self.gathered = False
         """The branch goes on; told once, though giving members up settles them in between."""
+
+
+class Group(Frame):
+    """A `scope` block: a gather whose members are added one by one while its branch runs on. The
+    branch waits for it only where it leaves the block."""
+
+    __slots__ = ("base", "body", "body_blame", "given_up", "handles", "leaving", "overruled")
+
+    def __init__(self, branch: Branch, mode: Settle, base: str) -> None:
+        super().__init__(branch, Gather((), mode))
+        self.base = base
+        self.handles: list[Member] = []
+        self.leaving = False
+        self.body: BaseException | None = None
+        """What the block itself raised."""
+        self.body_blame: set[str] = set()
+        self.given_up = False
+        """The members were given up because the block itself failed."""
+        self.overruled = False
 
 
 class Machine:
@@ -160,7 +215,7 @@ class Machine:
         self.main: Branch | None = None
         self.handlers: list[Branch] = []
         self.handlers_begun = 0
-        self.open: dict[str, Branch | tuple[Frame, int]] = {}
+        self.open: dict[str, Branch | tuple[Frame, int] | Limit] = {}
         self.asked: dict[str, Op] = {}
         self.targets: dict[str, Target] = {}
         self.dispatched: set[str] = set()
@@ -178,7 +233,10 @@ class Machine:
         self.turn = Turn()
         self.fiber: Fiber | None = None
         """The plain function that runs right now: ops it asks for are answered by a switch."""
+        self.doom: Death | None = None
+        """Raised at the end of the turn, where it cannot be raised in the author's code."""
         self.broken = False
+        self.closing = False
         self.context: Context = copy_context()
         self.context.run(CURRENT.set, self)
         self.context.run(decimal.setcontext, decimal.getcontext().copy())
@@ -279,7 +337,7 @@ class Machine:
 
     def _feed(self, key: str, value: Any, error: BaseException | None) -> None:
         waiter = self.open.pop(key, None)
-        self.asked.pop(key, None)
+        op = self.asked.pop(key, None)
         if waiter is None:
             self.dispatched.discard(key)
             return
@@ -288,8 +346,13 @@ class Machine:
             if error is not None:
                 waiter.blame.add(key)
             self.queue.append((waiter, value, error))
+        elif isinstance(waiter, Limit):
+            waiter.fired = True
+            self._cancel_branch(waiter.branch, waiter)
         else:
             frame, index = waiter
+            if index == frame.timer:
+                error = _over_time(op, key)
             self._settle(frame, index, value, error, {key})
 
     def _break(self, cause: OpFailed) -> None:
@@ -366,6 +429,16 @@ class Machine:
                     return
                 value = []
                 continue
+            if type(wanted) is Enter or type(wanted) is Leave or type(wanted) is Member:
+                try:
+                    answered, value, error = self._block(branch, wanted)
+                except (InvalidInput, InvalidRequest, TooLarge) as refused:
+                    answered, error = True, refused
+                if answered:
+                    self.fiber = branch.routine if type(branch.routine) is Fiber else None
+                    continue
+                branch.blame.clear()
+                return
             self._foreign(wanted)
 
     def _foreign(self, wanted: Any) -> None:
@@ -420,9 +493,9 @@ class Machine:
     def _raised(self, branch: Branch, error: BaseException) -> None:
         branch.done = True
         blame = set(branch.blame)
+        if not blame and isinstance(error, StepFailed) and "op" in error.details:
+            blame = {error.details["op"]}
         if branch.frame is not None:
-            if not blame and isinstance(error, StepFailed) and "op" in error.details:
-                blame = {error.details["op"]}
             self._settle(branch.frame, branch.slot, None, error, blame)
             return
         if isinstance(error, asyncio.CancelledError) and self.cancelling:
@@ -431,8 +504,6 @@ class Machine:
             else:
                 self.over = True
             return
-        if not blame and isinstance(error, StepFailed) and "op" in error.details:
-            blame = {error.details["op"]}
         failure = self._without_loop(error) or failure_of(error)
         raise Death(failure, blame, self._view())
 
@@ -516,17 +587,15 @@ class Machine:
     def _add(self, request: Request, op: Op) -> None:
         requests = self.turn.requests
         if len(requests) >= REQUESTS_PER_TURN_MAX:
-            raise Death(
-                Failure(
-                    "Runaway",
-                    f"{self.definition.name} asked for {REQUESTS_PER_TURN_MAX:,} ops in one turn",
-                    "runaway",
-                )
-            )
+            raise self._runaway()
         requests.append(request)
         self.asked[request.key] = op
         if op.target is not None:
             self.targets[request.key] = op.target
+
+    def _runaway(self) -> Death:
+        text = f"{self.definition.name} asked for {REQUESTS_PER_TURN_MAX:,} ops in one turn"
+        return Death(Failure("Runaway", text, "runaway"))
 
     def _value(self, branch: Branch, name: str) -> Any:
         if name == "now":
@@ -551,19 +620,16 @@ class Machine:
         routines: list[tuple[int, Any]] = []
         try:
             for index, item in enumerate(gather.items):
-                made = item.execute() if hasattr(item, "execute") else item
-                if type(made) is Op and not _answered_at_once(made):
+                made = self._member(branch, item, index)
+                if type(made) is Op:
                     ready.append(
                         (index, self._request(made, f"{base}.{index}", branch.since), made)
                     )
-                elif isinstance(made, Op | Gather):
-                    routines.append((index, _awaiting(made)))
-                elif asyncio.iscoroutine(made):
-                    routines.append((index, made))
                 else:
-                    raise InvalidInput(
-                        f"gather takes ops and coroutines, got {type(made).__name__} at {index}"
-                    )
+                    routines.append((index, made))
+            if gather.due_s is not None:
+                index, made = len(gather.items), timer(gather.due_s)
+                ready.append((index, self._request(made, f"{base}.{index}", None), made))
         except BaseException:
             _close_unstarted((*gather.items, *(routine for _, routine in routines)))
             raise
@@ -581,6 +647,158 @@ class Machine:
             self.queue.append((member, None, None))
         return True
 
+    def _member(self, branch: Branch, item: Any, index: int) -> Any:
+        """What goes side by side with others: an op to ask for, or a routine to drive."""
+        fiber, self.fiber = self.fiber, None  # what asks here is collected, not answered
+        try:
+            made = item.execute() if hasattr(item, "execute") else item
+        finally:
+            self.fiber = fiber
+        if type(made) is Op and not _answered_at_once(made):
+            return made
+        if isinstance(made, Op | Gather | Member):
+            return _awaiting(made)
+        if asyncio.iscoroutine(made):
+            return made
+        if type(branch.routine) is Fiber and callable(made):
+            return Fiber(made)
+        hint = f"call it: {getattr(made, '__name__', '...')}()" if callable(made) else None
+        raise InvalidInput(
+            f"what goes side by side is ops and coroutines, got {type(made).__name__} at {index}",
+            hint=hint,
+        )
+
+    # -- blocks --------------------------------------------------------------------------------
+
+    def _block(
+        self, branch: Branch, wanted: Enter | Leave | Member
+    ) -> tuple[bool, Any, BaseException | None]:
+        """(answered at once?, the answer, or the error)."""
+        if isinstance(wanted, Member):
+            return self._join(branch, wanted)
+        block = wanted.block
+        if isinstance(wanted, Enter):
+            key = f"{branch.prefix}{branch.count + 1}"
+            made: Limit | Group
+            if block.due_s is None:
+                made = Group(branch, block.mode, key)
+            else:
+                made = Limit(branch, key, block.due_s)
+                op = timer(block.due_s)
+                self._add(self._request(op, key, None), op)
+                self.open[key] = made
+            branch.count += 1
+            branch.blocks = (*branch.blocks, made)
+            block.entered(made)
+            return True, None, None
+        left = block.frame
+        branch.blocks = tuple(b for b in branch.blocks if b is not left)
+        if isinstance(left, Limit):
+            return True, None, self._leave_limit(branch, left, wanted.error)
+        return self._leave_group(branch, left, wanted.error)
+
+    def _leave_limit(
+        self, branch: Branch, limit: Limit, error: BaseException | None
+    ) -> BaseException | None:
+        if not limit.fired:
+            self._close(limit.key)
+            return None
+        if limit.overruled or not isinstance(error, asyncio.CancelledError):
+            return None
+        branch.blame.add(limit.key)
+        return _over_time(timer(limit.due_s), limit.key)
+
+    def _leave_group(
+        self, branch: Branch, group: Group, error: BaseException | None
+    ) -> tuple[bool, Any, BaseException | None]:
+        branch.on = group
+        group.leaving = True
+        if error is not None:
+            group.body, group.body_blame = error, set(branch.blame)
+            if group.left is None:
+                group.given_up = True
+            self._give_up(group)
+        if group.pending or group.gathered:
+            return False, None, None
+        group.gathered = True
+        branch.on = None
+        return True, None, self._conclusion(group)
+
+    def _conclusion(self, group: Group) -> BaseException | None:
+        """What a block is left with: None also where its own error goes on."""
+        branch = group.branch
+        ours = group.left is not None and not group.overruled
+        if group.cancelled:
+            return asyncio.CancelledError()
+        if group.body is not None and not (ours and isinstance(group.body, asyncio.CancelledError)):
+            branch.blame |= group.body_blame
+            return None
+        slot = group.left if group.left is not None else min(group.errors, default=None)
+        if slot is None:
+            return None
+        if group.mode == "cancel":
+            branch.blame |= group.blames[slot]
+        else:
+            branch.blame |= set().union(*group.blames.values())
+        return group.errors[slot]
+
+    def begin_member(self, group: Group, item: Any) -> Member:
+        """Adds to a `scope` block; called by the author's code while it runs."""
+        branch = group.branch
+        index = len(group.members)
+        try:
+            if self.closing:
+                raise Suspended()
+            if group.leaving or group.left is not None or group.cancelled:
+                raise InvalidRequest("this scope is over: nothing can be started in it any more")
+            if len(self.turn.requests) >= REQUESTS_PER_TURN_MAX or index >= REQUESTS_PER_TURN_MAX:
+                self.doom = self._runaway()
+                raise InvalidRequest(self.doom.failure.message)
+            made = self._member(branch, item, index)
+            if type(made) is Op:
+                request = self._request(made, f"{group.base}.{index}", branch.since)
+        except BaseException:
+            _close_unstarted((item,))
+            raise
+        group.results.append(None)
+        group.pending += 1
+        handle = Member(self, group, index)
+        group.handles.append(handle)
+        if type(made) is Op:
+            self._add(request, made)
+            group.members.append(request.key)
+            self.open[request.key] = (group, index)
+        else:
+            member = Branch(f"{group.base}.{index}.", made, group, index, branch.since)
+            group.members.append(member)
+            self.queue.append((member, None, None))
+        return handle
+
+    def _join(self, branch: Branch, member: Member) -> tuple[bool, Any, BaseException | None]:
+        """A branch that waits for one member of a scope."""
+        group = member.frame
+        if member.machine is not self:
+            raise InvalidRequest("this is the member of a scope of another instance")
+        if group.members[member.index] is not None:
+            member.waiters.append(branch)
+            branch.on = member
+            return False, None, None
+        error = group.errors.get(member.index)
+        if error is not None:
+            branch.blame |= group.blames[member.index]
+        return True, None if error is not None else group.results[member.index], error
+
+    def _wake_joined(self, group: Group, index: int) -> None:
+        member = group.handles[index]
+        error = group.errors.get(index)
+        for waiter in member.waiters:
+            waiter.on = None
+            if error is not None:
+                waiter.blame |= group.blames[index]
+            value = None if error is not None else group.results[index]
+            self.queue.append((waiter, value, error))
+        member.waiters.clear()
+
     # -- gathers -------------------------------------------------------------------------------
 
     def _settle(
@@ -597,19 +815,29 @@ class Machine:
         if error is not None:
             frame.errors[index] = error
             frame.blames[index] = blame
+        group = frame if type(frame) is Group else None
         decided = frame.mode == "race" or (
             frame.mode == "cancel" and error is not None and not frame.quiet
         )
+        if group is not None and group.given_up:
+            decided = False
         if decided and frame.left is None and not frame.cancelled:
             frame.left = index
             self._give_up(frame)
-        if frame.pending == 0 and not frame.gathered:
+            if group is not None and not group.leaving:
+                self._cancel_branch(group.branch, group)
+        if group is not None:
+            self._wake_joined(group, index)
+        if frame.pending == 0 and not frame.gathered and (group is None or group.leaving):
             frame.gathered = True
             self._gathered(frame)
 
     def _gathered(self, frame: Frame) -> None:
         branch = frame.branch
         branch.on = None
+        if type(frame) is Group:
+            self.queue.append((branch, None, self._conclusion(frame)))
+            return
         if frame.cancelled:
             self.queue.append((branch, None, asyncio.CancelledError()))
             return
@@ -632,22 +860,26 @@ class Machine:
 
     def _give_up(self, frame: Frame) -> None:
         """Cancels the members that are still on their way; the frame goes on when all settled."""
-        for member in list(frame.members):
-            if member is not None:
-                self._cancel_member(frame, member)
+        for index, member in enumerate(list(frame.members)):
+            if member is not None and frame.members[index] is member:  # not given up meanwhile
+                self._cancel_member(frame, index, member)
 
-    def _cancel_member(self, frame: Frame, member: str | Branch) -> None:
+    def _cancel_member(self, frame: Frame, index: int, member: str | Branch) -> None:
         if isinstance(member, str):
             self._close(member)
-            index = frame.members.index(member)
             self._settle(frame, index, None, asyncio.CancelledError(), set())
         else:
             self._cancel_branch(member)
 
-    def _cancel_branch(self, branch: Branch) -> None:
-        """Throws CancelledError into the leaves below, depth first, each to rest."""
+    def _cancel_branch(self, branch: Branch, by: Limit | Group | None = None) -> None:
+        """Throws CancelledError into the leaves below, depth first, each to rest. `by` is the block
+        that does it; those inside it are not to take it for their own."""
         if branch.done:
             return
+        for block in reversed(branch.blocks):
+            if block is by:
+                break
+            block.overruled = True
         if isinstance(branch.on, Frame):
             frame = branch.on
             frame.cancelled = True
@@ -656,6 +888,9 @@ class Machine:
             return
         if isinstance(branch.on, str):
             self._close(branch.on)
+            branch.on = None
+        elif isinstance(branch.on, Member):
+            branch.on.waiters.remove(branch)
             branch.on = None
         else:  # not yet begun, or ready: it is in the queue
             self.queue = deque(item for item in self.queue if item[0] is not branch)
@@ -686,10 +921,14 @@ class Machine:
     # -- the end of a turn ---------------------------------------------------------------------
 
     def _conclude(self) -> None:
+        if self.doom is not None:
+            raise self.doom
         turn = self.turn
         turn.delta = self._delta()
         turn.over = self.over
         if not self.over or self.handlers:
+            return
+        if self.dispatched and self.definition.wait_for_dispatched and self.continued is None:
             return
         if self.cancelling:
             turn.end = Cancelled()
@@ -762,11 +1001,11 @@ class Machine:
         waiter = self.open.get(key)
         if waiter is None:
             return None
-        branch = waiter if isinstance(waiter, Branch) else waiter[0].branch
-        return self._request(op, key, branch.since)
+        return self._request(op, key, _branch_of(waiter).since)
 
     def close(self) -> None:
         """Ends the coroutines. Their `finally` blocks run up to the first op they ask for."""
+        self.closing = True
         for branch in self._leaves_first():
             if not branch.done:
                 branch.done = True
@@ -779,7 +1018,7 @@ class Machine:
     def _leaves_first(self) -> list[Branch]:
         found: dict[Branch, None] = {}
         for waiter in self.open.values():
-            branch: Branch | None = waiter if isinstance(waiter, Branch) else waiter[0].branch
+            branch: Branch | None = _branch_of(waiter)
             while branch is not None:
                 found.pop(branch, None)
                 found[branch] = None
@@ -813,6 +1052,18 @@ def _close_unstarted(items: Iterable[Any]) -> None:
     for item in items:
         if asyncio.iscoroutine(item):
             item.close()
+
+
+def _branch_of(waiter: Branch | tuple[Frame, int] | Limit) -> Branch:
+    """The branch that goes on when an op ends."""
+    if isinstance(waiter, Branch):
+        return waiter
+    return waiter.branch if isinstance(waiter, Limit) else waiter[0].branch
+
+
+def _over_time(op: Op | None, key: str) -> Timeout:
+    limit = "its time" if op is None or op.due_s is None else f"{op.due_s:g} s"
+    return Timeout(f"it took longer than {limit}", op=key)
 
 
 def _answered_at_once(op: Op) -> bool:
@@ -851,6 +1102,8 @@ def failure_of(error: BaseException, kind: Any = "raised") -> Failure:
         return Failure(
             error.type, error.message, details=details, op=op if isinstance(op, str) else None
         )
+    if isinstance(error, Timeout):
+        return Failure("Timeout", error.message, "timeout", where=_place(error))
     if isinstance(error, CodeChanged):
         return Failure("CodeChanged", error.message, "code_changed", error.details)
     try:

@@ -7,6 +7,7 @@ a group that could not be stored drops it as a whole.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, Final, Literal, assert_never
 
 import msgspec
@@ -49,6 +50,10 @@ OpStatus = Literal["started", "ready", "retry", "open", "doubt"]
 
 CALLS: Final = frozenset({"call", "dispatch"})
 """Kinds whose effect runs code."""
+
+
+PARKED: Final = frozenset({"code_changed", "in_doubt", "poison", "damaged"})
+"""Failures of the runtime's making, which somebody must look at before anything runs again."""
 
 
 class OpState(Struct, omit_defaults=True):
@@ -115,6 +120,8 @@ class Progress(Struct, omit_defaults=True):
     last: str | None = None
     """Key of the plan's op that ended last."""
     test: bool = False
+    pauses: bool = False
+    tells: bool = False
     forked: tuple[str, int] | None = None
 
     @property
@@ -132,7 +139,7 @@ def status_of(p: Progress) -> str:
     if p.end is not None:
         return p.end
     if p.failure is not None:
-        return "failed"
+        return "paused" if p.pauses and p.failure.kind not in PARKED else "failed"
     if not p.begun:
         return "paused" if p.paused else "pending"
     running = any(
@@ -278,8 +285,22 @@ def _skipped(p: Progress, entry: OpSkipped, epoch: int, dead: bool) -> None:
         p.last = entry.key
 
 
+def is_taken_back(cause: Entry, void: Container[str]) -> bool:
+    """Whether a held cause is one of those that a resume takes back: a failure, or the end of a
+    `timeout` nobody caught."""
+    return isinstance(cause, OpFailed | TimerFired) and cause.key in void
+
+
+def can_be_taken_back(p: Progress, key: str) -> bool:
+    """Whether what an op did can be taken back: it has failed, and its attempt is remembered; or it
+    is a timer whose end killed the turn."""
+    if key in p.ops:
+        return any(isinstance(held, TimerFired) and held.key == key for held in p.held)
+    return key in p.attempts
+
+
 def _drop_held(p: Progress, void: tuple[str, ...]) -> None:
-    p.held = [e for e in p.held if not (isinstance(e, OpFailed) and e.key in void)]
+    p.held = [held for held in p.held if not is_taken_back(held, void)]
 
 
 def _unpark(p: Progress, entry: Resumed, epoch: int, dead: bool) -> None:
@@ -370,6 +391,7 @@ def _identify(p: Progress, entry: Started) -> None:
     p.namespace, p.key, p.parent, p.hops = entry.namespace, entry.key, entry.parent, entry.hops
     p.created, p.event, p.test = entry.at, entry.event, entry.test
     p.forked, p.kind = entry.forked, entry.kind
+    p.pauses, p.tells = entry.pauses, entry.tells
 
 
 def _effects(p: Progress, entry: Entry, epoch: int) -> None:

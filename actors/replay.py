@@ -32,6 +32,7 @@ from greenroom.actors.entries import (
     StateEdited,
 )
 from greenroom.actors.machine import Death, Machine, Turn
+from greenroom.actors.progress import is_taken_back
 from greenroom.definitions.values import Json, equal
 from greenroom.definitions.workflow import Definition
 
@@ -165,7 +166,7 @@ def _apply(machine: Machine, entry: Entry, held: list[Entry], input: Json) -> Tu
         or (isinstance(entry, CancelRequested) and entry.drained)
     )
     if isinstance(entry, Reopened | OpSkipped):
-        held[:] = [e for e in held if not (isinstance(e, OpFailed) and e.key in entry.void)]
+        held[:] = [cause for cause in held if not is_taken_back(cause, entry.void)]
     turn = machine.apply(entry, held if brings else (), input)
     if brings or isinstance(entry, CancelRequested):
         held.clear()
@@ -188,6 +189,11 @@ def compare(
         raise Changed(at, texts(recorded), texts(asked), "an op is not asked for any more")
     if len(asked) > len(recorded):
         raise Changed(at, texts(recorded), texts(asked), "another op is asked for")
+    if not isinstance(entry, CancelRequested) and sorted(turn.closes) != sorted(entry.closes):
+        sides = [[f"gives up {key}" for key in sorted(c)] for c in (entry.closes, turn.closes)]
+        raise Changed(
+            at, sides[0] or ["nothing"], sides[1] or ["nothing"], "other ops are given up"
+        )
     if (turn.end is None) != (entry.end is None) or type(turn.end) is not type(entry.end):
         ends = [type(end).__name__ if end else "goes on" for end in (entry.end, turn.end)]
         raise Changed(at, [ends[0]], [ends[1]], "it ends elsewhere")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.actors.children import DETACHED, child_id, is_detached
+from greenroom.actors.children import DETACHED, child_id, outlives
 from greenroom.actors.entries import (
     Answered,
     AttemptFailed,
@@ -120,7 +120,7 @@ def status_change(p: Progress) -> StatusChange:
             steps.append(p.failure.op)
     busy = (
         status == "running"
-        or (status in ("failed", "completed") and _runs(p))
+        or ((p.failure is not None or status == "completed") and _runs(p))
         or (status == "pending" and p.starts is None)
     )
     return StatusChange(
@@ -155,7 +155,7 @@ class AppendBuilder:
         self.rowed = rowed
         """Ops that have rows of waits, timers or asks."""
         self.children = children
-        """Ids of the children that are waited for, by op."""
+        """Ids of the children that are cancelled when they are given up, by op."""
         self.make_child = make_child
         self.start_pos = start_pos
         """Where the instance begins in the journal: no wait looks back beyond it. None in the first
@@ -275,7 +275,7 @@ class AppendBuilder:
                 create = self.make_child(request)
                 if create is not None:
                     self._list("creates").append(create)
-                    if not is_detached(request):
+                    if not outlives(request):
                         self.children[request.key] = create.row.id
             case _:
                 pass
@@ -285,6 +285,20 @@ class AppendBuilder:
         if id is not None:
             payload = encode_message(Cancel(reason="its parent gave it up"))
             self._list("tell").append((id, InboxRow("cancel", payload, self.p.at)))
+
+    def failure_to_parent(self) -> None:
+        """A child whose parent wants to know has failed: for the parent that is how it ended."""
+        p = self.p
+        if p.parent is None or p.failure is None or not p.tells or p.parent[2] == DETACHED:
+            return
+        parent, key, attempt = p.parent
+        failure = Failure(
+            p.failure.type,
+            f"the child {p.workflow} {p.id} failed: {p.failure.message}",
+            details={"instance": p.id},
+        )
+        message = Outcome(key, attempt, error=failure, final=True)
+        self._list("tell").append((parent, InboxRow("outcome", encode_message(message), p.at)))
 
     def outcome_to_parent(self) -> None:
         """The end of a child is an outcome of the op that asked for it."""

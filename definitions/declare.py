@@ -30,6 +30,7 @@ from greenroom.definitions.values import Json
 from greenroom.definitions.versions import Version, implementations
 from greenroom.definitions.workflow import (
     Definition,
+    OnError,
     Plan,
     Program,
     Trigger,
@@ -83,6 +84,8 @@ def workflow(
     only_if: Any = None,
     classify: Callable[[Any], str | None] | None = None,
     strict: bool = False,
+    on_error: OnError | None = None,
+    wait_for_dispatched: bool | None = None,
 ) -> Callable[[F], F]: ...
 def workflow(
     target: Any = None,
@@ -100,6 +103,8 @@ def workflow(
     only_if: Any = None,
     classify: Callable[[Any], str | None] | None = None,
     strict: bool = False,
+    on_error: OnError | None = None,
+    wait_for_dispatched: bool | None = None,
 ) -> Any:
     """Makes a function or class a workflow.
 
@@ -116,7 +121,10 @@ def workflow(
     instance exists, wherever it comes from: a function whose parameters are taken from the input
     (False, or text that says why, refuses the start), or a condition as in `where` over
     `{"data": input}`. `classify(error)` gives failures of steps a label of your own, such as
-    `"api_unavailable"`, which filters find: `error:api_unavailable`.
+    `"api_unavailable"`, which filters find: `error:api_unavailable`. `on_error="pause"` shows an
+    instance whose error nobody caught as `paused` (its `error` says why). `wait_for_dispatched`
+    lets a program end only when what it has dispatched has ended. Both can be attributes of a
+    class as well.
     """
 
     def declare(subject: Any) -> Any:
@@ -135,6 +143,8 @@ def workflow(
             only_if=only_if,
             classify=classify,
             strict=strict,
+            on_error=on_error,
+            wait_for_dispatched=wait_for_dispatched,
         )
         if inspect.isclass(subject):
             subject.__greenroom__ = definition  # type: ignore[attr-defined]
@@ -160,6 +170,8 @@ def compile_definition(
     only_if: Any = None,
     classify: Callable[[Any], str | None] | None = None,
     strict: bool = False,
+    on_error: OnError | None = None,
+    wait_for_dispatched: bool | None = None,
 ) -> Definition:
     """The definition of a function, class or step list."""
     if isinstance(subject, Step):
@@ -188,6 +200,9 @@ def compile_definition(
     older = _older(subject, title)
     if older or (inspect.isclass(subject) and issubclass(subject, Version)):
         version = len(older) + 1
+    on_error = _on_error(subject, on_error, place)
+    if wait_for_dispatched is None:
+        wait_for_dispatched = getattr(subject, "wait_for_dispatched", False) is True
     triggers = _triggers(title, on, where, key, transform, schedule)
     entrance = None if only_if is None else gate(only_if, code_hash)
     fingerprint = data_hash(
@@ -200,6 +215,8 @@ def compile_definition(
             ],
             "attributes": dict(attributes or {}),
             **({} if entrance is None else {"only_if": entrance.source}),
+            **({"on_error": on_error} if on_error != "fail" else {}),
+            **({"wait_for_dispatched": True} if wait_for_dispatched else {}),
         }
     )
     return Definition(
@@ -216,8 +233,20 @@ def compile_definition(
         on_failure=on_failure,
         only_if=entrance,
         classify=None if classify is None else classifier(classify),
+        on_error=on_error,
+        wait_for_dispatched=wait_for_dispatched,
         form=None if initial_input_form is None else form_target(initial_input_form),
     )
+
+
+def _on_error(subject: Any, given: OnError | None, place: str) -> OnError:
+    """The option, or the attribute of a class."""
+    found = given if given is not None else getattr(subject, "on_error", None)
+    if found is None or callable(found):  # a method of the author's, with this name
+        return "fail"
+    if found not in ("fail", "pause"):
+        raise InvalidDefinition(f'on_error must be "fail" or "pause", got {found!r}   {place}')
+    return "pause" if found == "pause" else "fail"
 
 
 def _is_task(subject: Any) -> bool:

@@ -305,8 +305,9 @@ class EngineStopping(Unavailable):
     """The engine is shutting down."""
 
 
-class Timeout(GreenroomError):
-    """The time given is over; what was asked for may still happen."""
+class Timeout(GreenroomError, TimeoutError):
+    """The time given is over. Outside, what was asked for may still happen; in a program it has been
+    given up."""
 
     http_status = 504
     exit_code = 6

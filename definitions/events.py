@@ -18,7 +18,24 @@ TICK_TYPE: Final = "greenroom.schedule"
 Scalar = str | int | float | bool | None
 
 
-class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class EventObject:
+    """What an event as a class of its author derives from: `class UserActivated(Event)`."""
+
+
+class _EventMeta(type(msgspec.Struct)):  # type: ignore[misc]
+    """An `Event` that is derived from is a plain class: it has an `__init__` and attributes of its
+    own, and its name is the type."""
+
+    def __new__(
+        mcs, name: str, bases: tuple[type, ...], body: dict[str, Any], **options: Any
+    ) -> Any:
+        if not any(isinstance(base, _EventMeta) for base in bases):
+            return super().__new__(mcs, name, bases, body, **options)
+        plain = (EventObject if isinstance(base, _EventMeta) else base for base in bases)
+        return type(name, tuple(dict.fromkeys(plain)), body)
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, metaclass=_EventMeta):
     """`type` is required; `id` and `time` are given by the engine when absent.
 
     `data` is any JSON value. `extra` holds CloudEvents extension attributes: lower-case names

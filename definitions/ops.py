@@ -10,10 +10,10 @@ from __future__ import annotations
 import datetime
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextvars import ContextVar
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, Self, TypeVar
 
 from greenroom.definitions.durations import seconds
-from greenroom.definitions.errors import InvalidInput
+from greenroom.definitions.errors import InvalidInput, InvalidRequest
 from greenroom.definitions.events import NAME_MAX
 from greenroom.definitions.matching import Where, compile_where
 from greenroom.definitions.values import Json
@@ -80,17 +80,130 @@ class Op(Awaitable[Any]):
 class Gather(Awaitable[Any]):
     """Several ops or coroutines side by side."""
 
-    __slots__ = ("items", "mode", "return_exceptions")
+    __slots__ = ("due_s", "items", "mode", "return_exceptions")
 
     def __init__(
-        self, items: Iterable[Any], mode: Settle = "settle", return_exceptions: bool = False
+        self,
+        items: Iterable[Any],
+        mode: Settle = "settle",
+        return_exceptions: bool = False,
+        due_s: float | None = None,
     ) -> None:
         self.items = list(items)
         self.mode = mode
         self.return_exceptions = return_exceptions
+        self.due_s = due_s
+        """After so long all of them are given up."""
 
     def __await__(self) -> Generator[Gather, Any, Any]:
         return (yield self)
+
+
+class Block:
+    """A `with` block of a program: `timeout` has a time, `scope` has members."""
+
+    due_s: float | None = None
+    mode: Settle = "cancel"
+    frame: Any = None
+    """What the machine keeps of it while it is open."""
+
+    def entered(self, frame: Any) -> None:
+        if self.frame is not None:
+            raise InvalidRequest(f"one {type(self).__name__} is good for one `with`; make another")
+        self.frame = frame
+
+    def __enter__(self) -> Self:
+        self._driven("with")
+        asked(Enter(self))
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not _is_unwinding(error):
+            asked(Leave(self, error))
+
+    async def __aenter__(self) -> Self:
+        self._driven("async with")
+        await Enter(self)
+        return self
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not _is_unwinding(error):
+            await Leave(self, error)
+
+    def _driven(self, how: str) -> None:
+        machine = CURRENT.get()
+        name = type(self).__name__
+        if machine is None:
+            raise InvalidRequest(f"{name} is for programs and nothing drives this code")
+        if (machine.fiber is None) is (how == "with"):
+            better = "async with" if how == "with" else "with"
+            raise InvalidRequest(f"{name} needs `{better}` here, not `{how}`")
+
+
+class Enter(Awaitable[Any]):
+    """Asked for where a block begins."""
+
+    __slots__ = ("block",)
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+
+    def __await__(self) -> Generator[Enter, Any, Any]:
+        return (yield self)
+
+
+class Leave(Awaitable[Any]):
+    """Asked for where a block ends, with the error it ends with."""
+
+    __slots__ = ("block", "error")
+
+    def __init__(self, block: Block, error: BaseException | None) -> None:
+        self.block = block
+        self.error = error
+
+    def __await__(self) -> Generator[Leave, Any, Any]:
+        return (yield self)
+
+
+class Member(Awaitable[Any]):
+    """What a `scope` has started. Await it for its result or its error."""
+
+    __slots__ = ("frame", "index", "machine", "waiters")
+
+    def __init__(self, machine: Any, frame: Any, index: int) -> None:
+        self.machine = machine
+        self.frame = frame
+        self.index = index
+        self.waiters: list[Any] = []
+
+    @property
+    def is_done(self) -> bool:
+        """It has ended, well or not."""
+        return self.frame.members[self.index] is None
+
+    def result(self) -> Any:
+        """Its result, once it has one; in a coroutine to be awaited."""
+        return asked(self)
+
+    def __await__(self) -> Generator[Member, Any, Any]:
+        return (yield self)
+
+    def __repr__(self) -> str:
+        return f"<member {self.frame.base}.{self.index}>"
+
+
+def _is_unwinding(error: BaseException | None) -> bool:
+    """Whether the program is being dropped, and not going on anywhere."""
+    return isinstance(error, Suspended | GeneratorExit) or type(error).__name__ == "GreenletExit"
+
+
+def timer(due_s: float) -> Op:
+    """The timer of a `timeout`, whose end is no result but the end of something else."""
+    return Op("sleep", TIMEOUT, due_s=due_s)
+
+
+TIMEOUT: Final = "timeout"
+"""What the timer of a `timeout` is called in the journal."""
 
 
 class Suspended(BaseException):
@@ -220,11 +333,32 @@ def child(
     *,
     key: str | None = None,
     detach: bool = False,
+    on_cancel: Literal["cancel", "abandon"] = "cancel",
+    on_failed: Literal["wait", "raise"] = "wait",
 ) -> Op:
-    """Starts another workflow (by name, class or function) and waits for its result; with
-    `detach=True` gives its id at once and does not wait."""
-    name = workflow if isinstance(workflow, str) else workflow_name(workflow)
-    args = {"input": input, "key": key, "detach": detach}
+    """Starts another workflow (by name, class, function, or an object of a class) and waits for
+    its result; with `detach=True` gives its id at once and does not wait.
+
+    A child that is given up, by a cancel of its parent or a timeout, is cancelled; with
+    `on_cancel="abandon"` it goes on alone. A child that fails is waited for, until somebody has
+    mended and resumed it; with `on_failed="raise"` its failure is raised here and what becomes of
+    it afterwards is not looked at.
+    """
+    if on_cancel not in ("cancel", "abandon"):
+        raise InvalidInput(f'on_cancel must be "cancel" or "abandon", got {on_cancel!r}')
+    if on_failed not in ("wait", "raise"):
+        raise InvalidInput(f'on_failed must be "wait" or "raise", got {on_failed!r}')
+    if hasattr(workflow, "_child") and not isinstance(workflow, type):
+        made: Op = workflow._child(detach=detach)
+        name, args = made.name, made.args
+        args |= {} if key is None else {"key": key}
+    else:
+        name = workflow if isinstance(workflow, str) else workflow_name(workflow)
+        args = {"input": input, "key": key, "detach": detach}
+    if on_cancel != "cancel":
+        args["on_cancel"] = on_cancel
+    if on_failed != "wait":
+        args["on_failed"] = on_failed
     return asked(Op("child", name, args))  # type: ignore[no-any-return]
 
 

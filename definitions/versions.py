@@ -37,6 +37,10 @@ class Version(Workflow):
     def initial(cls) -> type[Workflow]:
         return implementations(cls)[0]
 
+    def current_implementation(self) -> Workflow:
+        """The object of the last version that this one stands for."""
+        return self._subject()
+
     def _subject(self) -> Workflow:
         made: Workflow | Unmade = self._implementation
         if isinstance(made, Unmade):

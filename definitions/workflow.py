@@ -24,6 +24,7 @@ from greenroom.definitions.schedules import Schedule
 from greenroom.definitions.values import Json, canonical
 
 Mode = Literal["at_least_once", "at_most_once", "transactional"]
+OnError = Literal["fail", "pause"]
 MODES: Final = ("at_least_once", "at_most_once", "transactional")
 
 Kind = Literal["steps", "program", "document", "stages", "template"]
@@ -283,6 +284,10 @@ class Definition:
     """Targets of a program by name, as far as its requests have shown them."""
     older: Mapping[int, Definition] = dataclasses.field(default_factory=dict, compare=False)
     """Versions before this one that the code still has."""
+    on_error: OnError = "fail"
+    """What an error nobody caught is shown as: `failed`, or `paused` as in Zenaton."""
+    wait_for_dispatched: bool = False
+    """A program ends when what it has dispatched has ended too."""
     form: Target | None = None
     """What a person is asked before an instance exists."""
     written: Written | None = None

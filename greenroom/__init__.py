@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from greenroom.definitions.blocks import scope, timeout, within
     from greenroom.definitions.declare import workflow
     from greenroom.definitions.errors import (
         AlreadyDecided,
@@ -125,13 +126,14 @@ if TYPE_CHECKING:
 
 _ERRORS = "greenroom.definitions.errors"
 _OPS = "greenroom.definitions.ops"
-_SCOPES = "greenroom.definitions.scopes"
+_BLOCKS = "greenroom.definitions.blocks"
 _STEPS = "greenroom.definitions.steps"
 _FIELDS = "greenroom.definitions.fields"
 _FORMS = "greenroom.definitions.forms"
 _INPUTS = "greenroom.definitions.inputsteps"
 _RESOURCES = "greenroom.definitions.resources"
 _PROGRAMS = "greenroom.definitions.programs"
+_SCOPES = "greenroom.definitions.scopes"
 
 _PLACES = {
     "Accept": _FIELDS,
@@ -239,12 +241,15 @@ _PLACES = {
     "read_only_field": _FIELDS,
     "read_only_list": _FIELDS,
     "retrystep": _STEPS,
+    "scope": _BLOCKS,
     "sleep": _OPS,
     "sleep_until": _OPS,
     "step": _STEPS,
     "step_group": _SCOPES,
+    "timeout": _BLOCKS,
     "uuid": _OPS,
     "wait": _OPS,
+    "within": _BLOCKS,
     "workflow": "greenroom.definitions.declare",
 }
 
@@ -265,8 +270,8 @@ __all__ = [
     "Zenatonable", "approval", "ask_step", "begin", "callback_step", "child", "choice_list",
     "conditional", "continue_as_new", "done", "emit", "foreach", "gather", "init", "inject_args",
     "inputstep", "money", "now", "parallel", "product", "products", "race", "random", "read_only",
-    "read_only_field", "read_only_list", "retrystep", "sleep", "sleep_until", "step", "step_group",
-    "uuid", "wait", "workflow",
+    "read_only_field", "read_only_list", "retrystep", "scope", "sleep", "sleep_until", "step",
+    "step_group", "timeout", "uuid", "wait", "within", "workflow",
 ]  # fmt: skip
 
 

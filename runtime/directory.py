@@ -360,6 +360,7 @@ class Directory:
             parent=(p.id, request.key, waited_for),
             hops=p.hops + 1,
             test=p.test,
+            tells=args.get("on_failed") == "raise",
         )
         return create
 
@@ -401,9 +402,8 @@ class Directory:
                 self.log.warning("a child was not started", instance=parent.id, workflow=name)
                 self.tell(parent.n, Refused(detached, name, failure))
                 return
-            for key, id in list(parent.children.items()):
-                op = parent.kernel.progress.ops.get(key)
-                if id == create.row.id and op is not None:
+            for key, op in list(parent.kernel.progress.ops.items()):
+                if child_id(parent.id, key, op.attempt) == create.row.id:
                     parent.tell(Outcome(key, op.attempt, error=failure, final=True))
 
     def _snapshot(self, instance: Instance) -> None:
@@ -645,6 +645,7 @@ class Directory:
         forked: tuple[str, int] | None = None,
         hops: int = 0,
         test: bool = False,
+        tells: bool = False,
         state: dict[str, Any] | None = None,
         entries: list[Entry] | None = None,
         reason: str | None = None,
@@ -679,6 +680,8 @@ class Directory:
             kind=definition.kind,
             state=state,
             reason=reason,
+            pauses=definition.on_error == "pause",
+            tells=tells,
         )
         made = entries if entries is not None else None
         instance = Instance(self, n, id, kernel)

@@ -1055,7 +1055,8 @@ class Engine:
 
         def changed(stored: Instance, append: Append) -> None:
             nonlocal ended
-            if append.change is not None and append.change.status in _SETTLED:
+            change = append.change
+            if change is not None and (change.status in _SETTLED or change.error_code):
                 ended = stored if stored.kernel.progress.ended else None
                 settled.set()
 
@@ -1085,7 +1086,7 @@ class Engine:
                 return None
             return shapes.Outcome(id, p.end, p.outcome, _result(p), None)
         row = await self._find(id)
-        if row.status not in _SETTLED:
+        if row.status not in _SETTLED and row.error_code is None:
             return None
         shown = views.instance_shape(row)
         result = _result(await self._progress(row.n))
@@ -1365,11 +1366,14 @@ class Engine:
         """Starts an instance like `job` at each time of a rule; one more call changes nothing."""
         if not isinstance(rule, str) or not rule.strip():
             raise InvalidInput(f"a schedule is a cron expression or a rate, got {rule!r}")
+        spec: Json = rule
+        if len(rule.split()) == 6:  # as Zenaton takes them, where seconds stand in front
+            spec = {"cron": rule, "seconds": "first"}
         self._know_task(job)
         name = self.registry.current(type(job)).name
         key = workflow_key(job) if isinstance(job, Workflow) else None
         start = {"input": workflow_input(job), "key": key, "namespace": ENVIRONMENT.get()}
-        return ScheduleHandle(self, await self.schedules.make(name, rule, start))
+        return ScheduleHandle(self, await self.schedules.make(name, spec, start))
 
     def _know_task(self, job: Workflow | Task) -> None:
         if isinstance(job, Task) and type(job).__name__ not in self.registry.names():

@@ -296,7 +296,7 @@ class Executor:
         after_s = _asked_for(error, call.target.retry, kinds)
         final = isinstance(error, Fatal) or bool(getattr(error, "final", False))
         failure = failure_of(error)
-        if isinstance(error, TimeoutError) and call.target.timeout_s is not None:
+        if type(error) is TimeoutError and call.target.timeout_s is not None:
             failure = Failure(
                 "Timeout",
                 f"{call.target.name} took longer than {call.target.timeout_s:g} s",

@@ -68,6 +68,9 @@ async def why(engine: Engine, row: InstanceRow, p: Progress) -> shapes.Why:
         facts.append(shapes.Fact(f"and for {more} more", {"more": more}))
     if p.failure is not None:
         facts += _failure_facts(p, who)
+    if p.failure is not None and row.status == "paused":
+        text = 'it was paused by that error: on_error="pause"'
+        facts.append(shapes.Fact(text, {"reason": "error"}))
     facts += await _deeds(engine, row, p)
     if p.paused and p.held:
         text = f"{len(p.held)} outcomes are recorded and will be applied by resume"
@@ -201,6 +204,8 @@ def _next_fact(row: InstanceRow, p: Progress, who: str) -> shapes.Fact:
             )
         case "failed":
             text = f"fix the cause, then:  greenroom retry {row.id}"
+        case "paused" if p.failure is not None:
+            text = f"fix the cause, then:  greenroom resume {row.id}"
         case "paused":
             text = f"go on with:  greenroom resume {row.id}"
         case "waiting":

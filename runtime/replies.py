@@ -139,7 +139,7 @@ def value_of(outcome: Outcome) -> Json:
     if outcome.status == "completed":
         return outcome.result
     error = outcome.error
-    if outcome.status == "failed":
+    if error is not None and outcome.status != "cancelled":
         raise InstanceFailed(
             error.message if error else "the instance failed",
             instance=outcome.instance,

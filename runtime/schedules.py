@@ -228,7 +228,7 @@ class Schedules:
         for id in list(self._queued):
             self._take_up(id)
 
-    async def make(self, workflow: str, rule: str, start: dict[str, Json]) -> str:
+    async def make(self, workflow: str, rule: Json, start: dict[str, Json]) -> str:
         """A schedule that starts instances with an input of their own; the same again is the same."""
         engine = self._engine
         try:

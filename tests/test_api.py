@@ -17,6 +17,7 @@ import pytest
 import greenroom
 import greenroom.integrations
 import greenroom.testing
+import greenroom.zenaton
 
 INIT = Path(greenroom.__file__)
 
@@ -63,7 +64,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         greenroom.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("module", [greenroom.testing, greenroom.integrations])
+@pytest.mark.parametrize("module", [greenroom.testing, greenroom.integrations, greenroom.zenaton])
 def test_the_small_public_modules_export_what_they_list(module: Any) -> None:
     assert list(module.__all__) == sorted(module.__all__)
     assert all(hasattr(module, name) for name in module.__all__)

@@ -548,6 +548,26 @@ class P:
         on.tell(Resume())
 
 
+def test_k23_a_held_failure_that_gave_other_ops_up_is_not_taken_back() -> None:
+    """What it gave up is gone from the journal: nothing would ever come for it again."""
+    on = On(
+        compile_sample("""
+async def f():
+    async def one():
+        await gather(call('a'), wait('e'), on_error='cancel')
+    await gather(one(), sleep(9))
+""")
+    )
+    on.tell(Pause())
+    on.broken("1.0.1.0")
+    (resumed,) = on.tell(Resume())
+    assert resumed.closes == ("1.0.1.1",)
+    on.fire("1.1")
+    assert on.progress.causes == ("1.0.1.0",)
+    with pytest.raises(StillFails):
+        on.tell(Resume())
+
+
 def test_k24_what_is_asked_for_again_has_the_arguments_of_the_code_as_it_is() -> None:
     on = On(compile_sample("async def f(): return await call('a', '1,5')"))
     on.broken("1")

@@ -10,8 +10,15 @@ from typing import Any
 import msgspec
 
 from greenroom.actors.effects import RunCall, pending
-from greenroom.actors.entries import Died, Entry, Failure, decode_payload
-from greenroom.actors.machine import Branch, Frame, Machine
+from greenroom.actors.entries import (
+    Died,
+    Entry,
+    Failure,
+    Reopened,
+    TimerFired,
+    decode_payload,
+)
+from greenroom.actors.machine import Branch, Frame, Limit, Machine
 from greenroom.actors.messages import (
     Answer,
     Cancel,
@@ -28,6 +35,7 @@ from greenroom.actors.messages import (
 )
 from greenroom.actors.progress import CALLS, decode_progress, encode_progress, evolve
 from greenroom.definitions.errors import Rejected
+from greenroom.definitions.ops import TIMEOUT
 from tests.laws.programs import Sample, compile_sample, plain_source, random_sample
 from tests.laws.reference import Model, Refused
 from tests.laws.rig import ID, START, Rig, picture
@@ -61,6 +69,8 @@ class Play:
         self.calls: dict[tuple[str, int], int] = {}
         """Attempts that were started, by key and attempt."""
         self.sent: list[Message] = []
+        self.limits: set[str] = set()
+        """Keys of the timers of timeouts."""
         self.checked = -1
         self._perform()
         self.check()
@@ -423,6 +433,15 @@ class Play:
     def _count(self, entries: list[Entry]) -> None:
         for entry in entries:
             self.counts[type(entry).__name__] += 1
+            for request in entry.requests:
+                if request.name == TIMEOUT:
+                    self.limits.add(request.key)
+            if isinstance(entry, TimerFired) and entry.key in self.limits:
+                self.counts["over time"] += 1
+                self.counts["over time, uncaught"] += isinstance(entry.end, Died)
+            self.counts["whole time again"] += bool(
+                isinstance(entry, Reopened) and self.limits & set(entry.void)
+            )
             if entry.end is not None:
                 self.counts[type(entry.end).__name__] += 1
             self.counts["gone"] += any(r.gone for r in entry.requests)
@@ -463,11 +482,16 @@ def fingerprint(machine: Machine) -> Any:
         if isinstance(waiter, tuple):
             frame, index = waiter
             return (frame.branch.prefix, frame.mode, index, frame.left, frame.cancelled)
+        if isinstance(waiter, Limit):
+            return (waiter.branch.prefix, waiter.key, waiter.fired, waiter.overruled)
         return (waiter.prefix, waiter.count, waiter.draws, waiter.since)
 
     frames = []
     for waiter in machine.open.values():
-        branch: Branch | None = waiter[0].branch if isinstance(waiter, tuple) else waiter
+        branch: Branch | None = (
+            waiter[0].branch if isinstance(waiter, tuple)
+            else waiter.branch if isinstance(waiter, Limit) else waiter
+        )  # fmt: skip
         while branch is not None:
             if isinstance(branch.on, Frame):
                 frame = branch.on

@@ -12,7 +12,8 @@ from random import Random
 from typing import Any, Final
 
 from greenroom.definitions import ops
-from greenroom.definitions.errors import InvalidInput, StepFailed
+from greenroom.definitions.blocks import scope, timeout, within
+from greenroom.definitions.errors import InvalidInput, StepFailed, Timeout
 from greenroom.definitions.events import Event
 from greenroom.definitions.injection import injector
 from greenroom.definitions.retries import RetryPolicy
@@ -45,6 +46,8 @@ def dispatch(name: str, args: Any = None) -> ops.Op:
 
 def show(value: Any) -> Any:
     """Any result as JSON."""
+    if isinstance(value, Timeout):
+        return "!Timeout"
     if isinstance(value, BaseException):
         return f"!{type(value).__name__}:{value}"
     if isinstance(value, Event):
@@ -72,6 +75,7 @@ NAMES: Final[dict[str, Any]] = {
     "Box": types.SimpleNamespace,
     "InvalidInput": InvalidInput,
     "StepFailed": StepFailed,
+    "Timeout": Timeout,
     **{
         name: getattr(ops, name)
         for name in (
@@ -79,6 +83,9 @@ NAMES: Final[dict[str, Any]] = {
             "sleep", "uuid", "wait",
         )
     },
+    "scope": scope,
+    "timeout": timeout,
+    "within": within,
 }  # fmt: skip
 
 
@@ -109,7 +116,7 @@ def _lazily(make: Callable[..., Any]) -> Callable[..., Any]:
 
 def compile_sample(source: str, *, strict: bool = False) -> Sample:
     """`source` defines `class P` with `handle`, or `async def f`."""
-    scope = dict(NAMES)
+    names = dict(NAMES)
     if "answered(" in source:
         makers = (
             "approval",
@@ -122,16 +129,17 @@ def compile_sample(source: str, *, strict: bool = False) -> Sample:
             "sleep",
             "uuid",
             "wait",
+            "within",
         )
-        scope |= {name: _lazily(NAMES[name]) for name in makers}
-        scope["answered"] = ops.asked
-    exec(compile(source, "sample.py", "exec"), scope)  # noqa: S102 (our own text)
-    cls = scope.get("P")
+        names |= {name: _lazily(NAMES[name]) for name in makers}
+        names["answered"] = ops.asked
+    exec(compile(source, "sample.py", "exec"), names)  # noqa: S102 (our own text)
+    cls = names.get("P")
     if cls is not None:
         func, handles = cls.handle, hasattr(cls, "on_event")
         body = Program(func, None, cls, handles, not inspect.iscoroutinefunction(func))
     else:
-        func, handles = scope["f"], False
+        func, handles = names["f"], False
         body = Program(func, injector(func), None, False)
     definition = Definition(
         "sample", 1, "program", body, (), "5a3b1e00c0de0001", "sample.py:1",
@@ -155,6 +163,7 @@ def plain_source(source: str) -> str:
                 inner = indent
         if inner is None:
             line = re.sub(r"await (.*\))(\)\])?$", _answered, line)
+            line = line.replace("async with", "with")
         lines.append(line)
     return "\n".join(lines) + "\n"
 
@@ -224,6 +233,7 @@ class Writer:
             return
         kinds = (
             ("op", 8), ("gather", 4), ("try", 4), ("if", 1), ("for", 1), ("raise", 0.5),
+            ("timeout", 1.5), ("within", 1), ("scope", 1.5),
             ("draw", 0.6), ("bad", 0.3), ("drop", 0.3), ("return", 0.15), ("private", 0.3),
         )  # fmt: skip
         kind = self.rng.choices([k for k, _ in kinds], [w for _, w in kinds])[0]
@@ -275,17 +285,8 @@ class Writer:
 
     def _gather(self, indent: int, depth: int) -> None:
         rng = self.rng
-        items: list[str] = []
-        for _ in range(rng.randint(0 if rng.random() < 0.1 else 1, 3)):
-            if rng.random() < 0.5 or depth > 2:
-                items.append(self._request())
-                continue
-            name = self._name("b")
-            self._line(indent, f"async def {name}():")
-            self._block(indent + 1, depth + 1)
-            if rng.random() < 0.5:
-                self._line(indent + 1, f"return {rng.randint(0, 9)}")
-            items.append(f"{name}()")
+        size = rng.randint(0 if rng.random() < 0.1 else 1, 3)
+        items = [self._item(indent, depth) for _ in range(size)]
         how = rng.choices(
             ("", "return_exceptions=True", "on_error='cancel'", "race"),
             (5, 2, 2 * self.cancels, 2 * self.cancels),
@@ -297,6 +298,63 @@ class Writer:
             options = [how] if how and how != "race" else []
             self._line(indent, f"{name} = await gather({', '.join([*items, *options])})")
         self._line(indent, f"self.log = self.log + [show({name})]")
+
+    def _item(self, indent: int, depth: int) -> str:
+        """An op or a coroutine, to go beside others."""
+        rng = self.rng
+        if rng.random() < 0.5 or depth > 2:
+            return self._request()
+        name = self._name("b")
+        self._line(indent, f"async def {name}():")
+        self._block(indent + 1, depth + 1)
+        if rng.random() < 0.5:
+            self._line(indent + 1, f"return {rng.randint(0, 9)}")
+        return f"{name}()"
+
+    def _guarded(self, indent: int, depth: int, write: Callable[[int], None]) -> None:
+        """Most of what may be over in time is ready for it."""
+        if self.rng.random() < 0.25:
+            write(indent)
+            return
+        self._line(indent, "try:")
+        write(indent + 1)
+        kind = self.rng.choice(("Timeout", "TimeoutError", "Exception"))
+        self._line(indent, f"except {kind} as error:")
+        self._line(indent + 1, "self.log = self.log + [show(error)]")
+        if self.rng.random() < 0.4:
+            self._block(indent + 1, depth + 1)
+
+    def _timeout(self, indent: int, depth: int) -> None:
+        def write(at: int) -> None:
+            self._line(at, f"async with timeout({self.rng.randint(1, 30)}):")
+            self._block(at + 1, depth + 1)
+
+        self._guarded(indent, depth, write)
+
+    def _within(self, indent: int, depth: int) -> None:
+        def write(at: int) -> None:
+            item = self._item(at, depth)
+            name = self._name("w")
+            self._line(at, f"{name} = await within({item}, {self.rng.randint(1, 30)})")
+            self._line(at, f"self.log = self.log + [show({name})]")
+
+        self._guarded(indent, depth, write)
+
+    def _scope(self, indent: int, depth: int) -> None:
+        rng = self.rng
+        name, members = self._name("s"), []
+        how = rng.choice(("", "", "on_error='settle'"))
+        self._line(indent, f"async with scope({how}) as {name}:")
+        for _ in range(rng.randint(1, 3)):
+            member = self._name("m")
+            self._line(indent + 1, f"{member} = {name}.start({self._item(indent + 1, depth)})")
+            members.append(member)
+            if rng.random() < 0.3:
+                self._block(indent + 1, depth + 2)
+        if rng.random() < 0.5:
+            self._line(indent + 1, f"self.log = self.log + [show(await ({rng.choice(members)}))]")
+        if rng.random() < 0.5:
+            self._line(indent, f"self.log = self.log + [show(await ({rng.choice(members)}))]")
 
     def _try(self, indent: int, depth: int) -> None:
         rng = self.rng

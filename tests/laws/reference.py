@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from greenroom.actors.children import child_id
-from greenroom.definitions.errors import InvalidInput, StepFailed
+from greenroom.definitions.errors import InvalidInput, StepFailed, Timeout
 from greenroom.definitions.events import Event
-from greenroom.definitions.ops import ContinueAsNew, Gather, Op
+from greenroom.definitions.ops import CURRENT, ContinueAsNew, Enter, Gather, Leave, Member, Op
 from greenroom.definitions.values import Json, copy, encode_decode
 from tests.laws.programs import Sample
 
@@ -84,23 +84,42 @@ class Branch:
         self.prefix, self.coro, self.group, self.slot = prefix, coro, group, slot
         self.handler, self.since = handler, since
         self.count = self.draws = 0
-        self.waits: str | Group | None = None
+        self.waits: str | Group | Member | None = None
         self.blame: set[str] = set()
+        self.inside: list[Limit | Group] = []
+        """The blocks it is in."""
         self.done = False
 
 
-class Group:
-    """A gather or race on its way."""
+class Limit:
+    """A timeout block on its way."""
 
-    def __init__(self, parent: Branch, gather: Gather) -> None:
-        self.parent, self.mode, self.quiet = parent, gather.mode, gather.return_exceptions
-        self.results: list[Any] = [None] * len(gather.items)
+    def __init__(self, branch: Branch, key: str) -> None:
+        self.branch, self.key = branch, key
+        self.fired = self.foreign = False
+        """`foreign`: the branch was cancelled by somebody else too."""
+
+
+class Group:
+    """A gather, race or scope on its way."""
+
+    def __init__(self, parent: Branch, mode: str, quiet: bool, size: int) -> None:
+        self.parent, self.mode, self.quiet = parent, mode, quiet
+        self.results: list[Any] = [None] * size
         self.errors: dict[int, BaseException] = {}
         self.blames: dict[int, set[str]] = {}
         self.live: dict[int, str | Branch] = {}
         self.winner: int | None = None
         self.cancelled = False
         self.over = False
+        self.limit: int | None = None
+        """The slot of the timer that ends a `within`."""
+        self.base = ""
+        self.block = self.left = self.foreign = False
+        """It is a scope; its branch waits for it or has gone on; was cancelled by another."""
+        self.error: BaseException | None = None
+        self.error_blame: set[str] = set()
+        self.members: list[Member] = []
 
 
 class Run:
@@ -113,7 +132,7 @@ class Run:
         self.main: Branch | None = None
         self.handlers: list[Branch] = []
         self.open: dict[str, Asked] = {}
-        self.who: dict[str, Branch | tuple[Group, int]] = {}
+        self.who: dict[str, Branch | tuple[Group, int] | Limit] = {}
         self.loose: dict[str, Asked] = {}
         """Dispatches on their way."""
         self.ready: deque[tuple[Branch, Any, BaseException | None]] = deque()
@@ -140,7 +159,17 @@ class Run:
                     if asyncio.iscoroutine(item):
                         item.close()
 
+    fiber = None
+    """Plain programs are played by their coroutine form."""
+
     def turn(self, causes: Iterable[Cause], at: int) -> None:
+        token = CURRENT.set(self)
+        try:
+            self._turn(causes, at)
+        finally:
+            CURRENT.reset(token)
+
+    def _turn(self, causes: Iterable[Cause], at: int) -> None:
         self.now = max(self.now, at)
         self.asked, self.dropped = [], []
         self.turns += 1
@@ -234,7 +263,12 @@ class Run:
             if error is not None:
                 who.blame.add(key)
             self.ready.append((who, value, error))
+        elif isinstance(who, Limit):
+            who.fired = True
+            self._cancel(who.branch, who)
         else:
+            if who[1] == who[0].limit:
+                error = Timeout(op=key)
             self._settle(*who, value, error, {key})
 
     # -- running -------------------------------------------------------------------------------
@@ -257,6 +291,8 @@ class Run:
                 value, error = self._wanted(branch, wanted), None
             except InvalidInput as refused:
                 value, error = None, refused
+            if isinstance(value, BaseException):
+                value, error = None, value
             if value is Run:  # suspended
                 branch.blame = set()
                 return
@@ -264,6 +300,17 @@ class Run:
     def _wanted(self, branch: Branch, wanted: Any) -> Any:
         if isinstance(wanted, Gather):
             return self._group(branch, wanted)
+        if isinstance(wanted, Enter):
+            return self._enter(branch, wanted.block)
+        if isinstance(wanted, Leave):
+            return self._leave(branch, wanted.block.frame, wanted.error)
+        if isinstance(wanted, Member):
+            group = wanted.frame
+            if wanted.index in group.live:
+                branch.waits = wanted
+                wanted.waiters.append(branch)
+                return Run
+            return self._joined(branch, wanted)
         op: Op = wanted
         if op.kind == "value":
             return self._drawn(branch, op.name)
@@ -304,19 +351,21 @@ class Run:
 
     def _group(self, branch: Branch, gather: Gather) -> Any:
         base = f"{branch.prefix}{branch.count + 1}"
-        group = Group(branch, gather)
+        group = Group(branch, gather.mode, gather.return_exceptions, len(gather.items))
+        if gather.due_s is not None:
+            group.limit = len(gather.items)
+            group.results.append(None)
         direct: list[tuple[int, Asked]] = []
         coros: list[tuple[int, Any]] = []
         try:
             for slot, item in enumerate(gather.items):
-                at_once = isinstance(item, Op) and (
-                    item.kind in ("emit", "dispatch", "value")
-                    or (item.kind == "child" and item.args["detach"])
-                )
-                if isinstance(item, Op) and not at_once:
+                if _is_direct(item):
                     direct.append((slot, self._asked(item, f"{base}.{slot}", branch)))
                 else:
-                    coros.append((slot, _await(item) if isinstance(item, Op) else item))
+                    coros.append((slot, item if asyncio.iscoroutine(item) else _await(item)))
+            if group.limit is not None:
+                op = Op("sleep", "timeout", due_s=gather.due_s)
+                direct.append((group.limit, self._asked(op, f"{base}.{group.limit}", branch)))
         except InvalidInput:
             for _, coro in coros:
                 coro.close()
@@ -336,6 +385,90 @@ class Run:
             self.coros.append(coro)
             self.ready.append((member, None, None))
         return Run
+
+    # -- blocks --------------------------------------------------------------------------------
+
+    def _enter(self, branch: Branch, block: Any) -> None:
+        branch.count += 1
+        key = f"{branch.prefix}{branch.count}"
+        if block.due_s is None:
+            made: Any = Group(branch, block.mode, False, 0)
+            made.base, made.block = key, True
+        else:
+            made = Limit(branch, key)
+            asked = self._asked(Op("sleep", "timeout", due_s=block.due_s), key, branch)
+            self.asked.append(asked)
+            self.open[key], self.who[key] = asked, made
+        branch.inside.append(made)
+        block.entered(made)
+
+    def _leave(self, branch: Branch, block: Any, error: BaseException | None) -> Any:
+        branch.inside.remove(block)
+        if isinstance(block, Limit):
+            if not block.fired:
+                self._drop(block.key)
+            elif not block.foreign and isinstance(error, asyncio.CancelledError):
+                branch.blame.add(block.key)
+                return Timeout(op=block.key)
+            return None
+        block.left = True
+        branch.waits = block
+        if error is not None:
+            block.error, block.error_blame = error, set(branch.blame)
+            if block.winner is None:
+                block.winner = -1  # its members do not count any more
+            self._give_up(block)
+        if block.live or block.over:
+            return Run
+        block.over = True
+        branch.waits = None
+        return self._left_with(block)
+
+    def _left_with(self, group: Group) -> BaseException | None:
+        branch, error = group.parent, group.error
+        if group.cancelled:
+            return asyncio.CancelledError()
+        failed = group.winner is not None and group.winner >= 0
+        if error is not None and not (
+            failed and not group.foreign and isinstance(error, asyncio.CancelledError)
+        ):
+            branch.blame |= group.error_blame
+            return None
+        slots = sorted(group.errors)
+        if not slots:
+            return None
+        slot = group.winner if failed else slots[0]
+        assert slot is not None
+        for other in [slot] if group.mode == "cancel" else slots:
+            branch.blame |= group.blames[other]
+        return group.errors[slot]
+
+    def begin_member(self, group: Group, item: Any) -> Member:
+        slot = len(group.members)
+        branch = group.parent
+        direct = self._asked(item, f"{group.base}.{slot}", branch) if _is_direct(item) else None
+        member = Member(self, group, slot)
+        group.members.append(member)
+        group.results.append(None)
+        if direct is not None:
+            self.asked.append(direct)
+            self.open[direct.key] = direct
+            self.who[direct.key] = (group, slot)
+            group.live[slot] = direct.key
+        else:
+            coro = item if asyncio.iscoroutine(item) else _await(item)
+            made = Branch(f"{group.base}.{slot}.", coro, group, slot, since=branch.since)
+            group.live[slot] = made
+            self.coros.append(coro)
+            self.ready.append((made, None, None))
+        return member
+
+    def _joined(self, branch: Branch, member: Member) -> Any:
+        group, slot = member.frame, member.index
+        if slot in group.errors:
+            branch.blame |= group.blames[slot]
+            return group.errors[slot]
+        return group.results[slot]
 
     def _ended(self, branch: Branch, value: Any, error: BaseException | None) -> None:
         branch.done = True
@@ -383,13 +516,25 @@ class Run:
         if decided and group.winner is None and not group.cancelled:
             group.winner = slot
             self._give_up(group)
-        if not group.live and not group.over:
+            if group.block and not group.left:
+                self._cancel(group.parent, group)
+        if group.block:
+            for waiter in group.members[slot].waiters:
+                waiter.waits = None
+                found = self._joined(waiter, group.members[slot])
+                bad = found if isinstance(found, BaseException) else None
+                self.ready.append((waiter, None if bad else found, bad))
+            group.members[slot].waiters.clear()
+        if not group.live and not group.over and (group.left or not group.block):
             group.over = True
             self._resume_parent(group)
 
     def _resume_parent(self, group: Group) -> None:
         parent = group.parent
         parent.waits = None
+        if group.block:
+            self.ready.append((parent, None, self._left_with(group)))
+            return
         if group.cancelled:
             self.ready.append((parent, None, asyncio.CancelledError()))
             return
@@ -417,16 +562,21 @@ class Run:
                 self._drop(member)
                 self._settle(group, slot, None, asyncio.CancelledError(), set())
 
-    def _cancel(self, branch: Branch) -> None:
+    def _cancel(self, branch: Branch, by: Limit | Group | None = None) -> None:
         if branch.done:
             return
+        place = branch.inside.index(by) + 1 if by is not None else 0
+        for block in branch.inside[place:]:
+            block.foreign = True
         if isinstance(branch.waits, Group):
             branch.waits.cancelled = True
             self._give_up(branch.waits)
         else:
-            if branch.waits is not None:
+            if isinstance(branch.waits, Member):
+                branch.waits.waiters.remove(branch)
+            elif branch.waits is not None:
                 self._drop(branch.waits)
-                branch.waits = None
+            branch.waits = None
             self.ready = deque(item for item in self.ready if item[0] is not branch)
             self._step(branch, None, asyncio.CancelledError())
         self._run()
@@ -434,6 +584,13 @@ class Run:
     def _drop(self, key: str) -> None:
         del self.open[key], self.who[key]
         self.dropped.append(key)
+
+
+def _is_direct(item: Any) -> bool:
+    """Whether it is an op that takes time: the others are answered at once, in a branch."""
+    if not isinstance(item, Op) or item.kind in ("emit", "dispatch", "value"):
+        return False
+    return not (item.kind == "child" and item.args["detach"])
 
 
 async def _await(item: Any) -> Any:
@@ -460,6 +617,7 @@ class Turn:
     at: int
     heads: list[tuple[str, str, str]] = field(default_factory=list)
     args: list[Json] = field(default_factory=list)
+    drops: list[str] = field(default_factory=list)
     quiet: bool = False
     """It asked for nothing and gave nothing up."""
     changed: bool = False
@@ -518,6 +676,7 @@ class Model:
                 run.turn(turn.causes, turn.at)
                 turn.heads = [asked.head for asked in run.asked]
                 turn.args = [asked.args for asked in run.asked]
+                turn.drops = sorted(run.dropped)
                 turn.quiet = not run.asked and not run.dropped
                 turn.changed = run.state != state
         finally:
@@ -675,9 +834,11 @@ class Model:
         calls = [op for op in self.ops.values() if op.asked.op.kind in CALLS]
         if not self.ops or any(op.status in ("started", "ready") for op in calls):
             raise Refused("InvalidTransition")
-        if any(op.status != "retry" for op in self.ops.values()):
+        retries = [op for op in self.ops.values() if op.status == "retry"]
+        limits = [op for op in self.ops.values() if op.asked.op.name == "timeout"]
+        if not retries or len(retries) + len(limits) < len(self.ops):
             raise Refused("NeedsAnswer")
-        for op in self.ops.values():
+        for op in retries:
             op.status, op.due, op.attempt, op.epoch = "started", None, op.attempt + 1, self.epoch
         return True
 
@@ -690,7 +851,8 @@ class Model:
         doubts = [op for op in self.ops.values() if op.status == "doubt"]
         if doubts and not run_again:
             raise Refused("InDoubt")
-        run, last, turns, void = self._trial(set(self.causes) & self.broken, set(), [], at)
+        causes = set(self.causes) & (self.broken | self._timed_out())
+        run, last, turns, void = self._trial(causes, set(), [], at)
         for op in doubts:
             op.status, op.attempt, op.epoch = "started", op.attempt + 1, self.epoch
             op.failed = 0
@@ -701,7 +863,7 @@ class Model:
         self, void: set[str], fixed: set[str], extra: list[Cause], at: int
     ) -> tuple[Run, Turn, list[Turn], set[str]]:
         """Which failures must be taken back so that what is held can be applied."""
-        void = {key for key in void if key not in self.ops} | fixed
+        void = {k for k in void if k not in self.ops or k in self._timed_out()} | fixed
         fallback = False
         while True:
             turns = self._without(void)
@@ -710,17 +872,23 @@ class Model:
                     void, fallback = set(fixed), True
                     continue
                 raise Refused("CodeChanged")
-            held = [c for c in self.held if not (c.kind == "fail" and c.key in void)] + extra
+            taken = ("fail", "fire")
+            held = [c for c in self.held if not (c.kind in taken and c.key in void)] + extra
             last = Turn(held, at)
             try:
                 run = self._execute([*turns, last])
             except Dead as dead:
                 new = (dead.blame & self.broken) - void - set(self.ops)
+                new |= (dead.blame & self._timed_out()) - void
                 if new and not fallback:
                     void |= new
                     continue
                 raise Refused("StillFails") from None
             return run, last, turns, void
+
+    def _timed_out(self) -> set[str]:
+        """Timers whose end has killed the turn."""
+        return {cause.key for cause in self.held if cause.kind == "fire"}
 
     def _without(self, void: set[str]) -> list[Turn] | None:
         """The turns without the failures of `void`; None when the program would go another way."""
@@ -746,7 +914,9 @@ class Model:
         except Dead:
             return None
         for again, (once, exact) in zip(turns, marks, strict=True):
-            if again.heads != once.heads or (exact and again.args != once.args):
+            if (again.heads, again.drops) != (once.heads, once.drops) or (
+                exact and again.args != once.args
+            ):
                 return None
         return turns
 
@@ -771,6 +941,8 @@ class Model:
             if key not in run.dropped:
                 attempt = self.attempts.pop(key, 0) + 1
                 due = asked.due
+                if asked.op.name == "timeout":  # the whole time again
+                    due = max(last.at, run.now) + round((asked.op.due_s or 0) * 1000)
                 self.ops[key] = OpenOp(
                     asked, attempt, "started" if asked.op.kind in CALLS else "open", due, self.epoch
                 )

@@ -12,6 +12,7 @@ from tests.mutants.registry import Mutant, replace, rewrite
 
 RULES: Final = "tests/actors/test_rules.py"
 LAWS: Final = "tests/laws/test_laws.py"
+SCOPES: Final = "tests/runtime/test_scopes.py"
 
 
 def rule(number: str) -> tuple[str, ...]:
@@ -70,7 +71,7 @@ MUTANTS: Final = (
     mutant("all-failures-can-be-taken-back", "K23", rewrite(replay._left_out, "if entry.requests or entry.closes:", "if False:")),
     mutant("voided-state-steers-on", "K23", rewrite(replay._left_out, 'return entry.delta is not None or getattr(entry, "held", False)', "return False")),
     mutant("no-fallback-without-void", "K23", rewrite(Kernel._trial, "if void - set(fixed) and not fallback and not self.is_plan:", "if False:"), RULES, LAWS),
-    mutant("asked-again-as-it-was", "K24", rewrite(Machine.request_again, "return self._request(op, key, branch.since)", "return None")),
+    mutant("asked-again-as-it-was", "K24", rewrite(Machine.request_again, "return self._request(op, key, _branch_of(waiter).since)", "return None")),
     mutant("delta-against-the-machine", "K25", rewrite(Kernel._apply, "active.rebase(p.state)", "pass")),
     mutant("skip-forgets-what-is-held", "K26", rewrite(progress._skipped, "_go_on(p, entry.void, entry.at, epoch)", "_drop_held(p, entry.void)\n        p.failure, p.causes, p.view = None, (), None\n        p.held.clear()")),
     mutant("skip-of-doubt-keeps-the-cause", "K26", rewrite(progress._skipped, "if key != entry.key", "if key not in entry.void")),
@@ -79,6 +80,15 @@ MUTANTS: Final = (
     mutant("fail-fast-waits", "K27", rewrite(Machine._settle, 'frame.mode == "cancel" and error is not None', "False")),
     mutant("decided-goes-on-twice", "K27", rewrite(Machine._settle, "and not frame.gathered", "")),
     mutant("given-up-stays-open", "K27", rewrite(Machine._close, "self.turn.closes.append(key)", "pass")),
+    mutant("a-timeout-ends-nothing", "scopes", rewrite(Machine._feed, "self._cancel_branch(waiter.branch, waiter)", "pass"), SCOPES),
+    mutant("a-timeout-takes-what-others-cancel", "scopes", rewrite(Machine._cancel_branch, "block.overruled = True", "pass"), SCOPES, LAWS),
+    mutant("a-timeout-that-was-left-stays-armed", "scopes", rewrite(Machine._leave_limit, "self._close(limit.key)", "pass"), SCOPES),
+    mutant("a-timeout-blames-nobody", "scopes", rewrite(Machine._leave_limit, "branch.blame.add(limit.key)", "pass"), SCOPES),
+    mutant("time-over-is-not-taken-back", "scopes", rewrite(progress.is_taken_back, "OpFailed | TimerFired", "OpFailed"), SCOPES),
+    mutant("a-failed-member-leaves-its-block-alone", "scopes", rewrite(Machine._settle, "if group is not None and not group.leaving:", "if False:"), SCOPES),
+    mutant("a-failed-block-leaves-its-members-alone", "scopes", rewrite(Machine._leave_group, "self._give_up(group)", "pass"), SCOPES),
+    mutant("a-scope-is-left-before-its-members", "scopes", rewrite(Machine._leave_group, "if group.pending or group.gathered:", "if group.gathered:"), SCOPES),
+    mutant("what-is-given-up-is-not-compared", "K23", rewrite(replay.compare, "sorted(turn.closes) != sorted(entry.closes)", "False")),
     mutant("gone-is-performed", "K28", rewrite(machine._gone, "request.attempt, True", "request.attempt, False")),
     mutant("gone-is-not-compared", "K28", rewrite(Machine._close, "self.turn.requests[place] = _gone(request)", "del self.turn.requests[place]")),
     mutant("handlers-begin-after-the-end", "K29", rewrite(Kernel._offer, "and not p.over", "")),
