@@ -518,12 +518,14 @@ class Definitions(_Group):
         params = given(name=name, version=version)
         return await self._client.ask("definitions.get", params, shapes.DefinitionInfo)
 
-    async def validate(self, document: Json) -> shapes.DefinitionInfo:
-        params = {"document": document}
+    async def validate(self, document: Json, *, source: str | None = None) -> shapes.DefinitionInfo:
+        params = {"document": document, **given(source=source)}
         return await self._client.ask("definitions.validate", params, shapes.DefinitionInfo)
 
-    async def push(self, document: Json, *, promote: bool = False) -> shapes.DefinitionInfo:
-        params = {"document": document, "promote": promote}
+    async def push(
+        self, document: Json, *, promote: bool = False, source: str | None = None
+    ) -> shapes.DefinitionInfo:
+        params = {"document": document, "promote": promote, **given(source=source)}
         return await self._client.ask("definitions.push", params, shapes.DefinitionInfo)
 
     async def promote(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:

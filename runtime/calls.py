@@ -166,6 +166,7 @@ class Named(Params):
 
 class Document(Params):
     document: Json
+    source: Text = UNSET
 
 
 class Pushing(Document):

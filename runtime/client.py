@@ -461,12 +461,14 @@ class Definitions(_Group):
         params = given(name=name, version=version)
         return self._client.ask("definitions.get", params, shapes.DefinitionInfo)
 
-    def validate(self, document: Json) -> shapes.DefinitionInfo:
-        params = {"document": document}
+    def validate(self, document: Json, *, source: str | None = None) -> shapes.DefinitionInfo:
+        params = {"document": document, **given(source=source)}
         return self._client.ask("definitions.validate", params, shapes.DefinitionInfo)
 
-    def push(self, document: Json, *, promote: bool = False) -> shapes.DefinitionInfo:
-        params = {"document": document, "promote": promote}
+    def push(
+        self, document: Json, *, promote: bool = False, source: str | None = None
+    ) -> shapes.DefinitionInfo:
+        params = {"document": document, "promote": promote, **given(source=source)}
         return self._client.ask("definitions.push", params, shapes.DefinitionInfo)
 
     def promote(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:

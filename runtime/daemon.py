@@ -85,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data: Path
     socket: Path | None = None
     promote: bool = True
+    sync: bool = True
     log_format: LogFormat = "auto"
     drain_s: float = DRAIN_S
     watchdog: bool = True
@@ -102,6 +103,7 @@ def serve(
     socket: Path | None = None,
     http: Http | None = None,
     promote: bool = True,
+    sync: bool = True,
     log_format: LogFormat = "auto",
     drain_s: float = DRAIN_S,
 ) -> int:
@@ -117,6 +119,7 @@ def serve(
         data=data,
         socket=socket,
         promote=promote,
+        sync=sync,
         log_format=log_format,
         drain_s=drain_s,
         http=http or Http(),
@@ -189,7 +192,11 @@ async def run(
     fatal = partial(_fatal, settings)
     with signals.handled(), contextlib.ExitStack() as at_last:
         async with open_engine(
-            settings.data, workflows=workflows, promote=settings.promote, on_fatal=fatal
+            settings.data,
+            workflows=workflows,
+            promote=settings.promote,
+            sync=settings.sync,
+            on_fatal=fatal,
         ) as engine:
             web = _web(engine, settings)
             server = Server(engine, http=None if web is None else web.protocol)

@@ -32,6 +32,7 @@ from greenroom.definitions.errors import (
     InvalidTransition,
     NotFound,
 )
+from greenroom.definitions.events import NAME_MAX
 from greenroom.definitions.planshape import plan_shape
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import equal
@@ -93,13 +94,13 @@ class Definitions:
         known = ", ".join(str(row.version) for row in rows)
         raise NotFound(f"{name} has no version {version}; there are {known}", workflow=name)
 
-    async def validate(self, document: Any) -> shapes.DefinitionInfo:
+    async def validate(self, document: Any, *, source: str | None = None) -> shapes.DefinitionInfo:
         """What registering would make of a workflow or document; raises `InvalidDefinition` with
         all problems."""
         if isinstance(document, list | bytes):
             raise InvalidDefinition("a workflow document is an object or text")
         if isinstance(document, dict | str):
-            definition = compile_document(document, "the document")
+            definition = compile_document(document, source or "the document")
         else:
             definition = definition_of(document)
         triggers: Any = [trigger.as_data() for trigger in definition.triggers]
@@ -112,13 +113,21 @@ class Definitions:
     # -- pushing and releasing -----------------------------------------------------------------
 
     async def push(
-        self, document: Any, *, promote: bool = False, by: str | None = None
+        self,
+        document: Any,
+        *,
+        promote: bool = False,
+        source: str | None = None,
+        by: str | None = None,
     ) -> shapes.DefinitionInfo:
         """Stores a document as a version of its workflow; the same again is the same version. The
-        first one is released, the others by `promote`. Raises `InvalidDefinition`."""
+        first one is released, the others by `promote`. `source` is where it comes from, for
+        messages. Raises `InvalidDefinition`."""
         engine = self._engine
         engine._check_open(runs=False)
-        definition = compile_document(document, PUSHED)
+        if source is not None and (not isinstance(source, str) or not 0 < len(source) <= NAME_MAX):
+            raise InvalidRequest(f"source is text of 1 to {NAME_MAX} characters")
+        definition = compile_document(document, source or PUSHED)
         name = definition.name
         if engine.registry.is_loaded(name):
             code = engine.registry.current(name)

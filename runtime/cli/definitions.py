@@ -1,16 +1,19 @@
-"""`greenroom def`: what workflows there are, and whether files hold good ones."""
+"""`greenroom def`: what workflows there are, in which versions, and which one is released."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from greenroom.runtime.cli import output
+from greenroom.definitions.errors import InvalidRequest
+from greenroom.runtime.cli import complete, options, output, sentences
 from greenroom.runtime.cli.group import command, subgroup
 from greenroom.runtime.cli.session import Session
-from greenroom.runtime.cli.words import compact, count
+from greenroom.runtime.cli.words import compact, count, difference
 
 if TYPE_CHECKING:
     from greenroom.definitions.workflow import Definition
@@ -47,12 +50,19 @@ def _trigger(one: Any) -> str:
     return compact(one)
 
 
-@command("show", example="greenroom def show order")
-@click.argument("name")
+_name = click.argument("name", shell_complete=complete.workflows)
+
+
+@command("show", example="greenroom def show order\ngreenroom def show welcome --document")
+@_name
 @click.option("--version", type=int, metavar="N", help="Not the released one.")
-def show(session: Session, name: str, version: int | None) -> None:
+@click.option("--document", is_flag=True, help="Print the document it was written as, and no more.")
+def show(session: Session, name: str, version: int | None, document: bool) -> None:
     """Show one workflow."""
     one = session.call("definitions.get", name=name, version=version)
+    if document:
+        _print_document(one)
+        return
     if session.format != "table":
         session.show(one)
         return
@@ -65,8 +75,20 @@ def show(session: Session, name: str, version: int | None) -> None:
         ("starts on", ", ".join(map(_trigger, one["triggers"]))),
         ("steps", "\n".join(one["steps"])),
         ("hash", one["hash"]),
+        ("stored", sentences.day(one["created"]) if one.get("created") else ""),
+        ("by", one.get("by") or ""),
     ]
     output.pairs([(head, text) for head, text in rows if text], indent="")
+
+
+def _print_document(one: Data) -> None:
+    document = one["document"]
+    if document is None:
+        raise InvalidRequest(f"{one['name']} v{one['version']} is code: {one['source']}")
+    if isinstance(document, str):
+        output.line(document.rstrip("\n"))
+    else:
+        output.document(document)
 
 
 @command("validate", example="greenroom def validate app.py definitions/")
@@ -83,10 +105,132 @@ def validate(session: Session, what: tuple[str, ...]) -> None:
     output.line(f"{count(len(found), 'workflow')}, no problems")
 
 
-@command("diff", example="greenroom def diff app.py")
-@click.argument("what", nargs=-1, required=True, type=click.Path(), metavar="WHAT...")
+@command("push", example="greenroom def push definitions/welcome.json --promote")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...|-")
+@click.option("--promote", is_flag=True, help="Release what is pushed.")
+@options.dry_run
+def push(session: Session, files: tuple[str, ...], promote: bool, dry_run: bool) -> None:
+    """Store workflow documents as new versions; - reads one from standard input."""
+    texts = [(file, _text(file)) for file in files]
+    shown: list[Data] = []
+    for file, text in texts:  # all are looked at before the first is stored
+        shown.append(session.call("definitions.validate", document=text, source=file))
+    if not dry_run:
+        shown = [
+            session.call("definitions.push", document=text, promote=promote or None, source=file)
+            for file, text in texts
+        ]
+    if session.format != "table":
+        session.page(shown, [], lambda _: [], "workflow")
+        return
+    for one in shown:
+        output.line(f"{one['name']} is valid" if dry_run else _said(one))
+
+
+def _text(file: str) -> str:
+    if file == "-":
+        return sys.stdin.read()
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"{file} cannot be read: {error}", path=file) from None
+
+
+def _said(one: Data) -> str:
+    """`welcome v2 is stored, not released`."""
+    hint = "" if one["release"] else f", not released:  greenroom def promote {one['name']}"
+    off = "" if one["enabled"] else ", disabled"
+    word = "is released" if one["release"] else "is stored"
+    return f"{one['name']} v{one['version']} {word}{off}{hint}"
+
+
+_version = click.option("--version", type=int, metavar="N", help="Which version.")
+
+
+@command(
+    "promote", example="greenroom def promote welcome\ngreenroom def promote welcome --version 3"
+)
+@_name
+@_version
+def promote(session: Session, name: str, version: int | None) -> None:
+    """Release a version, the newest by default: new instances get it."""
+    reply = session.call("definitions.promote", name=name, version=version)
+    session.show(reply, lambda: _said(reply))
+
+
+@command("rollback", example="greenroom def rollback welcome")
+@_name
+@_version
+def rollback(session: Session, name: str, version: int | None) -> None:
+    """Release an older version, by default the one before the released one."""
+    reply = session.call("definitions.rollback", name=name, version=version)
+    session.show(reply, lambda: _said(reply))
+
+
+@command("enable", example="greenroom def enable welcome")
+@_name
+def enable(session: Session, name: str) -> None:
+    """Let events and schedules start instances again."""
+    reply = session.call("definitions.enable", name=name)
+    session.show(reply, lambda: f"{name} is enabled")
+
+
+@command("disable", example="greenroom def disable welcome")
+@_name
+def disable(session: Session, name: str) -> None:
+    """Let no event and no schedule start instances; those that live go on."""
+    reply = session.call("definitions.disable", name=name)
+    session.show(reply, lambda: f"{name} is disabled")
+
+
+@command("rm", example="greenroom def rm welcome --version 1")
+@_name
+@_version
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before all versions go.")
+def rm(session: Session, name: str, version: int | None, yes: bool) -> None:
+    """Delete a version, or a workflow with all of them; what has ended stays readable."""
+    if version is None and not yes:
+        if not sys.stdin.isatty():
+            raise InvalidRequest(
+                f"deleting all versions of {name} needs a yes", hint="add --yes, or --version N"
+            )
+        click.confirm(f"delete {name} with all its versions?", abort=True, err=True)
+    reply = session.call("definitions.delete", name=name, version=version)
+    deleted = ", ".join(f"v{number}" for number in reply["deleted"])
+    session.show(reply, lambda: f"{name} {deleted} deleted")
+
+
+@command("diff", example="greenroom def diff welcome 2 3\ngreenroom def diff app.py")
+@click.argument("what", nargs=-1, required=True, metavar="NAME [A] [B]|FILE...")
 def diff(session: Session, what: tuple[str, ...]) -> None:
-    """Compare files with what the daemon has released; exit 5 when they differ."""
+    """Compare two versions, or files with what is released; exit 5 when they differ.
+
+    Without A and B: the newest version with the released one, or with the one before it.
+    """
+    name, *numbers = what
+    if _is_file(name) or not all(number.isdecimal() for number in numbers):
+        _diff_files(session, what)
+        return
+    if len(numbers) > 2:
+        raise InvalidRequest("two versions are compared, not more")
+    a, b = [int(number) for number in (*numbers, "0", "0")][:2]
+    reply = session.call("definitions.diff", name=name, a=a or None, b=b or None)
+    session.show(reply, lambda: differences(reply["a"], reply["b"], reply["changes"]))
+    if not reply["same"]:
+        session.exit_code = DIFFERENT
+
+
+def _is_file(word: str) -> bool:
+    return Path(word).exists() or "/" in word or word.endswith((".py", ".json", ".yaml", ".yml"))
+
+
+def differences(a: str, b: str, changes: list[Data]) -> str:
+    if not changes:
+        return f"{a} and {b} are the same"
+    return "\n".join([f"{a} -> {b}", *map(difference, changes)])
+
+
+def _diff_files(session: Session, what: tuple[str, ...]) -> None:
     page = session.call("definitions.list")
     stored = {one["name"]: one for one in _items(page) if one["release"]}
     loaded = {one.name: one for one in _load(what)}
@@ -129,5 +273,8 @@ def _load(what: Iterable[str]) -> list[Definition]:
 
 
 COMMANDS: Final = {
-    "def": subgroup("def", ls, show, validate, diff, help="Workflows: ls show validate diff.")
-}
+    "def": subgroup(
+        "def", ls, show, validate, push, diff, promote, rollback, enable, disable, rm,
+        help="Workflows: their versions, and which one is released.",
+    )
+}  # fmt: skip

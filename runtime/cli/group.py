@@ -30,10 +30,11 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "start": "greenroom.runtime.cli.start", "post": "greenroom.runtime.cli.post",
         "send": "greenroom.runtime.cli.post",
         "pause": _VERBS, "resume": _VERBS, "retry": _VERBS, "cancel": _VERBS, "skip": _VERBS,
-        "restart": _VERBS, "fork": _VERBS, "ask": "greenroom.runtime.cli.asks",
+        "edit": _VERBS, "migrate": _VERBS, "restart": _VERBS, "fork": _VERBS, "ask": "greenroom.runtime.cli.asks",
     },
     "Look": {
         "ls": _SHOW, "show": _SHOW, "why": _SHOW, "watch": _SHOW, "history": _SHOW, "state": _SHOW,
+        "diff": _SHOW,
         "events": "greenroom.runtime.cli.events",
         "def": "greenroom.runtime.cli.definitions",
         "sched": "greenroom.runtime.cli.schedules",

@@ -34,6 +34,11 @@ _socket = click.option("--socket", metavar="PATH", help="The socket, in the data
     help="Register changed workflows; new instances keep the released version.",
 )
 @click.option(
+    "--no-sync",
+    is_flag=True,
+    help="Follow the workflows of the store; change them with db migrate-workflows.",
+)
+@click.option(
     "--http-allow-remote",
     is_flag=True,
     help="HOST may be reached by others: a proxy with TLS is in front.",
@@ -52,6 +57,7 @@ def serve(
     http: str | None,
     socket: str | None,
     no_promote: bool,
+    no_sync: bool,
     http_allow_remote: bool,
     hosts: tuple[str, ...],
     http_open: bool,
@@ -79,6 +85,7 @@ def serve(
             audience=oidc_audience,
         ),
         promote=not no_promote,
+        sync=not no_sync,
     )
 
 

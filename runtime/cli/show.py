@@ -9,10 +9,12 @@ import click
 from greenroom.runtime.cli import complete, options, output, sentences
 from greenroom.runtime.cli.group import FILTER_HELP, command
 from greenroom.runtime.cli.session import Session
-from greenroom.runtime.cli.words import compact, fact_texts, name
+from greenroom.runtime.cli.words import compact, difference, fact_texts, name
 from greenroom.runtime.filters import parse_filter
 
 Data = dict[str, Any]
+
+DIFFERENT: Final = 5
 
 
 @command("ls", example="greenroom ls status:failed workflow:order 'age>1h'")
@@ -138,7 +140,7 @@ def _given(**params: Any) -> Data:
 @options.instance
 @click.option("--after", type=int, default=0, metavar="SEQ", help="Entries after this one.")
 @click.option("--limit", "-n", type=click.IntRange(1, 1000), default=200, show_default=True)
-@click.option("--path", metavar="OP", help="Only what belongs to this op.")
+@click.option("--path", metavar="NAME", help="Only the changes of one value of the state.")
 def history(session: Session, instance: str, after: int, limit: int, path: str | None) -> None:
     """List the journal of an instance."""
     page = session.call("history", instance=instance, after=after, limit=limit, path=path)
@@ -172,6 +174,41 @@ def state(session: Session, instance: str, seq: int | None) -> None:
         output.document(value)
 
 
+@command("diff", example="greenroom diff order/7 order/8")
+@click.argument("a", shell_complete=complete.instances)
+@click.argument("b", shell_complete=complete.instances)
+def diff(session: Session, a: str, b: str) -> None:
+    """Compare two instances: the path each took, input and state; exit 5 when they differ."""
+    reply = session.call("diff", a=a, b=b)
+    if not reply["same"]:
+        session.exit_code = DIFFERENT
+    if session.format != "table":
+        session.show(reply)
+        return
+    output.line(f"{reply['a']} -> {reply['b']}")
+    for change in [*reply["facts"], *_placed("input", reply["input"])]:
+        output.line(difference(change))
+    rows = [
+        [
+            step["op"],
+            step["a"] or "-",
+            step["b"] or "-",
+            "" if step["a"] == step["b"] else "differs",
+        ]
+        for step in reply["path"]
+    ]
+    output.table(["step", "first", "second", ""], rows)
+    for change in _placed("state", reply["state"]):
+        output.line(difference(change))
+    if reply["same"]:
+        output.line("no difference")
+
+
+def _placed(where: str, changes: list[Data]) -> list[Data]:
+    return [{**change, "path": where + change["path"].removeprefix("$")} for change in changes]
+
+
 COMMANDS: Final = {
     "ls": ls, "show": show, "why": why, "watch": watch, "history": history, "state": state,
+    "diff": diff,
 }  # fmt: skip

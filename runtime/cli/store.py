@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -147,6 +148,82 @@ def prune(session: Session, older: str, yes: bool, dry_run: bool) -> None:
     session.show(reply, lambda: f"{count(reply['instances'], 'instance')} deleted")
 
 
+@command("migrate-workflows", example="greenroom db migrate-workflows app.py --dry-run")
+@click.argument("what", nargs=-1, type=click.Path(), metavar="[WHAT]...")
+@options.dry_run
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def migrate_workflows(session: Session, what: tuple[str, ...], dry_run: bool, yes: bool) -> None:
+    """Show how the workflows of the code differ from the store, and store them.
+
+    For those who run serve --no-sync. With WHAT the store is opened here, while no daemon has it;
+    without, the daemon compares what it has loaded.
+    """
+    with _sides(session, what) as call:
+        found = call("definitions.sync", {"dry_run": True})
+        changed = [one for one in found if one["change"] in ("new", "changed")]
+        if session.format == "table":
+            _show_synced(found)
+        if dry_run or not changed:
+            _finish(session, found, applied=False)
+            return
+        if not yes:
+            number = count(len(changed), "workflow")
+            if not sys.stdin.isatty():
+                raise InvalidRequest(
+                    f"storing {number} needs a yes", hint="add --yes, or --dry-run"
+                )
+            click.confirm(f"store and release {number}?", abort=True, err=True)
+        call("definitions.sync", {})
+        _finish(session, found, applied=True)
+
+
+@contextlib.contextmanager
+def _sides(session: Session, what: tuple[str, ...]) -> Iterator[Callable[[str, Data], Any]]:
+    """Calls to the daemon, or to the store with the code of WHAT beside it."""
+    if not what:
+        yield lambda method, params: session.call(method, **params)
+        return
+    from greenroom.runtime.cli.backend import call_engine  # noqa: PLC0415  start-up time
+    from greenroom.runtime.engine import Engine  # noqa: PLC0415  start-up time
+
+    data = places.data_directory(session.data)
+    with Engine.sync(data, workflows=list(what), sync=False, passive=True) as engine:
+        yield lambda method, params: call_engine(engine, method, params)
+
+
+def _show_synced(found: list[Data]) -> None:
+    shown = [one for one in found if one["change"] != "same"]
+    if shown:
+        output.table(
+            ["workflow", "difference", "stored", "code"],
+            [
+                [
+                    one["name"], _WORDS[one["change"]],
+                    "-" if one["version"] is None else f"v{one['version']}", one["source"] or "",
+                ]
+                for one in shown
+            ],
+        )  # fmt: skip
+
+
+_WORDS: Final = {
+    "new": "new", "changed": "changed", "missing": "not in the code", "same": "same",
+}  # fmt: skip
+
+
+def _finish(session: Session, found: list[Data], *, applied: bool) -> None:
+    if session.format != "table":
+        session.page(found, [], lambda _: [], "workflow")
+        return
+    number = sum(one["change"] in ("new", "changed") for one in found)
+    if not number:
+        output.line("the store has the workflows of the code")
+    elif applied:
+        output.line(f"{count(number, 'workflow')} stored and released")
+    else:
+        output.line(f"would store and release {count(number, 'workflow')}")
+
+
 def _maintenance(name: str) -> Callable[..., Any]:
     """A function of the store's upkeep, which needs no running engine."""
     try:
@@ -162,6 +239,12 @@ COMMANDS: Final = {
     "info": info,
     "doctor": doctor,
     "db": subgroup(
-        "db", check, backup, restore, prune, help="The store: check backup restore prune."
+        "db",
+        check,
+        backup,
+        restore,
+        prune,
+        migrate_workflows,
+        help="The store: check backup restore prune migrate-workflows.",
     ),
 }

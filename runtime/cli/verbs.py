@@ -1,4 +1,5 @@
-"""`pause resume retry cancel` on one instance, several, or all a filter finds; `skip restart fork`.
+"""`pause resume retry cancel` on one instance, several, or all a filter finds; `skip edit migrate
+restart fork` on one.
 
 A filter is turned into the list of what it finds before the first is touched, the number is said,
 and more than one needs a yes (instances named one by one do not). A refusal of one does not stop the others.
@@ -266,7 +267,62 @@ def _copy(session: Session, method: str, instance: str, dry_run: bool, params: D
     )
 
 
+@command("edit", example="greenroom edit order/7 total:=12 customer.city=Paris --reason typo")
+@options.instance
+@options.values
+@options.data
+@click.option("--delete", multiple=True, metavar="NAME", help="A value to take away (repeat).")
+@options.reason
+@options.request_id
+@options.dry_run
+def edit(
+    session: Session,
+    instance: str,
+    values: tuple[str, ...],
+    source: str | None,
+    delete: tuple[str, ...],
+    dry_run: bool,
+    **params: str | None,
+) -> None:
+    """Change the state of an instance by hand.
+
+    It must wait, be paused or have failed. A NAME may be a path with dots into objects.
+    """
+    given = items.merged(source, values) if source is not None or values else {}
+    what = {"instance": instance, "set": given or None, "delete": list(delete) or None, **params}
+    if dry_run:
+        shown = {name: value for name, value in what.items() if value is not None}
+        names = ", ".join([*given, *delete]) or "nothing"
+        would(session, "edit", shown, f"would change {names} of {instance}")
+        return
+    reply = session.call("edit", **what)
+    session.show(reply, lambda: f"{instance} is changed, it is {output.status(reply['status'])}")
+
+
+@command("migrate", example="greenroom migrate order/7 3 --reason 'needs the new step'")
+@options.instance
+@click.argument("version", type=int)
+@options.reason
+@options.request_id
+@options.dry_run
+def migrate(
+    session: Session, instance: str, version: int, dry_run: bool, **params: str | None
+) -> None:
+    """Let an instance follow another version of its workflow.
+
+    All steps that ended or are open must be in that version.
+    """
+    what = {"instance": instance, "to_version": version, **params}
+    if dry_run:
+        would(session, "migrate", what, f"would move {instance} to v{version}")
+        return
+    reply = session.call("migrate", **what)
+    session.show(
+        reply, lambda: f"{instance} follows v{version}, it is {output.status(reply['status'])}"
+    )
+
+
 COMMANDS: Final = {
     "pause": pause, "resume": resume, "retry": retry, "cancel": cancel,
-    "skip": skip, "restart": restart, "fork": fork,
+    "skip": skip, "edit": edit, "migrate": migrate, "restart": restart, "fork": fork,
 }  # fmt: skip

@@ -64,3 +64,14 @@ def fact_texts(facts: Any) -> list[str]:
 
 def indented(lines: Iterable[str]) -> list[str]:
     return [f"  {line}" if line else "" for line in lines]
+
+
+def difference(one: Data) -> str:
+    """One place in which two things differ."""
+    match one["change"]:
+        case "added":
+            return f"  + {one['path']}  {compact(one['b'])}"
+        case "removed":
+            return f"  - {one['path']}  {compact(one['a'])}"
+        case _:
+            return f"  ~ {one['path']}  {compact(one['a'])} -> {compact(one['b'])}"
