@@ -24,6 +24,7 @@ from greenroom.actors.entries import (
     AttemptsLost,
     AttemptStarted,
     Begun,
+    CallRecorded,
     Cancelled,
     CancelRequested,
     ChildRefused,
@@ -60,6 +61,7 @@ from greenroom.actors.messages import (
     Outcome,
     Park,
     Pause,
+    Record,
     Recover,
     Refused,
     Resume,
@@ -136,6 +138,8 @@ class Kernel:
         match message:
             case Outcome():
                 return self._outcome(message, now)
+            case Record():
+                return self._record(message, now)
             case Due():
                 return self._due(message, now)
             case Offer():
@@ -213,6 +217,22 @@ class Kernel:
         if p.parked:
             return [msgspec.structs.replace(cause, held=True)]
         return self._turn(cause)
+
+    def _record(self, m: Record, now: int) -> list[Entry]:
+        p = self.progress
+        op = p.ops.get(m.key)
+        late = op is None or op.attempt != m.attempt or op.status != "started"
+        if p.ended or late or m.n != len(p.recorded.get(m.key, ())) + 1:
+            raise InvalidTransition(
+                f"{self._who()}: attempt {m.attempt} of {m.key} is over, what it called is not kept",
+                op=m.key,
+            )
+        return [
+            CallRecorded(
+                at=now, key=m.key, n=m.n, name=m.name, args=m.args, value=m.value, error=m.error,
+                attempt=m.attempt,
+            )
+        ]  # fmt: skip
 
     def _due(self, m: Due, now: int) -> list[Entry]:
         p = self.progress

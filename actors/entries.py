@@ -235,6 +235,19 @@ class OpInDoubt(_Entry, frozen=True, tag="doubt"):
     key: str
 
 
+class CallRecorded(_Entry, frozen=True, tag="recorded"):
+    """A running op has made its call number `n` to somebody outside: what came of it is handed back
+    when the op is run again."""
+
+    key: str
+    n: int
+    name: str
+    args: Json = None
+    value: Json = None
+    error: Failure | None = None
+    attempt: int = 1
+
+
 class TimerFired(_Entry, frozen=True, tag="fired"):
     key: str
 
@@ -325,7 +338,7 @@ class Parked(_Entry, frozen=True, tag="parked"):
 Entry = (
     Started | Begun | OpCompleted | OpFailed | AttemptFailed | AttemptStarted | AttemptsLost
     | OpInDoubt | TimerFired | EventReceived | Answered | OpSkipped | Paused | Resumed | Reopened
-    | CancelRequested | StateEdited | Migrated | ChildRefused | Parked
+    | CancelRequested | StateEdited | Migrated | ChildRefused | Parked | CallRecorded
 )  # fmt: skip
 
 _encoder = msgspec.json.Encoder()
@@ -365,5 +378,5 @@ TAGS: Final[dict[type, str]] = {
     OpInDoubt: "doubt", TimerFired: "fired", EventReceived: "event", Answered: "answered",
     OpSkipped: "skipped", Paused: "paused", Resumed: "resumed", Reopened: "reopened",
     CancelRequested: "cancelling", StateEdited: "edited", Migrated: "migrated",
-    ChildRefused: "refused", Parked: "parked",
+    ChildRefused: "refused", Parked: "parked", CallRecorded: "recorded",
 }  # fmt: skip

@@ -67,10 +67,12 @@ from greenroom.definitions.ops import (
     CURRENT,
     ContinueAsNew,
     Enter,
+    Finished,
     Gather,
     Leave,
     Member,
     Op,
+    Select,
     Settle,
     Suspended,
     timer,
@@ -137,7 +139,7 @@ class Branch:
         self.handler = handler
         self.count = 0
         self.draws = 0
-        self.on: str | Frame | Member | None = None
+        self.on: str | Frame | Member | Select | None = None
         self.blame: set[str] = set()
         self.blocks: tuple[Limit | Group, ...] = ()
         self.done = False
@@ -215,7 +217,7 @@ class Machine:
         self.main: Branch | None = None
         self.handlers: list[Branch] = []
         self.handlers_begun = 0
-        self.open: dict[str, Branch | tuple[Frame, int] | Limit] = {}
+        self.open: dict[str, Branch | tuple[Frame, int] | Limit | Select] = {}
         self.asked: dict[str, Op] = {}
         self.targets: dict[str, Target] = {}
         self.dispatched: set[str] = set()
@@ -225,6 +227,7 @@ class Machine:
         self.now = 0
         self.over = False
         self.result: Json = None
+        self.outcome = "ok"
         self.continued: tuple[Json] | None = None
         self.cancelling = False
         self.waited = False
@@ -349,11 +352,34 @@ class Machine:
         elif isinstance(waiter, Limit):
             waiter.fired = True
             self._cancel_branch(waiter.branch, waiter)
+        elif isinstance(waiter, Select):
+            self._ready(waiter, key, value)
         else:
             frame, index = waiter
             if index == frame.timer:
                 error = _over_time(op, key)
             self._settle(frame, index, value, error, {key})
+
+    def _ready(self, select: Select, key: str, value: Any) -> None:
+        """One of the ops of a select has its outcome: for who waits for it, or for later."""
+        branch: Branch | None = select.branch
+        if branch is None:
+            select.ready.append((key, value))
+            return
+        select.branch = branch.on = None
+        self.queue.append((branch, (key, value), None))
+
+    def hold(self, select: Select, op: Op) -> None:
+        """Asks for an op whose outcome a select gets."""
+        assert op.key is not None
+        self._add(self._request(op, op.key, None), op)
+        self.open[op.key] = select
+        select.home = self.main
+
+    def release(self, key: str) -> None:
+        """Gives up an op of a select that is still open."""
+        if isinstance(self.open.get(key), Select):
+            self._close(key)
 
     def _break(self, cause: OpFailed) -> None:
         if cause.key in self.dispatched:
@@ -429,6 +455,13 @@ class Machine:
                     return
                 value = []
                 continue
+            if type(wanted) is Select:
+                if wanted.ready:
+                    value = wanted.ready.popleft()
+                    continue
+                wanted.branch, branch.on = branch, wanted
+                branch.blame.clear()
+                return
             if type(wanted) is Enter or type(wanted) is Leave or type(wanted) is Member:
                 try:
                     answered, value, error = self._block(branch, wanted)
@@ -464,6 +497,8 @@ class Machine:
             self._main_over(value)
 
     def _main_over(self, value: Any) -> None:
+        if type(value) is Finished:
+            value, self.outcome = value.result, value.outcome
         try:
             self.result = encode_decode(value, f"the result of {self.definition.name}")[1]
         except (InvalidInput, TooLarge) as error:
@@ -532,8 +567,8 @@ class Machine:
         """(answered at once?, the answer). Raises InvalidInput for arguments that cannot be kept."""
         if op.kind == "value":
             return True, self._value(branch, op.name)
-        request = self._request(op, f"{branch.prefix}{branch.count + 1}", branch.since)
-        branch.count += 1
+        request = self._request(op, op.key or f"{branch.prefix}{branch.count + 1}", branch.since)
+        branch.count += op.key is None
         self._add(request, op)
         if op.kind == "emit":
             return True, None
@@ -892,6 +927,9 @@ class Machine:
         elif isinstance(branch.on, Member):
             branch.on.waiters.remove(branch)
             branch.on = None
+        elif isinstance(branch.on, Select):
+            branch.on.branch = None
+            branch.on = None
         else:  # not yet begun, or ready: it is in the queue
             self.queue = deque(item for item in self.queue if item[0] is not branch)
         self._resume(branch, None, asyncio.CancelledError())
@@ -915,6 +953,8 @@ class Machine:
         for key in sorted(self.dispatched):
             self._close(key)
         self.dispatched.clear()
+        for key in [key for key, waiter in self.open.items() if isinstance(waiter, Select)]:
+            self._close(key)
         if self.main is None:
             self.over = True
 
@@ -935,7 +975,7 @@ class Machine:
         elif self.continued is not None:
             turn.end = Continued(self.continued[0])
         else:
-            turn.end = Completed(self.result)
+            turn.end = Completed(self.result, self.outcome)
 
     def _delta(self) -> Delta | None:
         if self.subject is None:
@@ -1054,10 +1094,13 @@ def _close_unstarted(items: Iterable[Any]) -> None:
             item.close()
 
 
-def _branch_of(waiter: Branch | tuple[Frame, int] | Limit) -> Branch:
+def _branch_of(waiter: Branch | tuple[Frame, int] | Limit | Select) -> Branch:
     """The branch that goes on when an op ends."""
     if isinstance(waiter, Branch):
         return waiter
+    if isinstance(waiter, Select):
+        found: Branch = waiter.branch or waiter.home
+        return found
     return waiter.branch if isinstance(waiter, Limit) else waiter[0].branch
 
 

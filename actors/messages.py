@@ -30,6 +30,19 @@ class Outcome(Struct, frozen=True, tag="outcome", omit_defaults=True):
     kinds: tuple[str, ...] = ()
 
 
+class Record(Struct, frozen=True, tag="record", omit_defaults=True):
+    """A running op has made its call number `n` to somebody outside; nothing else may happen to it
+    before that is kept."""
+
+    key: str
+    attempt: int
+    n: int
+    name: str
+    args: Json = None
+    value: Json = None
+    error: Failure | None = None
+
+
 class Due(Struct, frozen=True, tag="due"):
     key: str
     due: int
@@ -116,8 +129,8 @@ class Park(Struct, frozen=True, tag="park"):
 
 
 Message = (
-    Begin | Outcome | Due | Offer | Answer | Pause | Resume | Cancel | Skip | Edit | Migrate
-    | Refused | Recover | Park
+    Begin | Outcome | Record | Due | Offer | Answer | Pause | Resume | Cancel | Skip | Edit
+    | Migrate | Refused | Recover | Park
 )  # fmt: skip
 
 _encoder: Final = msgspec.json.Encoder()

@@ -20,6 +20,7 @@ from greenroom.actors.entries import (
     AttemptsLost,
     AttemptStarted,
     Begun,
+    CallRecorded,
     Cancelled,
     CancelRequested,
     ChildRefused,
@@ -123,6 +124,8 @@ class Progress(Struct, omit_defaults=True):
     pauses: bool = False
     tells: bool = False
     forked: tuple[str, int] | None = None
+    recorded: dict[str, list[CallRecorded]] = {}
+    """Calls that ops have made to somebody outside, until they are done."""
 
     @property
     def parked(self) -> bool:
@@ -176,6 +179,7 @@ def evolve(p: Progress, entry: Entry, epoch: int) -> None:
             op.status, op.due, op.error = "retry", entry.due, entry.error
             op.failed += 1
             op.since = entry.at
+            _call_again(p, entry.key)
         case AttemptStarted():
             op = p.ops[entry.key]
             op.status, op.attempt, op.due = "started", entry.attempt, None
@@ -224,6 +228,8 @@ def evolve(p: Progress, entry: Entry, epoch: int) -> None:
             p.begun = True
             if dead:
                 _hold(p, entry)
+        case CallRecorded():
+            p.recorded.setdefault(entry.key, []).append(entry)
         case StateEdited():
             _edited(p, entry)
         case Migrated():
@@ -243,7 +249,16 @@ def _outcome(p: Progress, entry: OpCompleted | OpFailed, held: bool) -> None:
         _hold(p, entry)
     else:
         p.last = entry.key
+    if p.recorded and type(entry) is OpFailed:
+        _call_again(p, entry.key)
     _close(p, entry.key, keep_attempt=type(entry) is OpFailed)
+
+
+def _call_again(p: Progress, key: str) -> None:
+    """The calls an attempt has failed by are made again by the next."""
+    recorded = p.recorded.get(key, [])
+    while recorded and recorded[-1].error is not None:
+        recorded.pop()
 
 
 def _hold(p: Progress, entry: Entry) -> None:
@@ -252,6 +267,8 @@ def _hold(p: Progress, entry: Entry) -> None:
 
 def _close(p: Progress, key: str, keep_attempt: bool = False) -> None:
     op = p.ops.pop(key, None)
+    if p.recorded and not keep_attempt:
+        p.recorded.pop(key, None)
     if op is not None and keep_attempt:
         p.attempts[key] = op.attempt
 

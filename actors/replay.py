@@ -13,6 +13,7 @@ from greenroom.actors.entries import (
     AttemptFailed,
     AttemptsLost,
     AttemptStarted,
+    CallRecorded,
     Cancelled,
     CancelRequested,
     ChildRefused,
@@ -37,7 +38,8 @@ from greenroom.definitions.values import Json, equal
 from greenroom.definitions.workflow import Definition
 
 _NO_TURN = (
-    AttemptFailed, AttemptStarted, AttemptsLost, ChildRefused, Migrated, OpInDoubt, Paused, Parked,
+    AttemptFailed, AttemptStarted, AttemptsLost, CallRecorded, ChildRefused, Migrated, OpInDoubt,
+    Paused, Parked,
 )  # fmt: skip
 
 

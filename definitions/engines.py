@@ -23,6 +23,8 @@ class EngineFace(Protocol):
 
     def where_id(self, workflow: str, key: str) -> Any: ...
 
+    def recorder(self, context: Any) -> Any: ...
+
 
 ENGINE: Final[ContextVar[EngineFace | None]] = ContextVar("greenroom_engine", default=None)
 ENVIRONMENT: Final[ContextVar[str | None]] = ContextVar("greenroom_environment", default=None)

@@ -8,6 +8,7 @@ driving right now; a step called anywhere else is the plain function it decorate
 from __future__ import annotations
 
 import datetime
+from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextvars import ContextVar
 from typing import Any, Final, Literal, Self, TypeVar
@@ -204,6 +205,56 @@ def timer(due_s: float) -> Op:
 
 TIMEOUT: Final = "timeout"
 """What the timer of a `timeout` is called in the journal."""
+
+
+class Select(Awaitable[Any]):
+    """Several ops of which a program takes the outcomes one by one, while the others stay open.
+
+    `await select` gives `(key, value)` of the next that has one, also of one that ended while the
+    program was at something else.
+    """
+
+    __slots__ = ("branch", "home", "ready")
+
+    def __init__(self) -> None:
+        self.branch: Any = None
+        """The branch that is suspended on this, for the machine."""
+        self.home: Any = None
+        """The branch it belongs to."""
+        self.ready: deque[tuple[str, Any]] = deque()
+
+    def open(self, op: Op) -> None:
+        """Asks for an op under its own key and goes on."""
+        CURRENT.get().hold(self, op)
+
+    def close(self, key: str, *, forget: bool = False) -> None:
+        """Gives an op up. What it has already given comes still, unless that is forgotten too."""
+        CURRENT.get().release(key)
+        if forget:
+            self.ready = deque(item for item in self.ready if item[0] != key)
+
+    @property
+    def instance(self) -> str:
+        """Id of the instance that is being driven."""
+        return str(CURRENT.get().instance)
+
+    @property
+    def now(self) -> int:
+        """The time of the entry that woke the program, in milliseconds since 1970."""
+        return int(CURRENT.get().now)
+
+    def __await__(self) -> Generator[Select, Any, Any]:
+        return (yield self)
+
+
+class Finished:
+    """What a program returns to say how it ended: its result and a word for the outcome."""
+
+    __slots__ = ("outcome", "result")
+
+    def __init__(self, result: Json, outcome: str) -> None:
+        self.result = result
+        self.outcome = outcome
 
 
 class Suspended(BaseException):

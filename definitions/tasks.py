@@ -18,7 +18,7 @@ from greenroom.definitions.engines import current_engine, properties
 from greenroom.definitions.errors import InvalidDefinition, InvalidInput
 from greenroom.definitions.injection import location
 from greenroom.definitions.ops import CURRENT, Op, asked
-from greenroom.definitions.values import copy
+from greenroom.definitions.values import Json, copy
 from greenroom.definitions.workflow import Target
 
 OnError = Literal["fail", "ignore"]
@@ -36,6 +36,11 @@ class TaskContext:
     retry_index: int = 1
     instance: str | None = None
     workflow: str | None = None
+    op: str | None = None
+    attempt: int = 1
+    """Counts on through a `resume`: with it a late attempt is told from the one after it."""
+    recorded: tuple[Json, ...] = ()
+    """What earlier attempts have recorded, of the handlers of flows."""
 
 
 class Task:

@@ -11,10 +11,10 @@ import dataclasses
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from greenroom.definitions.errors import InvalidDefinition, Problem
-from greenroom.definitions.events import NAME_MAX
+from greenroom.definitions.events import NAME_MAX, Event
 from greenroom.definitions.expressions import Value, compile_value
 from greenroom.definitions.gates import Classify, Gate
 from greenroom.definitions.injection import Injector
@@ -267,6 +267,17 @@ class Written:
     document: Json
 
 
+class Desk(Protocol):
+    """Looks at what people ask of an instance before anything is stored: refuses it, or gives it
+    back with who they are. `state` is that of the instance, durable."""
+
+    def started(self, input: dict[str, Json], form: Any, by: str | None) -> dict[str, Json]: ...
+
+    def answered(self, state: Mapping[str, Json], op: str, data: Json, by: str | None) -> Json: ...
+
+    def sent(self, state: Mapping[str, Json], event: Event, by: str | None) -> Event: ...
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Definition:
     """A workflow. `attributes` maps names of search attributes to values computed from input."""
@@ -302,6 +313,8 @@ class Definition:
     """It stands for a workflow nobody has any more: instances can be read and cancelled."""
     on_failure: Literal["compensate", "park"] = "compensate"
     """Whether a failure takes back what steps with `compensate=` have done, where there are any."""
+    desk: Desk | None = None
+    """What people come past, where it matters who they are."""
 
     @property
     def plan(self) -> Plan:

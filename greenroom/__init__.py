@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from greenroom.definitions.blocks import scope, timeout, within
+    from greenroom.definitions.approvals import ApprovalTemplate
     from greenroom.definitions.declare import workflow
     from greenroom.definitions.errors import (
         AlreadyDecided,
@@ -75,7 +76,11 @@ if TYPE_CHECKING:
         read_only_field,
         read_only_list,
     )
+    from greenroom.definitions.flowevents import FlowEvent, FlowTarget
+    from greenroom.definitions.flowfields import FlowField
+    from greenroom.definitions.flows import Flow
     from greenroom.definitions.forms import FormGenerator, InputStepFunc
+    from greenroom.definitions.handlers import hook, prefetch, reducer
     from greenroom.definitions.injection import State, inject_args
     from greenroom.definitions.inputsteps import Assignee, inputstep
     from greenroom.definitions.ops import (
@@ -93,6 +98,7 @@ if TYPE_CHECKING:
         wait,
     )
     from greenroom.definitions.pages import FormPage
+    from greenroom.definitions.permissions import RequestPermission
     from greenroom.definitions.programs import Parallel, Workflow, Zenatonable
     from greenroom.definitions.purity import DeterminismWarning
     from greenroom.definitions.resources import (
@@ -104,6 +110,7 @@ if TYPE_CHECKING:
     )
     from greenroom.definitions.retries import RetryPolicy
     from greenroom.definitions.scopes import callback_step, foreach, parallel, step_group
+    from greenroom.definitions.simulations import simulate
     from greenroom.definitions.steps import (
         Step,
         StepFunc,
@@ -117,6 +124,7 @@ if TYPE_CHECKING:
         step,
     )
     from greenroom.definitions.tasks import Task, TaskContext
+    from greenroom.definitions.templates import On, Template
     from greenroom.definitions.versions import Version
     from greenroom.definitions.waits import Wait
     from greenroom.runtime.async_client import Client
@@ -140,6 +148,7 @@ _PLACES = {
     "AcceptValues": _FIELDS,
     "AlreadyDecided": _ERRORS,
     "AlreadyRunning": _ERRORS,
+    "ApprovalTemplate": "greenroom.definitions.approvals",
     "Assignee": _INPUTS,
     "Busy": _ERRORS,
     "Check": _FIELDS,
@@ -158,6 +167,10 @@ _PLACES = {
     "ExpressionError": _ERRORS,
     "Fatal": _ERRORS,
     "FileName": _FIELDS,
+    "Flow": "greenroom.definitions.flows",
+    "FlowEvent": "greenroom.definitions.flowevents",
+    "FlowField": "greenroom.definitions.flowfields",
+    "FlowTarget": "greenroom.definitions.flowevents",
     "FormError": _ERRORS,
     "FormGenerator": _FORMS,
     "FormInvalid": _ERRORS,
@@ -188,9 +201,11 @@ _PLACES = {
     "NoSuchAsk": _ERRORS,
     "NotFound": _ERRORS,
     "NotPermitted": _ERRORS,
+    "On": "greenroom.definitions.templates",
     "Parallel": _PROGRAMS,
     "ReadOnly": _ERRORS,
     "Rejected": _ERRORS,
+    "RequestPermission": "greenroom.definitions.permissions",
     "Resource": _RESOURCES,
     "ResourceNotFound": _ERRORS,
     "Retry": _ERRORS,
@@ -208,6 +223,7 @@ _PLACES = {
     "SyncClient": "greenroom.runtime.client",
     "Task": "greenroom.definitions.tasks",
     "TaskContext": "greenroom.definitions.tasks",
+    "Template": "greenroom.definitions.templates",
     "Timeout": _ERRORS,
     "TooLarge": _ERRORS,
     "Unreachable": _ERRORS,
@@ -227,12 +243,14 @@ _PLACES = {
     "emit": _OPS,
     "foreach": _SCOPES,
     "gather": _OPS,
+    "hook": "greenroom.definitions.handlers",
     "init": _STEPS,
     "inject_args": "greenroom.definitions.injection",
     "inputstep": _INPUTS,
     "money": _FIELDS,
     "now": _OPS,
     "parallel": _SCOPES,
+    "prefetch": "greenroom.definitions.handlers",
     "product": _RESOURCES,
     "products": _RESOURCES,
     "race": _OPS,
@@ -240,8 +258,10 @@ _PLACES = {
     "read_only": _FIELDS,
     "read_only_field": _FIELDS,
     "read_only_list": _FIELDS,
+    "reducer": "greenroom.definitions.handlers",
     "retrystep": _STEPS,
     "scope": _BLOCKS,
+    "simulate": "greenroom.definitions.simulations",
     "sleep": _OPS,
     "sleep_until": _OPS,
     "step": _STEPS,
@@ -255,23 +275,25 @@ _PLACES = {
 
 __version__ = "0.1.0"
 __all__ = [
-    "Accept", "AcceptValues", "AlreadyDecided", "AlreadyRunning", "Assignee", "Busy", "Check",
-    "Choice", "Client", "CodeChanged", "ConditionFailed", "DefinitionError", "DeterminismWarning",
-    "Divider", "Email", "Engine", "EngineDied", "EngineStopping", "Event", "ExpressionError",
-    "Fatal", "FileName", "FormError", "FormGenerator", "FormInvalid", "FormNotComplete",
-    "FormOverflow", "FormPage", "GreenroomError", "Hidden", "IdConflict", "InDoubt", "InboxFull",
-    "InputStepFunc", "InstanceCancelled", "InstanceFailed", "InstanceHandle", "InvalidDefinition",
-    "InvalidEvent", "InvalidInput", "InvalidRequest", "InvalidTransition", "Label", "Lifecycle",
-    "Locked", "LongText", "Money", "NeedsAnswer", "NoEngine", "NoSuchAsk", "NotFound",
-    "NotPermitted", "Parallel", "ReadOnly", "Rejected", "Resource", "ResourceNotFound", "Retry",
-    "RetryPolicy", "StaleResource", "State", "Step", "StepContext", "StepFailed", "StepFunc",
-    "StepList", "StillFails", "StoreDamaged", "SubscriptionModel", "SyncClient", "Task",
-    "TaskContext", "Timeout", "TooLarge", "Unreachable", "Version", "Wait", "Workflow",
+    "Accept", "AcceptValues", "AlreadyDecided", "AlreadyRunning", "ApprovalTemplate", "Assignee",
+    "Busy", "Check", "Choice", "Client", "CodeChanged", "ConditionFailed", "DefinitionError",
+    "DeterminismWarning", "Divider", "Email", "Engine", "EngineDied", "EngineStopping", "Event",
+    "ExpressionError", "Fatal", "FileName", "Flow", "FlowEvent", "FlowField", "FlowTarget",
+    "FormError", "FormGenerator", "FormInvalid", "FormNotComplete", "FormOverflow", "FormPage",
+    "GreenroomError", "Hidden", "IdConflict", "InDoubt", "InboxFull", "InputStepFunc",
+    "InstanceCancelled", "InstanceFailed", "InstanceHandle", "InvalidDefinition", "InvalidEvent",
+    "InvalidInput", "InvalidRequest", "InvalidTransition", "Label", "Lifecycle", "Locked",
+    "LongText", "Money", "NeedsAnswer", "NoEngine", "NoSuchAsk", "NotFound", "NotPermitted", "On",
+    "Parallel", "ReadOnly", "Rejected", "RequestPermission", "Resource", "ResourceNotFound",
+    "Retry", "RetryPolicy", "StaleResource", "State", "Step", "StepContext", "StepFailed",
+    "StepFunc", "StepList", "StillFails", "StoreDamaged", "SubscriptionModel", "SyncClient", "Task",
+    "TaskContext", "Template", "Timeout", "TooLarge", "Unreachable", "Version", "Wait", "Workflow",
     "Zenatonable", "approval", "ask_step", "begin", "callback_step", "child", "choice_list",
-    "conditional", "continue_as_new", "done", "emit", "foreach", "gather", "init", "inject_args",
-    "inputstep", "money", "now", "parallel", "product", "products", "race", "random", "read_only",
-    "read_only_field", "read_only_list", "retrystep", "scope", "sleep", "sleep_until", "step",
-    "step_group", "timeout", "uuid", "wait", "within", "workflow",
+    "conditional", "continue_as_new", "done", "emit", "foreach", "gather", "hook", "init",
+    "inject_args", "inputstep", "money", "now", "parallel", "prefetch", "product", "products",
+    "race", "random", "read_only", "read_only_field", "read_only_list", "reducer", "retrystep",
+    "scope", "simulate", "sleep", "sleep_until", "step", "step_group", "timeout", "uuid", "wait",
+    "within", "workflow",
 ]  # fmt: skip
 
 

@@ -1,3 +1,10 @@
-"""Integrations with services of others. There are none in this release."""
+"""Services of others, as handlers of template flows call them."""
 
-__all__: list[str] = []
+from greenroom.definitions.flows import IdentityNotFound, identity
+from greenroom.definitions.integrations import email, okta, pagerduty, slack
+from greenroom.definitions.services import NoProvider, provide, recorded
+
+__all__ = [
+    "IdentityNotFound", "NoProvider", "email", "identity", "okta", "pagerduty", "provide",
+    "recorded", "slack",
+]  # fmt: skip

@@ -267,7 +267,10 @@ class Directory:
         arguments: dict[str, Any]
         try:
             if target.injector is None:
-                task = TaskContext(f"{p.id}/{key}", op.failed + 1, p.id, p.workflow)
+                task = TaskContext(
+                    f"{p.id}/{key}", op.failed + 1, p.id, p.workflow, key, attempt,
+                    tuple(p.recorded.get(key, ())),
+                )  # fmt: skip
                 arguments = {**copy(source), "_context": task}
             else:
                 virtual: dict[str, Any] = {}

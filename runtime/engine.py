@@ -25,7 +25,16 @@ import msgspec
 
 from greenroom.actors.entries import decode_entry
 from greenroom.actors.instance import Instance
-from greenroom.actors.messages import Answer, Cancel, Message, Migrate, Pause, Resume, Skip
+from greenroom.actors.messages import (
+    Answer,
+    Cancel,
+    Message,
+    Migrate,
+    Pause,
+    Record,
+    Resume,
+    Skip,
+)
 from greenroom.actors.ports import (
     Append,
     Appended,
@@ -82,9 +91,9 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.events import NAME_MAX, Event, check_event, event_from
 from greenroom.definitions.programs import Workflow, workflow_input, workflow_key
-from greenroom.definitions.tasks import Task
+from greenroom.definitions.tasks import Task, TaskContext
 from greenroom.definitions.values import Json, canonical, encode_decode
-from greenroom.definitions.workflow import Definition, key_text
+from greenroom.definitions.workflow import Definition, Desk, key_text
 from greenroom.runtime import checks, compare, reasons, retention, shapes, steering, views
 from greenroom.runtime import lock as locks
 from greenroom.runtime.clock import SystemClock
@@ -100,6 +109,7 @@ from greenroom.runtime.keys import Keys
 from greenroom.runtime.loading import connectors_among, load, workflows_among
 from greenroom.runtime.loggers import LazyLogger
 from greenroom.runtime.memory import MemoryStore
+from greenroom.runtime.recording import Recorded
 from greenroom.runtime.registry import Registry, save_work
 from greenroom.runtime.releases import Definitions
 from greenroom.runtime.resources import Resources
@@ -554,7 +564,9 @@ class Engine:
         if request_id is not None:
             _check_request_id(request_id)
         definition = self._startable(workflow, version)
-        if stage is not None or (form is not None and definition.form is None):
+        if stage is not None or (
+            form is not None and definition.form is None and definition.desk is None
+        ):
             raise InvalidRequest(
                 f"{definition.name} has no {'form' if stage is None else 'stages'}",
                 workflow=definition.name,
@@ -564,6 +576,8 @@ class Engine:
             raise InvalidInput(f"the input of {definition.name} must be an object")
         if definition.form is not None:
             back = await self.forms.started(definition, back, form, by, test)
+        if definition.desk is not None:
+            back = encode_decode(definition.desk.started(back, form, by), "the input")[1]
         key = self._key(definition, back, key)
         self._check_input(definition, back)
         due = None
@@ -705,6 +719,7 @@ class Engine:
         self._check_open()
         event = check_event(event) if isinstance(event, Event) else event_from(event)
         row = await self._find(instance)
+        event = await self._let_through(row, event, by)
         made = not event.id
         now = self.clock.now()
         event = msgspec.structs.replace(
@@ -723,6 +738,13 @@ class Engine:
         self.accepted(posted.pos, stored)
         n, _, item = posted.items[0]
         return shapes.Sent(event.id, 1, await self._taken(n, item))
+
+    async def _let_through(self, row: InstanceRow, event: Event, by: str | None) -> Event:
+        """The event with who sends it, where that matters. Raises `NotPermitted`."""
+        definition = self.registry.version(row.workflow, row.version)
+        if definition is None or definition.desk is None:
+            return event
+        return definition.desk.sent((await self._progress(row.n)).state, event, by)
 
     async def _taken(self, n: int, item: InboxItem) -> bool:
         """Delivers an item and tells whether a wait or handler took it at once."""
@@ -761,7 +783,12 @@ class Engine:
         if found.kind == "form":
             back = await self.forms.answer(found, back)
         else:
-            back = reasons.check_answer(found, back)
+            desk, state = await self._desk(found)
+            back = (
+                desk.answered(state, found.op, back, by)
+                if desk
+                else reasons.check_answer(found, back)
+            )
         try:
             instance, _ = await self._tell(found.n, Answer(found.op, back, by))
         except NoSuchAsk:
@@ -769,6 +796,12 @@ class Engine:
             raise
         status = status_of(instance.kernel.progress)
         return shapes.Answered(found.instance, found.id, status)  # type: ignore[arg-type]
+
+    async def _desk(self, ask: AskView) -> tuple[Desk | None, dict[str, Json]]:
+        """What looks at the answers to a question, and the state it looks at."""
+        p = await self._progress(ask.n)
+        definition = self.registry.version(p.workflow, p.version)
+        return (None if definition is None else definition.desk), p.state
 
     async def _open_ask(self, ask: str) -> AskView:
         found = await self.asks.find(ask)
@@ -928,6 +961,16 @@ class Engine:
 
         self.directory.activate(n, loaded, failed)
         return await future
+
+    def recorder(self, context: TaskContext) -> Recorded:
+        """What keeps the calls that a handler makes, for the thread it runs in."""
+        return Recorded(self, context)
+
+    async def record(self, instance: str, call: Record) -> None:
+        """Keeps what a running handler has called outside; durable when this returns. Raises
+        `InvalidTransition` when that attempt is over."""
+        row = await self._find(instance)
+        await self._tell(row.n, call)
 
     async def _verified(self, row: InstanceRow, message: Message) -> Message:
         """An in-doubt step that has a `verify` function is asked before a person is."""

@@ -22,6 +22,7 @@ from types import ModuleType
 from greenroom.definitions.connectordocs import compile_connector, is_connector_document
 from greenroom.definitions.connectors import Connector
 from greenroom.definitions.errors import InvalidDefinition, Problem
+from greenroom.definitions.flows import Flow
 from greenroom.definitions.programs import Workflow
 from greenroom.definitions.versions import Version
 from greenroom.definitions.workflow import Definition
@@ -159,6 +160,8 @@ def workflows_in(module: ModuleType) -> list[object]:
 
 
 def _is_declared(value: object) -> bool:
+    if isinstance(value, Flow):  # its definition is made when all its handlers are there
+        return True
     try:
         return isinstance(vars(value).get("__greenroom__"), Definition)
     except TypeError:  # no __dict__

@@ -264,6 +264,13 @@ def _cause(entry: e.Entry) -> Iterator[Line]:
             data = {"requested": True, "reason": entry.reason}
             if not isinstance(entry.end, e.Cancelled):
                 yield "InstanceCancelled", None, None, entry.by, data
+        case e.CallRecorded():
+            op, data = f"{entry.key}/{entry.n}", {"name": entry.name, "args": entry.args}
+            if entry.error is None:
+                yield "StepCompleted", op, entry.attempt, None, data | {"output": entry.value}
+            else:
+                data["error"] = failure_data(entry.error)
+                yield "StepFailed", op, entry.attempt, None, data
         case e.StateEdited():
             data = {**_delta(entry.delta or e.Delta()), "edited": True, "reason": entry.reason}
             yield "StateChanged", None, None, entry.by, data

@@ -18,7 +18,7 @@ from greenroom.actors.entries import (
     TimerFired,
     decode_payload,
 )
-from greenroom.actors.machine import Branch, Frame, Limit, Machine
+from greenroom.actors.machine import Frame, Limit, Machine
 from greenroom.actors.messages import (
     Answer,
     Cancel,
@@ -488,7 +488,7 @@ def fingerprint(machine: Machine) -> Any:
 
     frames = []
     for waiter in machine.open.values():
-        branch: Branch | None = (
+        branch: Any = (
             waiter[0].branch if isinstance(waiter, tuple)
             else waiter.branch if isinstance(waiter, Limit) else waiter
         )  # fmt: skip

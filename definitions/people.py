@@ -1,0 +1,63 @@
+"""People as template flows know them: a user name, and what else is known of it.
+
+Whoever acts comes over a face as a text (`by=`). Services give people as they like: a text, an
+object with `username` or `email`, a map. `username_of` takes all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from greenroom.definitions.errors import InvalidInput
+from greenroom.definitions.events import NAME_MAX
+
+_NAMES = ("username", "email", "id", "name")
+
+
+class User(Struct, frozen=True, omit_defaults=True):
+    """A person. `email` is the user name where that is an address."""
+
+    username: str
+    email: str | None = None
+    name: str | None = None
+
+    def __str__(self) -> str:
+        return self.username
+
+
+def user_named(username: str, known: Mapping[str, Mapping[str, Any]] | None = None) -> User:
+    """The user with this name, and what a flow's `users` say of it."""
+    facts = (known or {}).get(username, {})
+    email = facts.get("email") or (username if "@" in username else None)
+    return User(username, email, facts.get("name"))
+
+
+def username_of(person: Any, what: str = "a user") -> str:
+    """The user name of anything that stands for a person. Raises `InvalidInput`."""
+    found = person
+    if isinstance(person, Mapping):
+        found = next((person[name] for name in _NAMES if person.get(name)), None)
+    elif not isinstance(person, str):
+        found = next(
+            (getattr(person, name) for name in _NAMES if getattr(person, name, None)), None
+        )
+    if not isinstance(found, str) or not found.strip() or len(found) > NAME_MAX:
+        raise InvalidInput(
+            f"{what} must be a user name of 1 to {NAME_MAX} characters, got {_short(person)}"
+        )
+    return found
+
+
+def usernames_of(people: Any, what: str = "users") -> tuple[str, ...]:
+    """User names of several people, each once, in their order."""
+    if isinstance(people, str | Mapping) or not isinstance(people, Iterable):
+        raise InvalidInput(f"{what} must be a list of users, got {_short(people)}")
+    return tuple(dict.fromkeys(username_of(person, f"one of {what}") for person in people))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
