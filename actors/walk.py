@@ -38,11 +38,11 @@ from greenroom.actors.entries import (
 from greenroom.actors.machine import REQUESTS_PER_TURN_MAX, Death, Turn, failure_of
 from greenroom.actors.progress import Progress
 from greenroom.actors.replay import Changed
-from greenroom.actors.spots import DUE, UNDO, Spot, lane_frame, locate
+from greenroom.actors.spots import DUE, UNDO, Spot, fixed, lane_frame, locate
 from greenroom.definitions.injection import VIRTUAL
 from greenroom.definitions.matching import key_hash
 from greenroom.definitions.values import Json, copy, encode_decode
-from greenroom.definitions.workflow import Change, Definition, Guard, Node, Place, Target
+from greenroom.definitions.workflow import Change, Definition, Guard, Node, Place, Plan, Target
 
 UNDONE: Final = "~undo"
 """The frame of what is to be taken back: op key -> the names of its lanes, in the order of the ends.
@@ -61,6 +61,10 @@ def apply_to_plan(
 ) -> Turn:
     """Applies one cause. Raises `Death` when the instance cannot go on, `Changed` when the plan has
     no place for what is recorded."""
+    if type(entry) is OpCompleted:
+        turn = _in_line(definition.plan, entry)
+        if turn is not None:
+            return turn
     held = list(held)
     try:
         walk = Walk(definition, progress, entry)
@@ -72,6 +76,24 @@ def apply_to_plan(
         if not walk.unwind_after(entry, held, death.failure):
             raise
     return walk.turn
+
+
+def _in_line(plan: Plan, entry: OpCompleted) -> Turn | None:
+    """The hot path: one plain step after another, outside any scope. None for all else."""
+    place = plan.places.get(entry.key)
+    if place is None or not place.plain:
+        return None
+    turn = Turn([], [], Delta(entry.value) if entry.value else None)  # type: ignore[arg-type]
+    following = place.at + 1
+    if following == len(place.line):
+        turn.end = Completed()
+        turn.over = True
+        return turn
+    node = place.line[following]
+    if node.kind != "call" or node.guards or node.target is None:
+        return None
+    turn.requests.append(_call(node.key, node.target, node.name))
+    return turn
 
 
 class Walk:
@@ -752,12 +774,16 @@ def seen_from(state: dict[str, Json], lanes: list[Mapping[str, Json]]) -> dict[s
 
 def node_of(definition: Definition, key: str) -> Node | None:
     """The node of an op; None where the plan has no such place."""
-    spot = locate(definition.plan, key)
-    return None if spot is None else spot.place.node
+    places = definition.plan.places
+    place = places.get(key) or places.get(fixed(key))
+    return None if place is None else place.node
 
 
 def target_in(definition: Definition, key: str) -> Target | None:
     """The function an op of a plan runs, or the form of a question."""
+    place = definition.plan.places.get(key)
+    if place is not None:  # the hot path
+        return place.node.target
     if key.startswith(UNDO):
         return undo_of(definition, key.removeprefix(UNDO))
     node = node_of(definition, key)

@@ -177,6 +177,8 @@ class Place:
     at: int
     scope: Place | None = None
     lane: int = 0
+    plain: bool = False
+    """A call outside any scope whose result is merged, and nothing more."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -207,7 +209,8 @@ def _set_out(
     nodes: tuple[Node, ...], prefix: str, scope: Place | None, lane: int, places: dict[str, Place]
 ) -> None:
     for at, node in enumerate(nodes):
-        place = Place(node, nodes, at, scope, lane)
+        plain = scope is None and node.kind == "call" and node.after is None and node.undo is None
+        place = Place(node, nodes, at, scope, lane, plain)
         key = prefix + node.key
         if key in places:
             raise InvalidDefinition(f'two steps have the key "{key}"')
