@@ -83,7 +83,7 @@ def _in_line(plan: Plan, entry: OpCompleted) -> Turn | None:
     place = plan.places.get(entry.key)
     if place is None or not place.plain:
         return None
-    turn = Turn([], [], Delta(entry.value) if entry.value else None)  # type: ignore[arg-type]
+    turn = Turn([], [], Delta(entry.value) if entry.value else None)
     following = place.at + 1
     if following == len(place.line):
         turn.end = Completed()
