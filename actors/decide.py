@@ -79,7 +79,14 @@ from greenroom.actors.progress import (
 )
 from greenroom.actors.replay import Changed, replay
 from greenroom.actors.spots import UNDO
-from greenroom.actors.walk import apply_to_plan, merges, result_problem, target_in, view_of
+from greenroom.actors.walk import (
+    apply_to_plan,
+    callback_around,
+    merges,
+    result_problem,
+    target_in,
+    view_of,
+)
 from greenroom.definitions.errors import (
     CodeChanged,
     InDoubt,
@@ -866,6 +873,10 @@ class Kernel:
         if self.is_plan:
             return view_of(self.definition, self.progress, key)
         return self.progress.ops[key].request.args or {}
+
+    def callback_of(self, key: str) -> tuple[str, str] | None:
+        """The question of the callback that an op is a step of, and the name of its route."""
+        return callback_around(self.definition, key) if self.is_plan else None
 
     def _merges(self, key: str) -> bool:
         return key.startswith(UNDO) or merges(self.definition, key)

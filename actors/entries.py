@@ -51,6 +51,8 @@ class Question(Struct, frozen=True, omit_defaults=True):
     schema: Json = None
     assignee: str | None = None
     result_key: str | None = None
+    enforce: bool = False
+    """Only the assignee may answer."""
 
 
 class Request(Struct, frozen=True, omit_defaults=True):

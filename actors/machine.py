@@ -616,6 +616,7 @@ class Machine:
                 question.schema,
                 question.assignee,
                 question.result_key,
+                question.enforce,
             ),
         )
 

@@ -336,6 +336,15 @@ class SetMeta(Struct, frozen=True):
     value: str
 
 
+class NoteAsk(Struct, frozen=True):
+    """Keeps something beside an open question, in place of what had the name; gone with its answer.
+    Answers whether the question is open. `payload` None takes the note away."""
+
+    ask: str
+    name: str
+    payload: bytes | None
+
+
 # -- works that read ---------------------------------------------------------------------------
 
 
@@ -511,6 +520,12 @@ class Orphans(Struct, frozen=True):
     limit: int = 10_000
 
 
+class AskNotes(Struct, frozen=True):
+    """The notes beside a question, by name."""
+
+    ask: str
+
+
 class GetMeta(Struct, frozen=True):
     key: str
 
@@ -527,7 +542,7 @@ ListInstances Listed · ListEvents, UnroutedEvents list[StoredEventRow] · GetEv
 None · EventMatches list[Matched] · WaitsAt list[WaitSeen] · DueTimers list[Due] · BusyInstances
 list[int] · FindRequest Request | None · ListAsks list[AskView] · ListDefinitions
 list[DefinitionRow] · ListSchedules list[ScheduleRow] · Counts CountsRow · DeadLetters
-list[DeadRow] · Audit Audited · Orphans Orphaned · GetMeta str | None · everything else None
+list[DeadRow] · Audit Audited · Orphans Orphaned · GetMeta str | None · NoteAsk bool · AskNotes dict[str, bytes] · everything else None
 """
 
 

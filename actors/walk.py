@@ -658,7 +658,9 @@ class Walk:
         ask = node.ask
         assert ask is not None
         due = None if ask.due_s is None or early else self.at + round(ask.due_s * 1000)
-        question = Question(ask.kind, ask.title, ask.schema, ask.assignee, ask.result_key)
+        question = Question(
+            ask.kind, ask.title, ask.schema, ask.assignee, ask.result_key, ask.enforce
+        )
         return Request(key, "ask", node.name, due=due, question=question)
 
     def _request_computed(self, node: Node, key: str, lanes: tuple[str, ...]) -> bool:
@@ -793,6 +795,21 @@ def target_in(definition: Definition, key: str) -> Target | None:
 def undo_of(definition: Definition, key: str) -> Target | None:
     node = node_of(definition, key)
     return None if node is None else node.undo
+
+
+def callback_around(definition: Definition, key: str) -> tuple[str, str] | None:
+    """The question of the callback an op belongs to, and the name its steps are given the route
+    under."""
+    if "." not in key:
+        return None
+    spot = locate(definition.plan, key)
+    scope = spot.scope if spot is not None else None
+    if spot is None or scope is None:
+        return None
+    for node in spot.place.line:
+        if node.ask is not None and node.ask.early:
+            return spot.prefix + node.key, node.ask.route_key
+    return None
 
 
 def merges(definition: Definition, key: str) -> bool:

@@ -133,7 +133,7 @@ class Injector:
                     out[name] = self._resource(parameter, source, found, new_id)
             elif name == "state" and "state" not in source:
                 out[name] = copy(dict(source))
-            elif name in VIRTUAL and name not in source:
+            elif name not in source and (name in VIRTUAL or name in virtual):
                 out[name] = virtual.get(name)
             elif name in source:
                 out[name] = self._value(parameter, source[name])

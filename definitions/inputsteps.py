@@ -70,6 +70,7 @@ def inputstep(
     assignee: Assignee | str | None = None,
     *,
     due: Duration | None = None,
+    enforce_assignee: bool = False,
     key: str | None = None,
 ) -> Callable[[Callable[P, Any]], InputStep[P]]: ...
 def inputstep(
@@ -77,11 +78,13 @@ def inputstep(
     assignee: Assignee | str | None = None,
     *,
     due: Duration | None = None,
+    enforce_assignee: bool = False,
     key: str | None = None,
 ) -> Any:
     """Marks a form function as a step that waits for a person; its returned dict is merged.
 
-    `assignee` is a label for whom it concerns, `Assignee.SYSTEM` when nobody is named. When `due`
+    `assignee` is a label for whom it concerns, `Assignee.SYSTEM` when nobody is named; with
+    `enforce_assignee=True` nobody else may answer (`team:x` is a team of the engine's). When `due`
     has passed without an answer the instance goes on: nothing is merged, a program gets None.
     """
     if callable(name) and not isinstance(name, str):
@@ -94,6 +97,8 @@ def inputstep(
     def decorate(func: Callable[P, Any]) -> InputStep[P]:
         target = form_target(func, name)
         slug = key or getattr(func, "__name__", None) or target.name
-        return InputStep(target, slug, Ask("form", target.name, None, who, due_s))
+        return InputStep(
+            target, slug, Ask("form", target.name, None, who, due_s, enforce=enforce_assignee)
+        )
 
     return decorate

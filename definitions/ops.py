@@ -325,10 +325,12 @@ def approval(
     *,
     assignee: str | None = None,
     due: str | float | datetime.timedelta | None = None,
+    enforce_assignee: bool = False,
 ) -> Op:
-    """Asks a person; gives the answer's data, or None when `due` has passed."""
+    """Asks a person; gives the answer's data, or None when `due` has passed. With
+    `enforce_assignee=True` nobody but the assignee may answer."""
     due_s = None if due is None else seconds(due, "due")
-    question = Ask("approval", title, APPROVAL_SCHEMA, assignee, due_s)
+    question = Ask("approval", title, APPROVAL_SCHEMA, assignee, due_s, enforce=enforce_assignee)
     return asked(Op("ask", title, due_s=due_s, ask=question))  # type: ignore[no-any-return]
 
 

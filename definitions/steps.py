@@ -366,14 +366,17 @@ def ask_step(
     assignee: str | None = None,
     due: Duration | None = None,
     result_key: str | None = None,
+    enforce_assignee: bool = False,
 ) -> AskStep:
     """A step that asks for an approval; the answer is stored under `result_key` (default: the
-    step's key)."""
+    step's key). With `enforce_assignee=True` nobody but the assignee may answer."""
     slug = key or slug_of(title, "approval")
     due_s = None if due is None else seconds(due, "due")
-    return AskStep(
-        title, slug, Ask("approval", title, APPROVAL_SCHEMA, assignee, due_s, result_key or slug)
-    )
+    ask = Ask(
+        "approval", title, APPROVAL_SCHEMA, assignee, due_s, result_key or slug,
+        enforce=enforce_assignee,
+    )  # fmt: skip
+    return AskStep(title, slug, ask)
 
 
 def slug_of(title: str, otherwise: str) -> str:

@@ -89,6 +89,8 @@ class Ask:
     result_key: str | None = None
     early: bool = False
     expires: Literal["go_on", "fail"] = "go_on"
+    enforce: bool = False
+    """Only the assignee may answer."""
     route_key: str = "callback_route"
     """Under this name the steps of the group are given the route of a callback."""
 

@@ -10,8 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from greenroom.definitions.blocks import scope, timeout, within
     from greenroom.definitions.approvals import ApprovalTemplate
+    from greenroom.definitions.blocks import scope, timeout, within
     from greenroom.definitions.declare import workflow
     from greenroom.definitions.errors import (
         AlreadyDecided,

@@ -291,6 +291,9 @@ class Client:
         params = {"ask": ask, "data": data, **given(by=by)}
         return await self.ask("answer", params, shapes.Answered)
 
+    async def progress(self, token: str, data: Json) -> shapes.Answered:
+        return await self.ask("progress", {"token": token, "data": data}, shapes.Answered)
+
     async def pause(
         self, instance: str, *, reason: str | None = None, request_id: str | None = None
     ) -> shapes.Verb:
@@ -612,8 +615,12 @@ class Asks(_Group):
         params = given(q=q, limit=limit, cursor=cursor)
         return await self._client.ask("asks.list", params, shapes.Page[shapes.Ask])
 
-    async def get(self, id: str) -> shapes.Ask:
-        return await self._client.ask("asks.get", {"id": id}, shapes.Ask)
+    async def get(self, id: str, *, by: str | None = None) -> shapes.Ask:
+        return await self._client.ask("asks.get", {"id": id, **given(by=by)}, shapes.Ask)
+
+    async def draft(self, ask: str, data: Json, *, by: str | None = None) -> shapes.Ask:
+        params = {"ask": ask, "data": data, **given(by=by)}
+        return await self._client.ask("asks.draft", params, shapes.Ask)
 
 
 class Resources(_Group):

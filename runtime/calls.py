@@ -67,6 +67,22 @@ class Answer(Params):
     by: str | UnsetType = UNSET
 
 
+class Report(Params):
+    token: str
+    data: Json
+
+
+class OneAsk(Params):
+    id: str
+    by: Text = UNSET
+
+
+class Draft(Params):
+    ask: str
+    data: Json
+    by: str | UnsetType = UNSET
+
+
 class Change(Params):
     instance: str
     reason: Text = UNSET
@@ -280,6 +296,7 @@ CALLS: Final[dict[str, Call]] = {
         _change("post", Post, "event"),
         _change("send", Send, "instance", "event"),
         _change("answer", Answer, "ask", "data"),
+        _look("progress", Report, "token", "data"),
         _change("pause", Change, "instance"),
         _change("resume", Resume, "instance"),
         _change("cancel", Cancel, "instance"),
@@ -318,7 +335,8 @@ CALLS: Final[dict[str, Call]] = {
         _look("events.explain", Explain, "id"),
         _look("events.resend", ById, "id"),
         _look("asks.list", Listing),
-        _look("asks.get", ById, "id"),
+        Call("asks.get", OneAsk, "asks.get", ("id",), records_by=True),
+        _change("asks.draft", Draft, "ask", "data"),
         _look("resources.list", Listing),
         _look("resources.get", ById, "id"),
         _look("resources.history", ResourceHistory, "id"),

@@ -255,6 +255,9 @@ class SyncClient:
         params = {"ask": ask, "data": data, **given(by=by)}
         return self.ask("answer", params, shapes.Answered)
 
+    def progress(self, token: str, data: Json) -> shapes.Answered:
+        return self.ask("progress", {"token": token, "data": data}, shapes.Answered)
+
     def pause(
         self, instance: str, *, reason: str | None = None, request_id: str | None = None
     ) -> shapes.Verb:
@@ -554,8 +557,12 @@ class Asks(_Group):
         params = given(q=q, limit=limit, cursor=cursor)
         return self._client.ask("asks.list", params, shapes.Page[shapes.Ask])
 
-    def get(self, id: str) -> shapes.Ask:
-        return self._client.ask("asks.get", {"id": id}, shapes.Ask)
+    def get(self, id: str, *, by: str | None = None) -> shapes.Ask:
+        return self._client.ask("asks.get", {"id": id, **given(by=by)}, shapes.Ask)
+
+    def draft(self, ask: str, data: Json, *, by: str | None = None) -> shapes.Ask:
+        params = {"ask": ask, "data": data, **given(by=by)}
+        return self._client.ask("asks.draft", params, shapes.Ask)
 
 
 class Resources(_Group):

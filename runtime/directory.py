@@ -69,6 +69,7 @@ from greenroom.runtime.journal import Journal
 from greenroom.runtime.registry import Registry
 from greenroom.runtime.saves import new_resource_id
 from greenroom.runtime.supervisor import Supervisor
+from greenroom.runtime.tokens import Secret
 
 IDLE_S: Final = 10.0
 IDLE_MAX: Final = 10_000
@@ -94,6 +95,7 @@ class Directory:
         next_n: int,
         log: Any,
         *,
+        secret: Secret,
         clean: bool = False,
         passive: bool = False,
     ) -> None:
@@ -103,6 +105,7 @@ class Directory:
         self.registry = registry
         self.supervisor = supervisor
         self.epoch = epoch
+        self.secret = secret
         self.counts_losses = not clean
         self.passive = passive
         """The store is looked at and changed by verbs, but no code of workflows is run."""
@@ -277,6 +280,13 @@ class Directory:
                 if target.injector.virtual:
                     context = self._context(p, key, attempt, target.mode)
                     virtual = self._virtual(p, kernel.definition, context)
+                callback = kernel.callback_of(key)
+                if callback is not None:
+                    op_key, route_key = callback
+                    token = self.secret.token(p.id, op_key)
+                    virtual = {
+                        **virtual, "callback_token": token, route_key: f"/callbacks/{token}",
+                    }  # fmt: skip
                 arguments = target.injector.arguments(
                     source, virtual, resources, lambda name: new_resource_id(p.id, key, name)
                 )

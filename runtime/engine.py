@@ -15,7 +15,7 @@ import os
 import platform
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Token
 from pathlib import Path
@@ -86,6 +86,7 @@ from greenroom.definitions.errors import (
     InvalidRequest,
     NoSuchAsk,
     NotFound,
+    NotPermitted,
     StoreDamaged,
     Timeout,
 )
@@ -96,6 +97,7 @@ from greenroom.definitions.values import Json, canonical, encode_decode
 from greenroom.definitions.workflow import Definition, Desk, key_text
 from greenroom.runtime import checks, compare, reasons, retention, shapes, steering, views
 from greenroom.runtime import lock as locks
+from greenroom.runtime.callbacks import Callbacks
 from greenroom.runtime.clock import SystemClock
 from greenroom.runtime.directory import Directory
 from greenroom.runtime.executor import IN_FLIGHT, Executor
@@ -104,6 +106,7 @@ from greenroom.runtime.filters import parse_filter
 from greenroom.runtime.finder import Finder
 from greenroom.runtime.forks import prefix_of
 from greenroom.runtime.forms import Forms
+from greenroom.runtime.identity import may_answer, person
 from greenroom.runtime.journal import Journal, State
 from greenroom.runtime.keys import Keys
 from greenroom.runtime.loading import connectors_among, load, workflows_among
@@ -119,6 +122,7 @@ from greenroom.runtime.sqlite import SqliteStore
 from greenroom.runtime.store import Store
 from greenroom.runtime.supervisor import Supervisor
 from greenroom.runtime.terms import terms_of
+from greenroom.runtime.tokens import fresh, instance_in, kept_in
 from greenroom.runtime.web.hooks import Hooks
 
 MEMORY: Final = ":memory:"
@@ -168,6 +172,8 @@ class Engine:
         promote: bool = True,
         sync: bool = True,
         forms_twice: bool = False,
+        teams: Mapping[str, Sequence[str]] | None = None,
+        enforce_assignee: bool = False,
         on_fatal: Callable[[BaseException], None] | None = None,
         log: Any = None,
     ) -> None:
@@ -182,8 +188,11 @@ class Engine:
         self.events = Events(self)
         self.asks = Asks(self)
         self.keys = Keys(self)
+        self.callbacks = Callbacks(self)
         self.hooks = Hooks()
         self.resources = Resources(self)
+        self.secret = fresh()
+        """What tokens are made of; that of the store, once it is open."""
         self.forms = Forms(self, twice=forms_twice)
         self.opened: Opened | None = None
         self.started_at = 0
@@ -194,6 +203,11 @@ class Engine:
         self._promote = promote
         self._sync = sync
         self._on_fatal = on_fatal
+        self.teams: dict[str, tuple[str, ...]] = {}
+        """Members of the teams that questions may be assigned to."""
+        for team, members in (teams or {}).items():
+            self.teams[team] = tuple(members)
+        self._enforce_assignee = enforce_assignee
         self.log: Any = log if log is not None else LazyLogger("greenroom.engine")
         self._lock: locks.Lock | None = None
         self._token: Token[Any] | None = None
@@ -228,7 +242,9 @@ class Engine:
         use verbs, but run nothing), `promote=False` (changed workflows are registered, new
         instances go on with the version released before), `sync=False` (the store's definitions are
         followed and not changed; `definitions.sync()` does it), `forms_twice` (run each form a second
-        time and refuse one that is not pure; for tests), `clock`, `log`.
+        time and refuse one that is not pure; for tests), `teams` (`{"finance": ["ann", ...]}`:
+        who a question for `team:finance` is for), `enforce_assignee` (nobody but the assignee may
+        answer any question), `clock`, `log`.
         """
         return cls(target, workflows, **options)
 
@@ -274,6 +290,7 @@ class Engine:
                 self.opened.epoch,
                 self.opened.next_n,
                 self.log,
+                secret=self.secret,
                 clean=self.opened.clean,
                 passive=self._passive,
             )
@@ -312,6 +329,8 @@ class Engine:
     def _place(self) -> tuple[Store, Path | None]:
         """The store and what belongs to it, locked. Runs in a thread: it touches the disk."""
         if self._store is not None:
+            if isinstance(self._store, MemoryStore):
+                self.secret = self._store.tables.secret
             return self._store, None
         target = self.target
         if target is None:
@@ -332,6 +351,7 @@ class Engine:
             database = path / "greenroom.db"
             self._lock = locks.acquire(path / "greenroom.lock", what=str(path))
             mark, reserve = path / "greenroom.mark", path / "reserve"
+            self.secret = kept_in(path / "greenroom.key")
         else:
             if not path.parent.is_dir():
                 raise InvalidRequest(
@@ -340,6 +360,7 @@ class Engine:
             database = path
             self._lock = locks.acquire(path.with_name(path.name + ".lock"), what=str(path))
             mark, reserve = path.with_name(path.name + ".mark"), None
+            self.secret = kept_in(path.with_name(path.name + ".key"))
         return SqliteStore(database, mark=mark, accept_truncation=self._accept_truncation), reserve
 
     def _unlock(self) -> None:
@@ -771,14 +792,17 @@ class Engine:
         return await future
 
     async def answer(self, ask: str, data: Json, *, by: str | None = None) -> shapes.Answered:
-        """Answers an open question. The first answer wins.
+        """Answers an open question, by its id, or a callback, by its token. The first answer wins.
 
         To a form `data` is one page's object or a list of pages; an answer that is not complete
         and valid changes nothing: `FormNotComplete` has the schema of the next page,
         `FormInvalid` every error.
         """
         self._check_open()
+        if instance_in(ask) is not None:
+            return await self.callbacks.answer(ask, data)
         found = await self._open_ask(ask)
+        await self._check_person(found, by)
         back = encode_decode(data, "the answer")[1]
         if found.kind == "form":
             back = await self.forms.answer(found, back)
@@ -802,6 +826,25 @@ class Engine:
         p = await self._progress(ask.n)
         definition = self.registry.version(p.workflow, p.version)
         return (None if definition is None else definition.desk), p.state
+
+    async def _check_person(self, ask: AskView, by: str | None) -> None:
+        """Raises `NotPermitted` where only the assignee may answer and the caller is not."""
+        if ask.assignee is None or may_answer(by, ask.assignee, self.teams):
+            return
+        op = (await self._progress(ask.n)).ops.get(ask.op)
+        question = op.request.question if op is not None else None
+        if self._enforce_assignee or (question is not None and question.enforce):
+            raise NotPermitted(
+                f"{ask.title!r} is for {ask.assignee}, not for {person(by) or 'somebody unknown'}",
+                hint="say who answers:  by=...  (greenroom ask answer --by NAME)",
+                ask=ask.id,
+            )
+
+    async def progress(self, token: str, data: Json) -> shapes.Answered:
+        """Reports how far a callback is on its way; the report is shown with the question until
+        the next one, and is no part of the state."""
+        self._check_open()
+        return await self.callbacks.progress(token, data)
 
     async def _open_ask(self, ask: str) -> AskView:
         found = await self.asks.find(ask)

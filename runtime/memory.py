@@ -504,7 +504,7 @@ READ: Final = 3
 _OTHERS: Final = (
     ports.Keep, ports.SaveSnapshot, ports.SaveDefinition, ports.ChangeDefinition,
     ports.DropDefinition, ports.SaveSchedule, ports.ChangeSchedule, ports.DropSchedules,
-    ports.Prune, ports.SetMeta,
+    ports.Prune, ports.SetMeta, ports.NoteAsk,
 )  # fmt: skip
 
 

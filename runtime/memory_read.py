@@ -34,6 +34,7 @@ class MemoryReader:
             ports.ListAsks: self.asks, ports.ListDefinitions: self.definitions,
             ports.ListSchedules: self.schedules, ports.Counts: self.counts,
             ports.DeadLetters: self.dead, ports.Audit: self.audit, ports.Orphans: self.orphans,
+            ports.AskNotes: self.ask_notes,
             ports.GetMeta: lambda work: self.tables.meta.get(work.key),
         }  # fmt: skip
 
@@ -200,6 +201,13 @@ class MemoryReader:
         ]  # fmt: skip
         return sorted(found, key=lambda ask: ask.id)[: work.limit]
 
+    def ask_notes(self, work: ports.AskNotes) -> dict[str, bytes]:
+        for instance in self.tables.instances.values():
+            ask = instance.asks.get(work.ask)
+            if ask is not None and ask.answered_at is None:
+                return dict(self.tables.notes.get(work.ask, {}))
+        return {}
+
     def definitions(self, work: ports.ListDefinitions) -> list[ports.DefinitionRow]:
         found = sorted(self.tables.definitions.items())
         return [row for (name, _), row in found if work.name in (None, name)]
@@ -279,6 +287,7 @@ class MemoryKeeper:
             ports.DropDefinition: self.drop_definition, ports.SaveSchedule: self.save_schedule,
             ports.ChangeSchedule: self.change_schedule, ports.DropSchedules: self.drop_schedules,
             ports.Prune: self.prune, ports.SetMeta: self.set_meta,
+            ports.NoteAsk: self.note_ask,
         }  # fmt: skip
 
     def keep(self, work: ports.Keep) -> None:
@@ -294,6 +303,17 @@ class MemoryKeeper:
             instance.snapshots[work.iseq] = work.payload, work.crc
             for iseq in sorted(instance.snapshots)[:-SNAPSHOTS_KEPT]:
                 del instance.snapshots[iseq]
+
+    def note_ask(self, work: ports.NoteAsk) -> bool:
+        for instance in self.tables.instances.values():
+            ask = instance.asks.get(work.ask)
+            if ask is not None and ask.answered_at is None:
+                notes = self.tables.notes.setdefault(work.ask, {})
+                notes.pop(work.name, None)
+                if work.payload is not None:
+                    notes[work.name] = work.payload
+                return True
+        return False
 
     def set_meta(self, work: ports.SetMeta) -> None:
         self.tables.meta[work.key] = work.value

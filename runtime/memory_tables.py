@@ -11,6 +11,7 @@ from greenroom.actors import ports
 from greenroom.definitions.events import Event
 from greenroom.runtime.memory_resources import MemoryResources
 from greenroom.runtime.store import signed
+from greenroom.runtime.tokens import fresh
 
 ENDED: Final = frozenset({"completed", "cancelled"})
 
@@ -80,6 +81,7 @@ class Tables:
     def __init__(self) -> None:
         self._sql: sqlite3.Connection | None = None
         self.meta: dict[str, str] = {}
+        self.secret = fresh()
         self.epoch = 0
         self.clean = True
         self.closed_at = 0
@@ -100,6 +102,8 @@ class Tables:
         """How many of them retention has looked at in this round."""
         self.definitions: dict[tuple[str, int], ports.DefinitionRow] = {}
         self.schedules: dict[str, ports.ScheduleRow] = {}
+        self.notes: dict[str, dict[str, bytes]] = {}
+        """What is kept beside a question; read only while it is open."""
         self.dead: dict[tuple[int, int], ports.DeadRow] = {}
         self.resources = MemoryResources()
 

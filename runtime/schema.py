@@ -137,11 +137,22 @@ CREATE INDEX greenroom_resource_change_instance ON greenroom_resource_change (in
 """Tables that come after the first format begin with `greenroom_`: no statement of a step could
 ever have made one of that name."""
 
-MIGRATIONS: Final = (FIRST, RESOURCES)
+NOTES: Final = """
+CREATE TABLE greenroom_ask_note (
+  ask TEXT NOT NULL, name TEXT NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (ask, name))
+  WITHOUT ROWID;
+CREATE TRIGGER greenroom_ask_gone AFTER DELETE ON ask BEGIN
+  DELETE FROM greenroom_ask_note WHERE ask = old.id; END;
+CREATE TRIGGER greenroom_ask_answered AFTER UPDATE OF answered ON ask BEGIN
+  DELETE FROM greenroom_ask_note WHERE ask = old.id; END;
+"""
+
+MIGRATIONS: Final = (FIRST, RESOURCES + NOTES)
+"""One script a version; a released one never changes. The last is not released yet: what it makes may
+grow, and its golden store is made anew."""
 
 TABLES: Final = frozenset(re.findall(r"CREATE TABLE (\w+)", "".join(MIGRATIONS)))
 """The store's own tables: statements of steps may not touch them."""
-"""One script a version; a released one never changes."""
 
 PRAGMAS: Final = (
     ("locking_mode", "exclusive"),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from greenroom.actors.ports import (
+    AskNotes,
     AskView,
     GetEvent,
     ListAsks,
     ListEvents,
+    NoteAsk,
     StoredEventRow,
 )
 from greenroom.definitions.errors import (
@@ -19,7 +21,10 @@ from greenroom.definitions.errors import (
     NoSuchAsk,
     NotFound,
 )
+from greenroom.definitions.forms import pages_of
+from greenroom.definitions.values import Json, encode
 from greenroom.runtime import reasons, shapes, views
+from greenroom.runtime.callbacks import PROGRESS
 from greenroom.runtime.forms import FORM_S
 
 if TYPE_CHECKING:
@@ -69,6 +74,10 @@ class Events:
         return await self._engine.post(event)
 
 
+DRAFT: Final = "draft:"
+"""Name of the note with somebody's draft, in front of who it is."""
+
+
 class Asks:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -94,9 +103,33 @@ class Asks:
         items = [await self._shown(row, until - time.monotonic()) for row in rows]
         return shapes.Page(items, after)
 
-    async def get(self, id: str) -> shapes.Ask:
-        """One question. `id` is its id, `INSTANCE.STEP`, or an instance that asks one thing."""
-        return await self._shown(await self.find(id), FORM_S)
+    async def get(self, id: str, *, by: str | None = None) -> shapes.Ask:
+        """One question. `id` is its id, `INSTANCE.STEP`, or an instance that asks one thing. With
+        what was kept beside it: the last report of a callback, the draft of `by`."""
+        row = await self.find(id)
+        shown = await self._shown(row, FORM_S)
+        notes: dict[str, bytes] = await self._engine.journal.call(AskNotes(row.id))
+        if not notes:
+            return shown
+        progress, draft = notes.get(PROGRESS), notes.get(f"{DRAFT}{by or ''}")
+        return msgspec.structs.replace(
+            shown,
+            progress=msgspec.json.decode(progress) if progress else None,
+            draft=msgspec.json.decode(draft) if draft else None,
+        )
+
+    async def draft(self, ask: str, data: Json, *, by: str | None = None) -> shapes.Ask:
+        """Keeps pages that are filled in and not yet sent, one draft a person, until the question
+        is answered; `data` is one page or a list of pages, null takes the draft away. Nothing of it
+        is checked. Raises `AlreadyDecided` once it is answered."""
+        found = await self._engine._open_ask(ask)
+        payload = None
+        if data is not None:
+            payload = encode(pages_of(data), "the draft")
+        if not await self._engine.journal.call(NoteAsk(found.id, f"{DRAFT}{by or ''}", payload)):
+            await self._engine._open_ask(found.id)
+            raise NoSuchAsk(f"the question {found.id} is not open any more", ask=found.id)
+        return await self.get(found.id, by=by)
 
     async def find(self, id: str) -> AskView:
         """The row of a question, however it is named. Raises `NoSuchAsk`."""

@@ -81,6 +81,10 @@ class Ask(msgspec.Struct, frozen=True):
     due: str | None
     answered: dict[str, Json] | None
     pages: int | None = None
+    progress: dict[str, Json] | None = None
+    """The last report of a callback: `{"at", "data"}`."""
+    draft: list[Json] | None = None
+    """Pages that were filled in and kept, of the one who looks."""
 
 
 class Resource(msgspec.Struct, frozen=True):

@@ -337,6 +337,7 @@ class SqliteStore:
             ports.DropSchedules: keeper.drop_schedules,
             ports.Prune: keeper.prune,
             ports.SetMeta: keeper.set_meta,
+            ports.NoteAsk: keeper.note_ask,
         }
 
     def _read(self, work: ports.Work) -> Any:
@@ -416,6 +417,8 @@ class SqliteStore:
                 return self._keeper.audit(work)
             case ports.Orphans():
                 return reader.orphans(work)
+            case ports.AskNotes():
+                return reader.ask_notes(work)
             case ports.GetMeta():
                 return reader.meta(work)
         raise EngineDied(f"the store does not know the work {type(work).__name__}")

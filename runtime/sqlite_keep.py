@@ -50,6 +50,23 @@ class Keeper:
     def set_meta(self, work: ports.SetMeta) -> None:
         self.db.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (work.key, work.value))
 
+    def note_ask(self, work: ports.NoteAsk) -> bool:
+        open_ = self.db.execute(
+            "SELECT 1 FROM ask WHERE id=? AND answered IS NULL", (work.ask,)
+        ).fetchone()
+        if open_ is None:
+            return False
+        if work.payload is None:
+            self.db.execute(
+                "DELETE FROM greenroom_ask_note WHERE ask=? AND name=?", (work.ask, work.name)
+            )
+        else:
+            self.db.execute(
+                "INSERT OR REPLACE INTO greenroom_ask_note VALUES (?,?,?)",
+                (work.ask, work.name, work.payload),
+            )
+        return True
+
     # -- definitions and schedules ----------------------------------------------------------
 
     def save_definition(self, work: ports.SaveDefinition) -> ports.DefinitionRow:

@@ -278,6 +278,12 @@ class Reader:
         ).fetchone()
         return ports.Request(*row) if row else None
 
+    def ask_notes(self, work: ports.AskNotes) -> dict[str, bytes]:
+        rows = self.db.execute(
+            "SELECT name, payload FROM greenroom_ask_note WHERE ask=?", (work.ask,)
+        )
+        return {str(name): bytes(payload) for name, payload in rows}
+
     def meta(self, work: ports.GetMeta) -> str | None:
         row = self.db.execute("SELECT value FROM meta WHERE key=?", (work.key,)).fetchone()
         return str(row[0]) if row else None

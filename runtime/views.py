@@ -94,7 +94,13 @@ def event_shape(row: StoredEventRow) -> shapes.StoredEvent:
     )
 
 
-def ask_shape(row: AskView, schema: Json = None, pages: int | None = None) -> shapes.Ask:
+def ask_shape(
+    row: AskView,
+    schema: Json = None,
+    pages: int | None = None,
+    progress: dict[str, Json] | None = None,
+    draft: list[Json] | None = None,
+) -> shapes.Ask:
     """`schema` and `pages` are what the form of a question says when somebody looks."""
     answered = None
     if row.answered_at is not None:
@@ -110,6 +116,8 @@ def ask_shape(row: AskView, schema: Json = None, pages: int | None = None) -> sh
         time_text(row.due),
         answered,
         pages,
+        progress,
+        draft,
     )
 
 

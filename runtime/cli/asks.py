@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from greenroom.definitions.errors import InvalidRequest
+from greenroom.definitions.errors import FormNotComplete, InvalidRequest
 from greenroom.runtime.cli import items, options, output, prompts, sentences
 from greenroom.runtime.cli.group import command, subgroup
 from greenroom.runtime.cli.session import Session
@@ -73,9 +73,15 @@ def show(session: Session, ask: str) -> None:
 @ask_argument
 @options.values
 @options.data
+@click.option("--by", metavar="NAME", help="Who answers; kept in the history.")
 @options.dry_run
 def answer(
-    session: Session, ask: str, values: tuple[str, ...], source: str | None, dry_run: bool
+    session: Session,
+    ask: str,
+    values: tuple[str, ...],
+    source: str | None,
+    by: str | None,
+    dry_run: bool,
 ) -> None:
     """Answer a question; without values a terminal is asked field by field.
 
@@ -97,27 +103,36 @@ def answer(
                 "an answer needs values where nobody can be asked",
                 hint=f"greenroom ask answer {ask} KEY=TEXT ...    see:  greenroom ask show {ask}",
             )
-        reply = session.call("answer", ask=ask, data=data)
+        reply = session.call("answer", ask=ask, data=data, by=by)
     else:
-        reply = _asked(session, ask, data, given)
+        reply = _asked(session, ask, data, given, by)
     session.show(
         reply, lambda: f"answered, {reply['instance']} is {output.status(reply['status'])}"
     )
 
 
-def _asked(session: Session, ask: str, data: Any, given: bool) -> Any:
+def _asked(session: Session, ask: str, data: Any, given: bool, by: str | None) -> Any:
     """Field by field, from the page after those that were given."""
-    one = session.call("asks.get", id=ask)
+    one = session.call("asks.get", id=ask, by=by)
     is_form = one["kind"] == "form"
 
     def send(pages: list[Any]) -> Any:
-        return session.call("answer", ask=one["id"], data=pages if is_form else pages[0])
+        if not is_form:
+            return session.call("answer", ask=one["id"], data=pages[0], by=by)
+        try:
+            return session.call("answer", ask=one["id"], data=pages, by=by)
+        except FormNotComplete:  # what is filled in is not lost with the terminal
+            session.call("asks.draft", ask=one["id"], data=pages, by=by)
+            raise
 
-    if not given:
-        output.note(one["title"])
-        return prompts.fill(send, one["schema"], [])
-    pages = data if isinstance(data, list) else [data]
-    return prompts.fill(send, None, pages)
+    if given:
+        return prompts.fill(send, None, data if isinstance(data, list) else [data])
+    output.note(one["title"])
+    draft = one.get("draft")
+    if draft:
+        output.note(f"going on after {len(draft)} page{'s'[: len(draft) - 1]} filled in before")
+        return prompts.fill(send, None, draft)
+    return prompts.fill(send, one["schema"], [])
 
 
 COMMANDS: Final = {
