@@ -247,6 +247,8 @@ class Connector:
             raise InvalidDefinition(f"redirects must be 0 to {REDIRECTS_MAX}, got {redirects!r}")
         if credentials is not None:
             credentials.secrets()  # refuses values where names belong
+            if host is None:
+                raise InvalidDefinition(f"{id}: credentials need a host that they are for")
         self.id = id
         self.type = type or id
         self.name = name or self.type

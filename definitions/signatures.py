@@ -1,6 +1,6 @@
 """Who sent an event: signatures over the raw bytes of a body, and how old it is.
 
-Five schemes that services use, one interface. Nothing of a body is read before its signature is
+The schemes that services use, one interface. Nothing of a body is read before its signature is
 good; digests are compared in constant time; a moment that is signed must be near (five minutes
 unless told). Secrets come as arguments, several where one is being replaced by another.
 """
@@ -218,6 +218,14 @@ def _slack(rule: Signature, headers: Headers, body: bytes, secrets: list[str]) -
     return Proof(_name(signed), None, None, at_s)
 
 
+def _pagerduty(rule: Signature, headers: Headers, body: bytes, secrets: list[str]) -> Proof:
+    """PagerDuty: `v1=<hex>` over the body, several parted by commas. No moment is signed."""
+    given = [part.strip() for part in headers.need("x-pagerduty-signature").split(",")]
+    good = [_digest(s.encode(), body).hex() for s in secrets]
+    _one_of([part.removeprefix("v1=") for part in given if part.startswith("v1=")], good)
+    return Proof(_name(body))
+
+
 def _basic(rule: Signature, headers: Headers, body: bytes, secrets: list[str]) -> Proof:
     """A user and a password with each request: says who, not that the body is theirs."""
     kind, _, given = headers.need("authorization").partition(" ")
@@ -241,6 +249,7 @@ SCHEMES: Final[dict[str, Scheme]] = {
     "github": _github,
     "stripe": _stripe,
     "slack": _slack,
+    "pagerduty": _pagerduty,
     "basic": _basic,
     "none": _none,
 }

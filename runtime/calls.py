@@ -236,6 +236,27 @@ class Doctor(Params):
     deep: bool | UnsetType = UNSET
 
 
+class Ingest(Params):
+    connector: str
+    headers: dict[str, str]
+    body: str
+    encoding: Text = UNSET
+    namespace: Text = UNSET
+
+
+class OneConnector(Params):
+    connector: str
+
+
+class ConnectorCall(OneConnector):
+    action: str
+    params: dict[str, Json] | UnsetType = UNSET
+
+
+class SecretNamed(Params):
+    name: Text = UNSET
+
+
 class Prune(Params):
     older_s: Duration
     dry_run: bool | UnsetType = UNSET
@@ -340,6 +361,13 @@ CALLS: Final[dict[str, Call]] = {
         _look("resources.list", Listing),
         _look("resources.get", ById, "id"),
         _look("resources.history", ResourceHistory, "id"),
+        _change("ingest", Ingest, "connector", "headers", "body"),
+        _look("connectors.list", Nothing),
+        _look("connectors.get", OneConnector, "connector", verb="connectors.show"),
+        _look("connectors.check", OneConnector, "connector"),
+        _look("connectors.call", ConnectorCall, "connector", "action", "params"),
+        _look("secrets.list", Nothing),
+        _look("secrets.check", SecretNamed, "name"),
         _look("info", Nothing),
         _look("doctor", Doctor),
         _look("backup", Backup, "path"),

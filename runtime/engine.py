@@ -68,7 +68,7 @@ from greenroom.actors.ports import (
 from greenroom.actors.progress import Progress, decode_progress, fold, status_of
 from greenroom.actors.router import Refused, Router
 from greenroom.actors.rows import body_hash, result_of, rfc3339
-from greenroom.definitions.connectors import Connectors
+from greenroom.definitions.connectors import PERFORMER
 from greenroom.definitions.declare import definition_of
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.engines import ENGINE, ENVIRONMENT
@@ -91,6 +91,7 @@ from greenroom.definitions.errors import (
     Timeout,
 )
 from greenroom.definitions.events import NAME_MAX, Event, check_event, event_from
+from greenroom.definitions.networks import Network
 from greenroom.definitions.programs import Workflow, workflow_input, workflow_key
 from greenroom.definitions.tasks import Task, TaskContext
 from greenroom.definitions.values import Json, canonical, encode_decode
@@ -99,6 +100,9 @@ from greenroom.runtime import checks, compare, reasons, retention, shapes, steer
 from greenroom.runtime import lock as locks
 from greenroom.runtime.callbacks import Callbacks
 from greenroom.runtime.clock import SystemClock
+from greenroom.runtime.connectors import ingestion
+from greenroom.runtime.connectors.connections import Connections
+from greenroom.runtime.connectors.section import Secrets, Section
 from greenroom.runtime.directory import Directory
 from greenroom.runtime.executor import IN_FLIGHT, Executor
 from greenroom.runtime.facade import ScheduleHandle, ThreadFace
@@ -117,6 +121,7 @@ from greenroom.runtime.registry import Registry, save_work
 from greenroom.runtime.releases import Definitions
 from greenroom.runtime.resources import Resources
 from greenroom.runtime.schedules import Schedules
+from greenroom.runtime.secrets import SecretStore
 from greenroom.runtime.sections import Asks, Events
 from greenroom.runtime.sqlite import SqliteStore
 from greenroom.runtime.store import Store
@@ -161,6 +166,7 @@ class Engine:
         workflows: Sequence[object],
         *,
         connectors: Sequence[object] = (),
+        network: Network | None = None,
         namespace: str = "",
         clock: Clock | None = None,
         new_id: Callable[[], str] | None = None,
@@ -211,13 +217,18 @@ class Engine:
         self.log: Any = log if log is not None else LazyLogger("greenroom.engine")
         self._lock: locks.Lock | None = None
         self._token: Token[Any] | None = None
+        self._performer: Token[Any] | None = None
         self._event_watchers: list[Callable[[], None]] = []
         self.at_end: dict[Callable[[], None], None] = {}
         """Called when nothing more will happen: those who wait for something give up."""
         self._requests: dict[str, asyncio.Future[None]] = {}
         self.router = Router(self)
-        self.connectors = Connectors()
+        self.connectors = Section(self)
         """Connectors by the id that workflows call them by."""
+        self.connections = Connections(
+            self.connectors, clock=self.clock, secrets=self._secrets(), network=network
+        )
+        self.secrets = Secrets(self)
         found = loaded([*connectors, *workflows])
         for connector in connectors_among(found):
             self.connectors.add(connector)
@@ -237,7 +248,8 @@ class Engine:
         """An engine on a file of its own (`"app.db"`), a data directory (`"dir/"`, default
         `GREENROOM_DATA` or `.greenroom/`) or in memory (`":memory:"`). Use it with `async with`.
 
-        Options: `connectors` (objects, documents, files or folders of them), `namespace`, `in_flight` (steps at once, 256), `threads` (for plain functions, 32),
+        Options: `connectors` (objects, documents, files or folders of them), `network` (what
+        they may reach), `namespace`, `in_flight` (steps at once, 256), `threads` (for plain functions, 32),
         `accept_truncation` (go on although the end of the journal is damaged), `passive` (look and
         use verbs, but run nothing), `promote=False` (changed workflows are registered, new
         instances go on with the version released before), `sync=False` (the store's definitions are
@@ -260,12 +272,16 @@ class Engine:
     async def __aenter__(self) -> Self:
         await self._open()
         self._token = ENGINE.set(self)
+        self._performer = PERFORMER.set(self.connections)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         if self._token is not None:
             ENGINE.reset(self._token)
             self._token = None
+        if self._performer is not None:
+            PERFORMER.reset(self._performer)
+            self._performer = None
         await self.close()
 
     async def _open(self) -> None:
@@ -273,6 +289,7 @@ class Engine:
             raise InvalidRequest("this engine was opened before; make a new one")
         self.state = "opening"
         self.loop = loop = asyncio.get_running_loop()
+        self.connections.open()
         begun = time.monotonic()
         store, reserve = await loop.run_in_executor(None, self._place)
         self.journal = self._journal(store, reserve)
@@ -325,6 +342,7 @@ class Engine:
     def executor_context(self) -> None:
         """Steps find this engine in their context too."""
         self.executor.set_context(ENGINE, ThreadFace(self))
+        self.executor.set_context(PERFORMER, self.connections)
 
     def _place(self) -> tuple[Store, Path | None]:
         """The store and what belongs to it, locked. Runs in a thread: it touches the disk."""
@@ -363,6 +381,17 @@ class Engine:
             self.secret = kept_in(path.with_name(path.name + ".key"))
         return SqliteStore(database, mark=mark, accept_truncation=self._accept_truncation), reserve
 
+    def _secrets(self) -> SecretStore:
+        """Where secrets are kept: beside the store, if it is a directory."""
+        text = str(self.target) if self.target is not None else DIRECTORY_DEFAULT
+        if text == MEMORY or "://" in text:
+            return SecretStore()
+        if self.target is None:
+            text = os.environ.get("GREENROOM_DATA") or text
+        path = Path(text).expanduser()
+        is_directory = self.target is None or text.endswith("/") or path.is_dir()
+        return SecretStore(path if is_directory else path.parent)
+
     def _unlock(self) -> None:
         if self._lock is not None:
             self._lock.release()
@@ -378,6 +407,7 @@ class Engine:
             self.directory.stop(self.gone())
             await self.schedules.stop()
             await self.executor.stop()
+            await self.connections.close()
             self.forms.close()
             self._end_waiting()
         try:
@@ -732,6 +762,27 @@ class Engine:
             done(_accepted(id, result, refused) if isinstance(result, Posted) else result)
 
         id = self.router.post(event, self.namespace if namespace is None else namespace, by, finish)
+
+    async def ingest(
+        self,
+        connector: str,
+        headers: ingestion.HeaderPairs,
+        body: bytes | str,
+        *,
+        encoding: str | None = None,
+        namespace: str | None = None,
+        by: str | None = None,
+    ) -> ingestion.Ingested:
+        """Takes in an event a service sent: `headers` and the raw `body` as they came.
+
+        The signature its connector demands, the age, the type and the schema are checked before
+        anything is posted; a second delivery of the same event is a duplicate. A body that came
+        inside JSON may be `encoding="base64"`. Raises `SignatureInvalid` (401), `InvalidEvent`, `TooLarge`, `NotFound`.
+        """
+        self._check_open()
+        return await ingestion.ingest(
+            self, connector, headers, body, encoding=encoding, namespace=namespace, by=by
+        )
 
     async def send(
         self, instance: str, event: Event | dict[str, Any], *, by: str | None = None

@@ -9,66 +9,17 @@ known as a secret or standing under a secret's name gets out.
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Iterable, MutableMapping
 from contextlib import AbstractContextManager
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import msgspec
 import structlog
 
-MASK: Final = "***"
-SECRET_CHARACTERS_MIN: Final = 4
-"""Shorter values are not hidden: masking every `a` would hide the log, not the secret."""
-
-_SECRET_NAME: Final = re.compile(
-    r"passw|secret|token|api_?key|authorization|cookie|credential|private_?key|signature",
-    re.IGNORECASE,
-)
+from greenroom.runtime.masking import secrets
 
 Format = Literal["auto", "json", "console"]
-
-
-class Secrets:
-    """Values that must not appear in a log, whatever they stand under."""
-
-    def __init__(self, values: Iterable[str] = ()) -> None:
-        self._values: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
-        self.hide(*values)
-
-    def hide(self, *values: str) -> None:
-        new = {value for value in values if len(value) >= SECRET_CHARACTERS_MIN} - self._values
-        if new:
-            self._values |= new
-            longest_first = sorted(self._values, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
-
-    def masked(self, value: Any, name: str = "") -> Any:
-        """The value without secrets; containers are copied."""
-        if name and value is not None and _SECRET_NAME.search(name):
-            return MASK
-        if isinstance(value, str):
-            return self._pattern.sub(MASK, value) if self._pattern else value
-        if isinstance(value, dict):
-            return {key: self.masked(item, str(key)) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self.masked(item) for item in value]
-        return value
-
-    def __call__(
-        self, logger: Any, method: str, event: MutableMapping[str, Any]
-    ) -> MutableMapping[str, Any]:
-        """As a processor of structlog."""
-        for key, value in event.items():
-            if not key.startswith("_"):
-                event[key] = self.masked(value, key)
-        return event
-
-
-secrets: Final = Secrets()
-"""Those of this process: whoever reads a secret hides it here."""
 
 
 def setup(

@@ -18,6 +18,12 @@ from greenroom.runtime.engine import Engine, InstanceHandle
 from greenroom.runtime.finder import Finder
 
 
+SECTIONS = frozenset(
+    {"asks", "connectors", "definitions", "events", "keys", "resources", "schedules", "secrets"}
+)
+"""Attributes of an engine that have verbs of their own."""
+
+
 class SyncHandle:
     """A started instance, blocking."""
 
@@ -145,7 +151,7 @@ class SyncEngine:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._engine, name)
-        if name in ("definitions", "schedules", "events", "asks", "keys", "resources"):
+        if name in SECTIONS:
             return _Section(self, found)
         return self._blocking(found)
 

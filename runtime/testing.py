@@ -160,6 +160,7 @@ async def abandon(engine: Engine) -> None:
     engine.directory.stop(EngineStopping("the engine was abandoned"))
     await engine.schedules.stop()
     await engine.executor.stop()
+    await engine.connections.close()
     await engine.journal.abandon()
 
 

@@ -199,7 +199,7 @@ def test_credentials_are_references_never_values(credentials: Any) -> None:
 
 def test_a_connector_in_python_refuses_a_value_in_the_place_of_a_secret() -> None:
     with pytest.raises(InvalidDefinition, match="by its name"):
-        Connector("slack", credentials=BearerToken("xoxb-1"))
+        Connector("slack", host="slack.com", credentials=BearerToken("xoxb-1"))
 
 
 @pytest.mark.parametrize("ref", ["https://example.org/s.json", "file:///etc/passwd", "other.json"])
@@ -330,7 +330,9 @@ def test_what_is_no_rate_is_refused(text: Any) -> None:
 
 
 def test_an_api_key_may_be_a_scheme_of_its_own() -> None:
-    connector = Connector("okta", credentials=ApiKey("secret://okta", "Authorization", "SSWS "))
+    connector = Connector(
+        "okta", host="a.okta.com", credentials=ApiKey("secret://okta", "Authorization", "SSWS ")
+    )
     assert connector.as_data()["credentials"] == {
         "type": "ApiKey", "api_key": "secret://okta", "api_key_header": "Authorization", "prefix": "SSWS ",
     }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from greenroom.runtime import logs
+from greenroom.runtime import logs, masking
 
 
 @pytest.fixture(autouse=True)
@@ -85,9 +85,9 @@ def test_secrets_are_masked_by_name_and_by_value(format: logs.Format) -> None:
     for secret in ("hunter2hunter2", "k-1", "p-1"):
         assert secret not in text
     assert "keyed" in text
-    assert logs.MASK in text
+    assert masking.MASK in text
 
 
 def test_short_values_are_not_hidden() -> None:
-    secrets = logs.Secrets(["a"])
+    secrets = masking.Secrets(["a"])
     assert secrets.masked("banana") == "banana"
