@@ -17,7 +17,6 @@ from greenroom.definitions.engines import ENGINE
 from greenroom.runtime.engine import Engine, InstanceHandle
 from greenroom.runtime.finder import Finder
 
-
 SECTIONS = frozenset(
     {"asks", "connectors", "definitions", "events", "keys", "resources", "schedules", "secrets"}
 )
