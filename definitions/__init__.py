@@ -19,6 +19,7 @@ Ways of writing
     waits       Wait("Event").days(3)
     ops         what a program may await: each awaitable yields itself to the machine that drives it
     injection   from state keys to the parameters of a step
+    resources   classes of stored domain objects: what a row of the store is as an object
 
 Little languages
     expressions    "::data.total", JMESPath under a budget (syntax, evaluation, functions below it)

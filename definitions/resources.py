@@ -13,7 +13,6 @@ import inspect
 import sys
 import typing
 import uuid
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from enum import StrEnum
@@ -71,7 +70,7 @@ class Field:
 class Resource:
     """A stored domain object: `class LightPath(Resource, product="SN8 LightPath"): speed: int = 1`.
 
-    Class keywords: `product` (a name, or several) registers the class as that product type;
+    Class keywords: `product` (a name, or several) makes the class that product type;
     `lifecycle` (statuses) makes it the variant for objects in one of them; `id_name` is what a
     dict of the object calls its id (`id`). Fields are checked when they are set. The attributes
     `id`, `product` and `version` are the store's.
@@ -112,13 +111,14 @@ class Resource:
         if product is not None:
             cls.__products__ = _texts(cls, "product", product)
         if lifecycle is not None:
+            cls.__products__ = tuple(cls.__products__)
             cls.__lifecycle__ = frozenset(_texts(cls, "lifecycle", lifecycle))
         if id_name is not None:
             if not isinstance(id_name, str) or not id_name.isidentifier():
                 raise InvalidDefinition(f"{_title(cls)}: id_name must be a name, got {id_name!r}")
             cls.__id_name__ = id_name
         if product is not None or lifecycle is not None:
-            _register(cls)
+            _check_alone(cls)
 
     def __init__(self, *, id: uuid.UUID | str | None = None, product: str = "", **values: Any):
         own = type(self)
@@ -325,32 +325,30 @@ def name_new(resource: Resource, id: uuid.UUID) -> None:
 
 # -- classes -----------------------------------------------------------------------------------
 
-_registered: dict[tuple[str, str], weakref.ref[type[Resource]]] = {}
-"""By product and place of the class: a product may have a class for each part of its life."""
-
 
 def product(*names: str) -> Callable[[M], M]:
-    """Registers a class as a product type: `@product("SN8 LightPath")`."""
+    """Makes a class a product type: `@product("SN8 LightPath")`."""
 
     def register(cls: M) -> M:
         cls.__products__ = _texts(cls, "product", names)
-        _register(cls)
+        _check_alone(cls)
         return cls
 
     return register
 
 
 def products() -> dict[str, tuple[type[Resource], ...]]:
-    """The product types that code has: the classes of each product name."""
+    """The product types that code has: the classes of each product name. Nothing is registered:
+    they are found among the classes there are."""
+    latest = {_title(cls): cls for cls in kinds_of(Resource) if "__products__" in vars(cls)}
     found: dict[str, tuple[type[Resource], ...]] = {}
-    for (name, _), ref in sorted(_registered.items()):
-        cls = ref()
-        if cls is not None:
+    for _, cls in sorted(latest.items()):
+        for name in cls.__products__:
             found[name] = (*found.get(name, ()), cls)
-    return found
+    return dict(sorted(found.items()))
 
 
-def _register(cls: type[Resource]) -> None:
+def _check_alone(cls: type[Resource]) -> None:
     for name in cls.__products__:
         for other in products().get(name, ()):
             if _is_another(cls, other):
@@ -358,7 +356,6 @@ def _register(cls: type[Resource]) -> None:
                     f'the product "{name}" belongs to {_title(other)} already, and to {_title(cls)}',
                     hint="name another product, or the part of its life:  lifecycle=[...]",
                 )
-        _registered[name, _title(cls)] = weakref.ref(cls)
 
 
 def _is_another(cls: type[Resource], other: type[Resource]) -> bool:

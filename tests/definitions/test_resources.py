@@ -300,7 +300,7 @@ def test_w13_modules_that_know_nothing_of_each_other_may_use_one_name() -> None:
         {"product": "test fibre"},
         lambda body: body.update(__module__="elsewhere", __qualname__="Glass"),
     )
-    assert set(products()["test fibre"]) == {Fibre, kind}
+    assert {Fibre, kind} <= set(products()["test fibre"])
     row = row_of(Fibre(location="here"))
     assert class_for((Circuit,), row) is class_for((Fibre,), row) is Fibre
 

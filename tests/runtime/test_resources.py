@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from greenroom import (
+    Client,
     Engine,
     FormError,
     FormPage,
@@ -21,6 +22,7 @@ from greenroom import (
     Resource,
     ResourceNotFound,
     State,
+    SyncClient,
     Task,
     Workflow,
     begin,
@@ -754,6 +756,26 @@ async def test_the_methods_of_the_socket_give_the_same(kit: MemoryEngine) -> Non
     assert page.items == [got] and history.items[0].version == 1
     with pytest.raises(InvalidRequest, match=r'resources\.get takes no "q"'):
         await calls.run(kit, "resources.get", {"id": "x", "q": ""}, None)
+
+
+async def test_both_clients_have_them(kit: MemoryEngine, serve: Any) -> None:
+    served = await serve(kit)
+    path = await made(kit)
+    async with Client(served.path) as client:
+        assert (await client.resources.list("customer:surf")).items[0].id == path["id"]
+        assert (await client.resources.get(path["id"])).version == 1
+        history = await client.resources.history(path["id"], limit=5)
+        assert history.items[0].changes["speed"].after == 1000
+        with pytest.raises(ResourceNotFound, match="there is no resource"):
+            await client.resources.get(str(uuid4()))
+
+    def blocking() -> Any:
+        with SyncClient(served.path) as client:
+            found = client.resources.list().items[0]
+            return found, client.resources.get(found.id), client.resources.history(found.id)
+
+    listed, got, versions_ = await asyncio.to_thread(blocking)
+    assert listed == got and versions_.total == 1
 
 
 async def test_each_namespace_has_its_own(tmp_path: Path) -> None:
