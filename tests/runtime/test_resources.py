@@ -27,10 +27,13 @@ from greenroom import (
     Workflow,
     begin,
     done,
+    foreach,
     gather,
     inputstep,
+    parallel,
     retrystep,
     step,
+    step_group,
     workflow,
 )
 from greenroom.actors.ports import Append
@@ -550,6 +553,69 @@ async def test_w11_a_form_reads_resources_and_saves_none(kit: MemoryEngine) -> N
         await kit.answer(question.id, {"speed": -1})
     await kit.answer(question.id, {"speed": 5})
     assert (await instance.result())["light_path"] == path
+
+
+async def give_back(light_path: LightPath) -> State:
+    SEEN.append(("given back", light_path.version, light_path.note))
+    light_path.note = "given back"
+    return {"light_path": light_path}
+
+
+@step("Take", compensate=give_back)
+async def take(light_path: LightPath) -> State:
+    light_path.note = "taken"
+    return {"light_path": light_path}
+
+
+@step("Boom")
+async def boom() -> None:
+    raise OSError("no")
+
+
+@step("Locate")
+async def locate(item: Port, index: int) -> State:
+    item.location = f"rack {index}"
+    return {"item": item}
+
+
+async def test_w12_groups_lanes_and_items_load_and_save(kit: MemoryEngine) -> None:
+    @step("Ports")
+    async def ports_of(light_path: LightPath) -> State:
+        return {"light_path": light_path, "ports": [Fibre(), Copper(), Fibre()]}
+
+    @workflow
+    def structured() -> Any:
+        return (
+            begin
+            >> step_group("Prepare", begin >> ports_of >> faster)
+            >> foreach("Each port", locate, over="ports", key="each")
+            >> parallel("Both", looks=look, faster=faster)
+            >> done
+        )
+
+    kit.register(structured)
+    instance = await kit.start("structured", NEW)
+    state = await instance.result()
+    ports = (await kit.resources.list(f"instance:{instance.id}")).items
+    racks = sorted(one.data["location"] for one in ports if "location" in one.data)
+    assert racks == ["rack 0", "rack 1", "rack 2"]
+    path = await kit.resources.get(state["light_path"]["id"])
+    assert (path.version, path.data["speed"]) == (3, 1002)
+    assert {one.version for one in ports if one.type == "Fibre"} == {2}
+
+
+async def test_w12_what_takes_a_step_back_loads_and_saves_too(kit: MemoryEngine) -> None:
+    @workflow
+    def saga() -> Any:
+        return begin >> take >> boom >> done
+
+    kit.register(saga)
+    path = await made(kit)
+    instance = await kit.start("saga", {"light_path": path["id"]})
+    await kit.quiet()
+    assert SEEN == [("given back", 2, "taken")]
+    assert (await kit.get(instance.id)).status == "cancelled"
+    assert (await kit.resources.get(path["id"])).data["note"] == "given back"
 
 
 @step("In a process", executor="process")
