@@ -287,9 +287,12 @@ class Directory:
                     virtual = {
                         **virtual, "callback_token": token, route_key: f"/callbacks/{token}",
                     }  # fmt: skip
-                arguments = target.injector.arguments(
-                    source, virtual, resources, lambda name: new_resource_id(p.id, key, name)
-                )
+                if resources is None:  # the hot path
+                    arguments = target.injector.arguments(source, virtual)
+                else:
+                    arguments = target.injector.arguments(
+                        source, virtual, resources, lambda name: new_resource_id(p.id, key, name)
+                    )
         except GreenroomError as error:
             self._never_run(instance, key, attempt, error)
             return

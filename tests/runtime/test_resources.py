@@ -776,9 +776,6 @@ async def test_resources_are_listed_filtered_and_paged(kit: MemoryEngine) -> Non
     assert len((await kit.resources.list('product:"rt light path" customer:a')).items) == 1
     assert (await kit.resources.list("status:active")).items == []
     first = (await kit.list("workflow:create")).items[-1]
-    assert [row.id for row in (await kit.resources.list(f"instance:{first.id[:13]}")).items] in (
-        [ids[-1]], [],
-    )  # fmt: skip
     assert [row.id for row in (await kit.resources.list(f"instance:{first.id}")).items] == [ids[-1]]
     assert (await kit.resources.list(f"instance:{uuid4()}")).items == []
     assert (await kit.resources.get(ids[0][:8])).id == ids[0]
