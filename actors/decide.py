@@ -283,6 +283,9 @@ class Kernel:
             if match.since is None:
                 if m.at < op.since or (m.pos is not None and m.pos <= match.own):
                     continue
+            elif match.since_at is not None:
+                if m.at < match.since_at:
+                    continue
             elif m.pos is not None and m.pos <= match.since:
                 continue
             if op.due is not None and m.at > op.due:

@@ -32,8 +32,8 @@ class Policy(Struct, frozen=True, omit_defaults=True):
 
 class Match(Struct, frozen=True, omit_defaults=True):
     """What a wait takes: the condition as written, the paths of its keys and their hashes (the
-    first, and `more`), and the place after which events count (None: from the request on). `own`
-    is the place of the event that a handler was begun with: its waits never take that one."""
+    first, and `more`), and the place after which events count (None: from the request on) or the
+    time from which they do. `own` is the place of the event that a handler was begun with: its waits never take that one."""
 
     where: Json = None
     paths: tuple[str, ...] = ()
@@ -41,6 +41,7 @@ class Match(Struct, frozen=True, omit_defaults=True):
     since: int | None = 0
     own: int = 0
     more: tuple[int, ...] = ()
+    since_at: int | None = None
 
 
 class Question(Struct, frozen=True, omit_defaults=True):

@@ -75,6 +75,7 @@ from greenroom.definitions.ops import (
     Select,
     Settle,
     Suspended,
+    since_ms,
     timer,
 )
 from greenroom.definitions.programs import properties
@@ -607,6 +608,7 @@ class Machine:
                 None if op.since == "now" else since or 0,
                 since or 0 if op.since == "now" else 0,
                 where.hashes[1:],
+                since_ms(op.since, self.now),
             ),
             None
             if question is None

@@ -111,6 +111,8 @@ class WaitRow(Struct, frozen=True):
     since: int | None = 0
     many: bool = False
     more: tuple[int, ...] = ()
+    since_at: int | None = None
+    """Instead of `since`: events accepted from this time on count."""
 
 
 class AskRow(Struct, frozen=True):
@@ -241,6 +243,8 @@ class Post(Struct, kw_only=True):
     to: str | None = None
     tick: tuple[str, int, int | None] | None = None
     """(schedule id, nominal time fired, next due)."""
+    later: bool = False
+    """Stored only (`more` is answered): a `Route` follows, when what it does is known."""
 
 
 class Route(Struct, kw_only=True):

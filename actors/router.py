@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+import msgspec
+
+from greenroom.actors.collector import Collector
 from greenroom.actors.instance import Instance
 from greenroom.actors.ports import (
     Create,
@@ -23,13 +26,17 @@ from greenroom.actors.ports import (
     UnroutedEvents,
 )
 from greenroom.actors.rows import body_hash, rfc3339
-from greenroom.actors.subscriptions import TriggerIndex
+from greenroom.actors.subscriptions import Found, TriggerIndex
 from greenroom.definitions.errors import ConditionFailed, GreenroomError, IdConflict, InvalidInput
 from greenroom.definitions.events import HOPS_MAX, Event
+from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Trigger, key_text
 
 Refused = tuple[str, str | None, str]
-"""(workflow, key, code) of a trigger that matched and could not start."""
+"""(workflow, key, code) of a trigger that matched and could not start, or has collected it."""
+
+HELD: Final = "held"
+"""The code of what was collected and may start something later."""
 
 UNROUTED_PAGE: Final = 500
 
@@ -61,6 +68,10 @@ class Stage(Protocol):
         """The event is durable: tell those who follow the stream."""
         ...
 
+    def warn(self, what: str, workflow: str, error: Exception) -> None:
+        """Something of an author's went wrong where nobody waits for the answer."""
+        ...
+
     def component_crashed(self, name: str, error: Exception) -> None:
         """A part of the runtime raised what it should not."""
         ...
@@ -73,6 +84,7 @@ class Router:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.index = TriggerIndex()
+        self.collector = Collector(self)
         self.routing: set[int] = set()
         """Places of stored events that are being routed now."""
         self.reading = False
@@ -107,42 +119,114 @@ class Router:
         hops = event.extra.get("hops", 0) if event.extra else 0
         hops = hops if isinstance(hops, int) and not isinstance(hops, bool) and hops > 0 else 0
         row = EventRow(namespace, event, now, by, body_hash(event), hops, checked=not made)
-        starts, instances, refused = self._starts(event, namespace, hops, only)
-        work = Post(row=row, starts=starts, tick=tick)
+        data, found = self._found(event, namespace, only)
+        if any(trigger.collect is not None for _, trigger in found):
+            self._post_later(row, data, found, done)
+            return event.id
+        starts, instances, refused = self._starts(event, namespace, hops, data, found)
+        self._post(Post(row=row, starts=starts, tick=tick), instances, refused, done)
+        return event.id
 
+    def _post(
+        self, work: Post, instances: list[Instance], refused: list[Refused], done: Done
+    ) -> None:
         def finish(result: Any) -> None:
             if isinstance(result, Posted):
                 if result.conflict:
                     self._drop(instances)
-                    done(_conflict(event), [])
+                    done(_conflict(work.row.event), [])
                     return
                 if not result.duplicate:
-                    self.stage.accepted(result.pos, row)
-                self._finish(result, starts, instances)
+                    self.stage.accepted(result.pos, work.row)
+                self._finish(result, list(work.starts), instances)
                 done(result, refused)
             else:
                 self._drop(instances)
                 done(result, [])
 
         self.stage.submit(work, finish)
-        return event.id
+
+    def _post_later(
+        self, row: EventRow, data: dict[str, Json], found: list[Found], done: Done
+    ) -> None:
+        """An event that some trigger collects: it is stored, then the place it has is offered."""
+
+        def stored(result: Any) -> None:
+            if not isinstance(result, Posted):
+                done(result, [])
+            elif result.conflict:
+                done(_conflict(row.event), [])
+            elif result.duplicate:
+                names = dict.fromkeys(one.name for one, t in found if t.collect is not None)
+                done(result, [(name, None, HELD) for name in names])
+            else:
+                self.routing.add(result.pos)
+                placed = StoredEventRow(
+                    result.pos, row.scope, row.event, row.accepted, row.by, row.hops
+                )
+                self._route_guarded(placed, data, found, done)
+
+        self.stage.submit(Post(row=row, later=True), stored)
+
+    def post_collected(
+        self,
+        event: Event,
+        given: Event,
+        definition: Definition,
+        trigger: Trigger,
+        key: str | None,
+        namespace: str,
+        hops: int,
+        started: Callable[[], None],
+    ) -> None:
+        """Starts an instance for what was collected, once for the id of `event`; the instance gets
+        the event `given`. `started` is called when that is durable."""
+        now = self.stage.now()
+        event = msgspec.structs.replace(event, time=rfc3339(now))
+        row = EventRow(namespace, event, now, None, body_hash(event), hops)
+        starts: list[Create] = []
+        instances: list[Instance] = []
+        try:
+            create, instance = self._start(definition, trigger, key, given, namespace, hops)
+            starts.append(create)
+            instances.append(instance)
+        except GreenroomError as error:  # the event tells that it was due
+            self.stage.warn("what was collected cannot start", definition.name, error)
+
+        def done(result: Posted | GreenroomError, refused: list[Refused]) -> None:
+            if isinstance(result, Posted):
+                started()
+
+        self._post(Post(row=row, starts=starts), instances, [], done)
+
+    def _found(
+        self, event: Event, namespace: str, only: Definition | None
+    ) -> tuple[dict[str, Json], list[Found]]:
+        """The event as expressions see it, and the triggers that want it."""
+        if only is not None:
+            return event.as_data(), [(only, t) for t in only.triggers if t.schedule is not None][:1]
+        if not self.index.listens(namespace, event.type):
+            return {}, []
+        data = event.as_data()
+        return data, self.index.matching(namespace, event.type, data)
 
     def _starts(
-        self, event: Event, namespace: str, hops: int, only: Definition | None
+        self,
+        event: Event,
+        namespace: str,
+        hops: int,
+        data: dict[str, Json],
+        found: list[Found],
     ) -> tuple[list[Create], list[Instance], list[Refused]]:
-        found: list[tuple[Definition, Trigger]]
-        if only is not None:
-            found = [(only, t) for t in only.triggers if t.schedule is not None][:1]
-            data = event.as_data()
-        else:
-            if not self.index.listens(namespace, event.type):
-                return [], [], []
-            data = event.as_data()
-            found = self.index.matching(namespace, event.type, data)
+        """One start for each workflow: of several triggers of one the first counts."""
         starts: list[Create] = []
         instances: list[Instance] = []
         refused: list[Refused] = []
+        names: set[str] = set()
         for definition, trigger in found:
+            if definition.name in names:
+                continue
+            names.add(definition.name)
             key: str | None = None
             try:
                 if trigger.key is not None:
@@ -150,25 +234,34 @@ class Router:
                 if hops > HOPS_MAX:
                     refused.append((definition.name, key, "event_loop"))
                     continue
-                input = event.data
-                if trigger.transform is not None:
-                    input = trigger.transform.evaluate(data)
-                if input is None:
-                    input = {}
-                if not isinstance(input, dict):
-                    raise InvalidInput(f"{definition.name} needs an object as input")
-                if key is None and trigger.key is None:
-                    key = definition.key_of(input)
-                create, instance = self.stage.start_for(
-                    definition, input, key, event, namespace, hops
-                )
+                create, instance = self._start(definition, trigger, key, event, namespace, hops)
             except GreenroomError as error:
-                code = error.code if isinstance(error, ConditionFailed) else "invalid_input"
-                refused.append((definition.name, key, code))
+                refused.append((definition.name, key, _code(error)))
                 continue
             starts.append(create)
             instances.append(instance)
         return starts, instances, refused
+
+    def _start(
+        self,
+        definition: Definition,
+        trigger: Trigger,
+        key: str | None,
+        event: Event,
+        namespace: str,
+        hops: int,
+    ) -> tuple[Create, Instance]:
+        """Raises `GreenroomError` for what cannot start."""
+        input = event.data
+        if trigger.transform is not None:
+            input = trigger.transform.evaluate(event.as_data())
+        if input is None:
+            input = {}
+        if not isinstance(input, dict):
+            raise InvalidInput(f"{definition.name} needs an object as input")
+        if key is None and trigger.key is None:
+            key = definition.key_of(input)
+        return self.stage.start_for(definition, input, key, event, namespace, hops)
 
     def _drop(self, instances: list[Instance]) -> None:
         for instance in instances:
@@ -203,35 +296,92 @@ class Router:
             return
         for row in result:
             if row.pos not in self.routing:
-                self._route_guarded(row)
+                self._route_guarded(row, *self._found(row.event, row.scope, None), _nobody)
         if len(result) >= UNROUTED_PAGE:
             self.recover()
 
-    def _route_guarded(self, row: StoredEventRow) -> None:
+    def _route_guarded(
+        self, row: StoredEventRow, data: dict[str, Json], found: list[Found], done: Done
+    ) -> None:
         try:
-            self._route(row)
+            self._route(row, data, found, done)
         except Exception as error:  # it stays unrouted, and is tried again at the next start
             self.routing.discard(row.pos)
             self.stage.component_crashed("router", error)
 
-    def _route(self, row: StoredEventRow) -> None:
+    def _route(
+        self, row: StoredEventRow, data: dict[str, Json], found: list[Found], done: Done
+    ) -> None:
+        """Routes a stored event: what collects it is stored first, then its starts and deliveries."""
         self.routing.add(row.pos)
-        starts, instances, _ = self._starts(row.event, row.scope, row.hops, None)
+        works: list[Any] = []
+        plain, said = self._offered(row, data, found, works)
+        starts, instances, refused = self._starts(row.event, row.scope, row.hops, data, plain)
         stored = EventRow(row.scope, row.event, row.accepted, row.by, 0, row.hops)
         self.stage.accepted(row.pos, stored)
-        self._route_on(row.pos, starts, instances)
+        for work in works:
+            self.stage.submit(work, lambda result: None)
 
-    def _route_on(self, pos: int, starts: list[Create], instances: list[Instance]) -> None:
+        def routed(result: Any) -> None:
+            if isinstance(result, Posted):
+                self.collector.book(works)
+                done(result, [*said, *refused])
+            else:
+                done(result, [])
+
+        self._route_on(row.pos, starts, instances, routed)
+
+    def _offered(
+        self, row: StoredEventRow, data: dict[str, Json], found: list[Found], works: list[Any]
+    ) -> tuple[list[Found], list[Refused]]:
+        """The triggers that start at once, and what was said of the others."""
+        plain: list[Found] = []
+        said: list[Refused] = []
+        for definition, trigger in found:
+            if trigger.collect is None:
+                plain.append((definition, trigger))
+                continue
+            if row.hops > HOPS_MAX:
+                said.append((definition.name, None, "event_loop"))
+                continue
+            try:
+                what, key = self.collector.offer(definition, trigger, row, data, works)
+            except GreenroomError as error:
+                said.append((definition.name, None, _code(error)))
+                continue
+            if what == "started":
+                plain.append((definition, trigger))
+            else:
+                said.append((definition.name, key, HELD if what == "held" else "throttled"))
+        return plain, said
+
+    def _route_on(
+        self,
+        pos: int,
+        starts: list[Create],
+        instances: list[Instance],
+        then: Callable[[Any], None] = lambda result: None,
+    ) -> None:
         def finish(result: Any) -> None:
             if isinstance(result, Posted):
                 self._finish(result, starts, instances)
+                then(result)
                 if result.more:
                     return
             else:
                 self._drop(instances)
+                then(result)
             self.routing.discard(pos)
 
         self.stage.submit(Route(pos=pos, starts=starts), finish)
+
+
+def _nobody(result: Posted | GreenroomError, refused: list[Refused]) -> None:
+    """Nobody waits for the answer."""
+
+
+def _code(error: GreenroomError) -> str:
+    return error.code if isinstance(error, ConditionFailed) else "invalid_input"
 
 
 def _conflict(event: Event) -> IdConflict:

@@ -252,6 +252,7 @@ class AppendBuilder:
                         encode(match.where),
                         self.start_pos if match.since == 0 else match.since,
                         more=match.more,
+                        since_at=match.since_at,
                     )
                 )
             case "ask":

@@ -8,11 +8,12 @@ object, and an engine is given the object.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, overload
 
 import msgspec
 
+from greenroom.definitions.collecting import On, Part, on_from
 from greenroom.definitions.errors import InvalidDefinition
 from greenroom.definitions.expressions import Value, compile_value
 from greenroom.definitions.forms import form_target
@@ -71,10 +72,13 @@ def workflow(target: F) -> F: ...
 def workflow(
     target: None = None,
     *,
-    on: str | None = None,
+    on: str | Sequence[Part] | On | None = None,
     where: Json = None,
     key: Json = None,
     transform: Json = None,
+    debounce: Any = None,
+    throttle: Any = None,
+    batch: Any = None,
     name: str | None = None,
     version: int | None = None,
     schedule: Any = None,
@@ -90,10 +94,13 @@ def workflow(
 def workflow(
     target: Any = None,
     *,
-    on: str | None = None,
+    on: str | Sequence[Part] | On | None = None,
     where: Json = None,
     key: Json = None,
     transform: Json = None,
+    debounce: Any = None,
+    throttle: Any = None,
+    batch: Any = None,
     name: str | None = None,
     version: int | None = None,
     schedule: Any = None,
@@ -108,10 +115,14 @@ def workflow(
 ) -> Any:
     """Makes a function or class a workflow.
 
-    `on` is an event type that starts instances, `where` a condition over the whole event (JMESPath
+    `on` is an event type that starts instances (or several: a list, `any_of`, `all_of`, `unless`),
+    `where` a condition over the whole event (JMESPath
     text, condition object, or map of paths to values), `key` an expression for the unique key of
     the live instance (`"::data.order_id"`), `transform` what becomes the input instead of the
-    event's data. `schedule` is a cron text, or an object `{"cron": ..., "timezone": ...}`,
+    event's data. `debounce` ("5s") waits until no further event has come for a while and takes the
+    last, `throttle` ({"limit": 10, "per": "1m"}) lets starts wait for their turn, `batch`
+    ({"size": 100, "within": "10s"}) starts one instance for several events; each apart for each key.
+    `schedule` is a cron text, or an object `{"cron": ..., "timezone": ...}`,
     `{"rate": "5 minutes"}`, `{"at": ...}`. `attributes` maps search attributes to expressions over
     the input. `version` counts by itself when left out. `initial_input_form` is a form function (or
     page class) that a person fills in before there is an instance; what it returns is merged into
@@ -134,6 +145,9 @@ def workflow(
             where=where,
             key=key,
             transform=transform,
+            debounce=debounce,
+            throttle=throttle,
+            batch=batch,
             name=name,
             version=version,
             schedule=schedule,
@@ -157,10 +171,13 @@ def workflow(
 def compile_definition(
     subject: Any,
     *,
-    on: str | None = None,
+    on: str | Sequence[Part] | On | None = None,
     where: Json = None,
     key: Json = None,
     transform: Json = None,
+    debounce: Any = None,
+    throttle: Any = None,
+    batch: Any = None,
     name: str | None = None,
     version: int | None = None,
     schedule: Any = None,
@@ -203,7 +220,10 @@ def compile_definition(
     on_error = _on_error(subject, on_error, place)
     if wait_for_dispatched is None:
         wait_for_dispatched = getattr(subject, "wait_for_dispatched", False) is True
-    triggers = _triggers(title, on, where, key, transform, schedule)
+    triggers = (
+        *_events(title, on, where, key, transform, debounce, throttle, batch),
+        *_times(title, on, key, schedule),
+    )
     entrance = None if only_if is None else gate(only_if, code_hash)
     fingerprint = data_hash(
         {
@@ -332,22 +352,37 @@ def _older(cls: Any, title: str) -> dict[int, Definition]:
     }
 
 
-def _triggers(
-    title: str, on: str | None, where: Json, key: Json, transform: Json, schedule: Any
-) -> tuple[Trigger, ...]:
-    found: list[Trigger] = []
-    if on is not None:
-        found.append(trigger_on(on, where, key, transform))
-    elif key is not None and schedule is None:
-        found.append(Trigger(None, compile_where(None), _value(key), None))
-    if schedule is not None:
-        plan: Schedule = (
-            schedule
-            if isinstance(schedule, Schedule)
-            else parse_schedule({"cron": schedule} if isinstance(schedule, str) else schedule)
-        )
-        found.append(Trigger(None, compile_where(None), _value(key), None, plan, title))
-    return tuple(found)
+def _events(
+    title: str, on: Any, where: Json, key: Json, transform: Json, *held: Any
+) -> list[Trigger]:
+    """The triggers on events; `held` is debounce, throttle and batch."""
+    if on is None:
+        if any(one is not None for one in held):
+            raise InvalidDefinition(
+                f"{title}: debounce, throttle and batch need on=, an event type"
+            )
+        return []
+    if isinstance(on, str) and not any(one is not None for one in held):
+        return [trigger_on(on, where, key, transform)]
+    found = on_from(on, where, *held)
+    return [
+        trigger_on(type, own, key, transform, found.collect, slot if found.collect else 0)
+        for slot, (type, own) in enumerate(found.parts)
+    ]
+
+
+def _times(title: str, on: Any, key: Json, schedule: Any) -> list[Trigger]:
+    """The trigger of a schedule; where nothing triggers, one that knows the key."""
+    if schedule is None:
+        if key is None or on is not None:
+            return []
+        return [Trigger(None, compile_where(None), _value(key), None)]
+    plan: Schedule = (
+        schedule
+        if isinstance(schedule, Schedule)
+        else parse_schedule({"cron": schedule} if isinstance(schedule, str) else schedule)
+    )
+    return [Trigger(None, compile_where(None), _value(key), None, plan, title)]
 
 
 def _value(key: Json) -> Value | None:

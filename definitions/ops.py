@@ -28,6 +28,9 @@ Settle = Literal["settle", "cancel", "race"]
 
 T = TypeVar("T")
 
+Since = str | float | datetime.timedelta | datetime.datetime
+"""`start` (of the instance), `now`, how long ago, or when."""
+
 
 class Op(Awaitable[Any]):
     """One request. Awaited once, inside a program."""
@@ -48,7 +51,7 @@ class Op(Awaitable[Any]):
         until: int | None = None,
         when: Callable[[int], int] | None = None,
         where: Where | None = None,
-        since: Literal["start", "now"] = "start",
+        since: Literal["start", "now"] | datetime.timedelta | datetime.datetime = "start",
         ask: Ask | None = None,
         key: str | None = None,
         event_class: type | None = None,
@@ -294,21 +297,23 @@ def wait(
     where: Json = None,
     *,
     timeout: str | float | datetime.timedelta | None = None,
-    since: Literal["start", "now"] = "start",
+    since: Since = "start",
 ) -> Op:
     """Waits for an event; gives the `Event`, or None when `timeout` is over.
 
     An event that was accepted before this wait opened counts, back to the start of the instance;
-    `since="now"` takes later ones only. `where` is a JMESPath text over the whole event (it must
+    `since="now"` takes later ones only, `since="2h"` (or a timedelta, a datetime) those of a time
+    that may lie before the instance began. `where` is a JMESPath text over the whole event (it must
     give `true`), a condition object, or a map of paths to values.
     """
     if not isinstance(type, str) or not type or len(type) > NAME_MAX:
         raise InvalidInput(f"wait needs an event type of 1 to {NAME_MAX} characters, got {type!r}")
-    if since not in ("start", "now"):
-        raise InvalidInput(f'since must be "start" or "now", got {since!r}')
+    looks_back: Any = since
+    if not isinstance(since, datetime.datetime) and since not in ("start", "now"):
+        looks_back = datetime.timedelta(seconds=seconds(since, "since"))
     due = None if timeout is None else seconds(timeout, "timeout")
     return asked(  # type: ignore[no-any-return]
-        Op("wait", type, where=compile_where(where), due_s=due, since=since)
+        Op("wait", type, where=compile_where(where), due_s=due, since=looks_back)
     )
 
 
@@ -424,6 +429,13 @@ def workflow_name(workflow: Any) -> str:
     if not isinstance(name, str):
         raise InvalidInput(f"{workflow!r} is not a workflow: give its name, class or function")
     return name
+
+
+def since_ms(since: Any, now: int) -> int | None:
+    """The moment from which events count, None for `start` and `now`."""
+    if isinstance(since, datetime.timedelta):
+        return now - round(since.total_seconds() * 1000)
+    return _epoch_ms(since) if isinstance(since, datetime.datetime) else None
 
 
 def is_driven() -> bool:

@@ -13,6 +13,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+from greenroom.definitions.collecting import Collect
 from greenroom.definitions.errors import InvalidDefinition, Problem
 from greenroom.definitions.events import NAME_MAX, Event
 from greenroom.definitions.expressions import Value, compile_value
@@ -256,11 +257,17 @@ class Trigger:
     transform: Value | None
     schedule: Schedule | None = None
     schedule_id: str | None = None
+    collect: Collect | None = None
+    """What is awaited before an instance starts; `slot` is this type's place in it."""
+    slot: int = 0
 
     def as_data(self) -> dict[str, Json]:
         if self.schedule is not None:
             return {"schedule": self.schedule.rule}
-        return {"type": self.type, "where": self.where.source}
+        data: dict[str, Json] = {"type": self.type, "where": self.where.source}
+        if self.collect is not None:
+            data |= {"collect": self.collect.as_data(), "slot": self.slot}
+        return data
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -382,6 +389,8 @@ def trigger_on(
     where: Json = None,
     key: Json = None,
     transform: Json = None,
+    collect: Collect | None = None,
+    slot: int = 0,
 ) -> Trigger:
     """A trigger on events of a type; the expressions read the whole event."""
     if not isinstance(type, str) or not type or len(type) > NAME_MAX:
@@ -393,6 +402,8 @@ def trigger_on(
         compile_where(where),
         None if key is None else compile_value(key),
         None if transform is None else compile_value(transform),
+        collect=collect,
+        slot=slot,
     )
 
 

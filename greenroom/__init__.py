@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from greenroom.definitions.approvals import ApprovalTemplate
     from greenroom.definitions.blocks import scope, timeout, within
+    from greenroom.definitions.collecting import all_of, any_of, unless
+    from greenroom.definitions.correlation import wait_absent, wait_all, wait_any
     from greenroom.definitions.declare import workflow
     from greenroom.definitions.errors import (
         AlreadyDecided,
@@ -135,6 +137,9 @@ if TYPE_CHECKING:
 _ERRORS = "greenroom.definitions.errors"
 _OPS = "greenroom.definitions.ops"
 _BLOCKS = "greenroom.definitions.blocks"
+_COLLECTING = "greenroom.definitions.collecting"
+_CORRELATION = "greenroom.definitions.correlation"
+_SCOPES = "greenroom.definitions.scopes"
 _STEPS = "greenroom.definitions.steps"
 _FIELDS = "greenroom.definitions.fields"
 _FORMS = "greenroom.definitions.forms"
@@ -231,6 +236,8 @@ _PLACES = {
     "Wait": "greenroom.definitions.waits",
     "Workflow": _PROGRAMS,
     "Zenatonable": _PROGRAMS,
+    "all_of": _COLLECTING,
+    "any_of": _COLLECTING,
     "approval": _OPS,
     "ask_step": _STEPS,
     "begin": _STEPS,
@@ -267,8 +274,12 @@ _PLACES = {
     "step": _STEPS,
     "step_group": _SCOPES,
     "timeout": _BLOCKS,
+    "unless": _COLLECTING,
     "uuid": _OPS,
     "wait": _OPS,
+    "wait_absent": _CORRELATION,
+    "wait_all": _CORRELATION,
+    "wait_any": _CORRELATION,
     "within": _BLOCKS,
     "workflow": "greenroom.definitions.declare",
 }
@@ -288,12 +299,12 @@ __all__ = [
     "Retry", "RetryPolicy", "StaleResource", "State", "Step", "StepContext", "StepFailed",
     "StepFunc", "StepList", "StillFails", "StoreDamaged", "SubscriptionModel", "SyncClient", "Task",
     "TaskContext", "Template", "Timeout", "TooLarge", "Unreachable", "Version", "Wait", "Workflow",
-    "Zenatonable", "approval", "ask_step", "begin", "callback_step", "child", "choice_list",
-    "conditional", "continue_as_new", "done", "emit", "foreach", "gather", "hook", "init",
-    "inject_args", "inputstep", "money", "now", "parallel", "prefetch", "product", "products",
-    "race", "random", "read_only", "read_only_field", "read_only_list", "reducer", "retrystep",
-    "scope", "simulate", "sleep", "sleep_until", "step", "step_group", "timeout", "uuid", "wait",
-    "within", "workflow",
+    "Zenatonable", "all_of", "any_of", "approval", "ask_step", "begin", "callback_step", "child",
+    "choice_list", "conditional", "continue_as_new", "done", "emit", "foreach", "gather", "hook",
+    "init", "inject_args", "inputstep", "money", "now", "parallel", "prefetch", "product",
+    "products", "race", "random", "read_only", "read_only_field", "read_only_list", "reducer",
+    "retrystep", "scope", "simulate", "sleep", "sleep_until", "step", "step_group", "timeout",
+    "unless", "uuid", "wait", "wait_absent", "wait_all", "wait_any", "within", "workflow",
 ]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
+from greenroom.actors.collector import MARK
 from greenroom.actors.entries import decode_entry
 from greenroom.actors.instance import Instance
 from greenroom.actors.messages import (
@@ -55,6 +56,7 @@ from greenroom.actors.ports import (
     Listed,
     ListEvents,
     ListInstances,
+    ListSchedules,
     Load,
     Loaded,
     Opened,
@@ -66,7 +68,7 @@ from greenroom.actors.ports import (
     StoredEventRow,
 )
 from greenroom.actors.progress import Progress, decode_progress, fold, status_of
-from greenroom.actors.router import Refused, Router
+from greenroom.actors.router import HELD, Refused, Router
 from greenroom.actors.rows import body_hash, result_of, rfc3339
 from greenroom.definitions.connectors import PERFORMER
 from greenroom.definitions.declare import definition_of
@@ -223,6 +225,7 @@ class Engine:
         """Called when nothing more will happen: those who wait for something give up."""
         self._requests: dict[str, asyncio.Future[None]] = {}
         self.router = Router(self)
+        self.router.collector.released = self._listening
         self.connectors = Section(self)
         """Connectors by the id that workflows call them by."""
         self.connections = Connections(
@@ -316,12 +319,15 @@ class Engine:
             self.executor_context()
             self.registry.stored(await self.journal.call(ListDefinitions()))
             await self.schedules.load()
+            self.router.collector.load(await self.journal.call(ListSchedules()))
+            self.router.collector.arm = lambda due, id: self.directory.timer.arm(due, 0, id)
             await self.definitions.settle(sync=self._sync, promote=self._promote)
             if not self._passive:
                 await self.directory.recover()
                 self.router.recover()
                 self.schedules.recover()
                 self.directory.timer.start()
+                self.router.collector.recover()
         except BaseException:
             await self.journal.close(clean=False)
             self._unlock()
@@ -521,10 +527,18 @@ class Engine:
         """The timer reads its near future again."""
         self.directory.timer.start()
 
+    def _listening(self, workflow: str) -> Definition | None:
+        """The definition whose triggers count: the released one, if it is enabled."""
+        known = self.registry.find(workflow) is not None and self.registry.is_enabled(workflow)
+        return self.registry.released(workflow) if known else None
+
     def _tick(self, schedule_id: str, due: int) -> None:
         """A schedule is due: one event per nominal time, the instance and the next due time in one
         transaction."""
-        self.schedules.fire(schedule_id, due)
+        if schedule_id.startswith(MARK):
+            self.router.collector.fire(schedule_id, due)
+        else:
+            self.schedules.fire(schedule_id, due)
 
     # -- Stage of the router -------------------------------------------------------------------
 
@@ -558,6 +572,9 @@ class Engine:
 
     def deliver(self, n: int, id: str, items: list[InboxItem]) -> None:
         self.directory.deliver(n, id, items)
+
+    def warn(self, what: str, workflow: str, error: Exception) -> None:
+        self.log.warning(what, workflow=workflow, error=str(error))
 
     def component_crashed(self, name: str, error: Exception) -> None:
         self.supervisor.component_crashed(name, error)
@@ -1545,7 +1562,12 @@ def _accepted(id: str, posted: Posted, refused: list[Refused]) -> shapes.Accepte
     matched = [
         shapes.Match(m.workflow, m.id or None, m.key, m.action, m.code) for m in posted.matched
     ]
-    matched += [shapes.Match(name, None, key, "refused", code) for name, key, code in refused]
+    matched += [
+        shapes.Match(name, None, key, "held", None)
+        if code == HELD
+        else shapes.Match(name, None, key, "refused", code)
+        for name, key, code in refused
+    ]
     total = posted.matched_total + len(refused)
     return shapes.Accepted(id, True, posted.duplicate, total, matched[:100])
 

@@ -321,7 +321,7 @@ class MemoryStore:
         wait = instance.waits[row.op] = Wait(row, shape, tables.head)
         for key in wait.keys:
             tables.index.setdefault((shape, key), {})[n, row.op] = wait
-        if row.since is None or row.since >= tables.head:
+        if row.since_at is None and (row.since is None or row.since >= tables.head):
             return []
         return self._look_back(instance, wait)
 
@@ -333,7 +333,8 @@ class MemoryStore:
             if len(found) >= room:
                 break
             if (
-                event.pos <= (row.since or 0)
+                (row.since_at is None and event.pos <= (row.since or 0))
+                or event.row.accepted < (row.since_at or 0)
                 or event.pos == self._spent
                 or event.row.scope != instance.row.namespace
                 or event.row.event.type != row.type
@@ -389,6 +390,9 @@ class MemoryStore:
         if work.to is not None:
             return self._direct(work, body)
         event = self._store_event(row, body)
+        if work.later:
+            event.cursor = 0
+            return ports.Posted(event.pos, more=True)
         fan = Fan(event)
         self._start(fan, work.starts)
         event.cursor = self._deliver(fan, 0)

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import msgspec
 
 from greenroom.actors.ports import DefinitionRow, SaveDefinition
+from greenroom.definitions.collecting import collect_from
 from greenroom.definitions.declare import definition_of
 from greenroom.definitions.errors import GreenroomError, InvalidDefinition, NotFound
 from greenroom.definitions.expressions import compile_value
@@ -277,6 +278,8 @@ def _triggers(current: Definition, stored: list[dict[str, Json]]) -> tuple[Trigg
             compile_where(data.get("where")),
             compile_value(data["key"]) if "key" in data else None,
             compile_value(data["transform"]) if "transform" in data else None,
+            collect=collect_from(data["collect"]) if "collect" in data else None,
+            slot=data.get("slot", 0),
         )
         for data in events
     ]

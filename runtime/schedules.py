@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from greenroom.actors.collector import MARK
 from greenroom.actors.instance import Instance
 from greenroom.actors.ports import (
     Append,
@@ -95,7 +96,18 @@ class Schedules:
 
     async def _rows(self) -> list[ScheduleRow]:
         rows: list[ScheduleRow] = await self._engine.journal.call(ListSchedules())
-        return [row for row in rows if not row.id.startswith(GATE)]
+        return [row for row in rows if not row.id.startswith(MARK)]
+
+    async def _stored_as(self, id: str) -> ScheduleRow | None:
+        """The row of this id: a schedule is named like its workflow, or like it and a number."""
+        for workflow in (id, id.rpartition(":")[0]):
+            rows: builtins.list[ScheduleRow] = await self._engine.journal.call(
+                ListSchedules(workflow)
+            )
+            for row in rows:
+                if row.id == id:
+                    return row
+        return next((row for row in await self._rows() if row.id == id), None)
 
     async def list(self) -> builtins.list[shapes.ScheduleInfo]:
         return [self._info(row) for row in await self._rows()]
@@ -302,7 +314,7 @@ class Schedules:
 
     async def _fire(self, id: str, due: int) -> None:
         engine = self._engine
-        row = next((row for row in await self._rows() if row.id == id), None)
+        row = await self._stored_as(id)
         if (
             row is None
             or row.paused
@@ -474,7 +486,7 @@ class Schedules:
         """Starts the oldest that waits, if nothing of the schedule runs."""
         try:
             while waiting := self._queued.get(id):
-                row = next((row for row in await self._rows() if row.id == id), None)
+                row = await self._stored_as(id)
                 if row is None or self._engine.registry.find(row.workflow) is None:
                     self._queued.pop(id, None)
                     return
@@ -489,10 +501,6 @@ class Schedules:
                 self._again.discard(id)
                 if self._engine.state == "open":
                     self._take_up(id)
-
-
-GATE: Final = "~"
-"""How the ids of held triggers begin, which are kept in the table of schedules too."""
 
 
 def _planned(one: Planned) -> shapes.PlannedTick:

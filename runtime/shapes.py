@@ -166,7 +166,7 @@ class Match(msgspec.Struct, frozen=True, omit_defaults=True):
     workflow: str
     instance: str | None
     key: str | None
-    action: Literal["started", "delivered", "refused"]
+    action: Literal["started", "delivered", "refused", "held"]
     code: str | None = None
 
 

@@ -56,6 +56,7 @@ LOOK_BACK: Final = (
     " GROUP BY k.pos ORDER BY k.pos LIMIT ?"
 )
 """An event with several of the keys is found once."""
+NEXT_EVENT: Final = "SELECT pos, accepted FROM event WHERE pos>=? ORDER BY pos LIMIT 1"
 BACKFILL: Final = (
     "SELECT pos, body FROM event WHERE type=? AND scope=? AND pos>? AND pos<=? ORDER BY pos"
 )
@@ -241,11 +242,27 @@ class Matcher:
         for nth, key in enumerate(keys):
             op = nth_key(wait.op, nth)
             group.waits[n, op] = [n, op, shape.id, key, wait.where, opened, 0]
-        if wait.since is None or wait.since >= opened or not group.events:
+        since = wait.since if wait.since_at is None else self._place_before(wait.since_at)
+        if since is None or since >= opened or not group.events:
             return []
-        if wait.since < shape.filled:
-            self._fill(shape, wait.since)
-        return self._look_back(n, facts, shape, keys, wait)
+        if since < shape.filled:
+            self._fill(shape, since)
+        return self._look_back(n, facts, shape, keys, wait, since)
+
+    def _place_before(self, at: int) -> int:
+        """The place after which events were accepted at a time or later: places and times rise
+        together, but for a clock that was set back."""
+        if self.group.new_events:
+            self.group.flush()
+        low, high = 1, self.group.head + 1
+        while low < high:
+            middle = (low + high) // 2
+            found = self.group.db.execute(NEXT_EVENT, (middle,)).fetchone()
+            if found is None or found[1] >= at:
+                high = middle
+            else:
+                low = found[0] + 1
+        return low - 1
 
     def _forget(self, n: int, op: str, pos: int) -> None:
         """The wait that the op had before, all its rows: another has as many as it has keys."""
@@ -257,28 +274,36 @@ class Matcher:
             nth += 1
 
     def _look_back(
-        self, n: int, facts: Facts, shape: Shape, keys: list[int], wait: ports.WaitRow
+        self,
+        n: int,
+        facts: Facts,
+        shape: Shape,
+        keys: list[int],
+        wait: ports.WaitRow,
+        after: int,
     ) -> list[ports.InboxItem]:
         group = self.group
         if group.new_events or group.new_given:
             group.flush()
         found: list[ports.InboxItem] = []
-        after = wait.since or 0
         look_back = LOOK_BACK.format(",?" * len(keys))
         room = min(LOOK_BACK_MAX, INBOX_MAX - group.items_of(n, facts))
         while len(found) < room:
             rows = group.db.execute(look_back, (shape.id, *keys, after, n, PAGE)).fetchall()
-            for after, body, accepted in rows:
-                if after != self.spent and self.matches(wait.where, decode_event(body).as_data()):
-                    group.new_given.append((after, n, 0, "delivered", None, None, None))
+            for pos, body, accepted in rows:
+                if accepted < (wait.since_at or 0):  # the clock was set back
+                    continue
+                if pos != self.spent and self.matches(wait.where, decode_event(body).as_data()):
+                    group.new_given.append((pos, n, 0, "delivered", None, None, None))
                     found.append(
-                        group.put_item(n, facts, "event", after, body, accepted, stored=False)
+                        group.put_item(n, facts, "event", pos, body, accepted, stored=False)
                     )
-                    group.db.execute("UPDATE event SET matched = matched + 1 WHERE pos=?", (after,))
+                    group.db.execute("UPDATE event SET matched = matched + 1 WHERE pos=?", (pos,))
                     if not wait.many or len(found) >= room:
                         return found
             if len(rows) < PAGE:
                 break
+            after = rows[-1][0]
         return found
 
     def _shape(self, namespace: str, wait: ports.WaitRow) -> Shape:

@@ -74,7 +74,9 @@ class Router:
             return self._direct(work, body)
         met = (row.scope, event.type) in self.matcher.shapes
         data = event.as_data() if met else None
-        fan = Fan(self.matcher.store_event(row, body, data, None))
+        fan = Fan(self.matcher.store_event(row, body, data, 0 if work.later else None))
+        if work.later:
+            return ports.Posted(fan.pos, more=True)
         if work.starts:
             self._start(fan, work.starts)
         cursor: int | None = None

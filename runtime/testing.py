@@ -128,6 +128,7 @@ class TestEngine:
             or engine.executor.busy
             or engine.journal.busy
             or engine.router.routing
+            or engine.router.collector.firing
             or engine.schedules.firing
         )
 

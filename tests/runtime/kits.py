@@ -32,6 +32,7 @@ class MemoryEngine(TestEngine):
             or engine.executor.queue
             or engine.journal.busy
             or engine.router.routing
+            or engine.router.collector.firing
             or engine.schedules.firing
         )
 

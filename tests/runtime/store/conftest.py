@@ -28,13 +28,21 @@ class Make:
 
     def wait(
         self, op: str, type: str = "paid", where: Any = None, since: int | None = None,
-        *, many: bool = False,
+        *, many: bool = False, since_at: int | None = None,
     ) -> ports.WaitRow:  # fmt: skip
         compiled = compile_where(where)
         raw = msgspec.json.encode(where)
         first, *more = compiled.hashes
         return ports.WaitRow(
-            op, type, compiled.paths, first, raw, since, many=many, more=tuple(more)
+            op,
+            type,
+            compiled.paths,
+            first,
+            raw,
+            since,
+            many=many,
+            more=tuple(more),
+            since_at=since_at,
         )
 
     def id(self, n: int) -> str:
@@ -75,7 +83,7 @@ class Make:
         return ports.EventRow(scope, event, accepted, None, hash, 0, checked)
 
     def post(self, id: str, type: str = "paid", data: Any = None, **more: Any) -> ports.Post:
-        work = {key: more.pop(key) for key in ("starts", "to", "tick") if key in more}
+        work = {key: more.pop(key) for key in ("starts", "to", "tick", "later") if key in more}
         return ports.Post(row=self.event(id, type, data, **more), **work)
 
     def send(self, id: str, to: str, **more: Any) -> ports.Post:

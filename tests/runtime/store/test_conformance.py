@@ -149,6 +149,30 @@ def test_a_wait_looks_back_to_its_place_and_takes_the_oldest_not_given(
         p for p in places if p not in (places[1], places[3])]  # fmt: skip
 
 
+def test_a_wait_looks_back_to_a_time(store: Any, make: Any) -> None:
+    places = [
+        one(store, make.post(f"e-{k}", data={"k": 1}, accepted=AT + 1_000 * k)).pos
+        for k in range(300)
+    ]
+    for at, first in ((AT - 5, 0), (AT + 7_000, 7), (AT + 7_001, 8), (AT + 298_500, 299)):
+        opened = [make.wait("1", where={"data.k": 1}, since_at=at)]
+        made = one(store, make.create(1_000 + first, opened=opened))
+        assert [item.pos for item in made.found] == [places[first]]
+    assert not one(store, make.create(2, opened=[make.wait("1", since_at=AT + 299_001)])).found
+
+
+def test_an_event_that_is_stored_for_later_is_routed_by_its_route(store: Any, make: Any) -> None:
+    store.run([make.create(1, opened=[make.wait("1")])])
+    posted = one(store, make.post("e-1", later=True))
+    assert (posted.more, posted.matched, posted.items) == (True, [], [])
+    assert [row.pos for row in one(store, ports.UnroutedEvents())] == [posted.pos]
+    again = one(store, make.post("e-1", later=True))
+    assert (again.duplicate, again.more) == (True, False)
+    routed = one(store, ports.Route(pos=posted.pos, starts=[make.create(2)]))
+    assert [(m.n, m.action) for m in routed.matched] == [(2, "started"), (1, "delivered")]
+    assert one(store, ports.UnroutedEvents()) == []
+
+
 def test_a_wait_from_now_finds_nothing_from_before(store: Any, make: Any) -> None:
     store.run([make.post("e-1")])
     assert one(store, make.create(1, opened=[make.wait("1", since=None)])).found == []
