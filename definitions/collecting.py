@@ -93,6 +93,8 @@ def unless(type: Part, *, after: Part, within: Duration, by: str | None = None) 
 
 def _parts(types: Sequence[Part]) -> tuple[tuple[str, Json], ...]:
     found: list[tuple[str, Json]] = []
+    if not isinstance(types, tuple | list):
+        raise InvalidDefinition(f"on= must be an event type, or several, got {types!r}")
     for part in types:
         if isinstance(part, tuple | list) and len(part) == 2 and isinstance(part[0], str):
             found.append((part[0], part[1]))
