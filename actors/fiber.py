@@ -58,6 +58,11 @@ class Fiber:
             raise StopIteration(self._result)
         return asked
 
+    @property
+    def frame(self) -> Any:
+        """The innermost frame of the function while it is suspended."""
+        return self._greenlet.gr_frame
+
     def close(self) -> None:
         """Ends it for good. One that catches even that stays in memory for ever, and is logged."""
         if self._greenlet and not self._greenlet.dead:

@@ -237,6 +237,8 @@ class Machine:
         self.turn = Turn()
         self.fiber: Fiber | None = None
         """The plain function that runs right now: ops it asks for are answered by a switch."""
+        self.places: dict[str, str] | None = None
+        """Where in the code each op was asked for, when somebody wants to know."""
         self.doom: Death | None = None
         """Raised at the end of the turn, where it cannot be raised in the author's code."""
         self.broken = False
@@ -570,7 +572,7 @@ class Machine:
             return True, self._value(branch, op.name)
         request = self._request(op, op.key or f"{branch.prefix}{branch.count + 1}", branch.since)
         branch.count += op.key is None
-        self._add(request, op)
+        self._add(request, op, branch)
         if op.kind == "emit":
             return True, None
         if op.kind == "dispatch":
@@ -622,11 +624,13 @@ class Machine:
             ),
         )
 
-    def _add(self, request: Request, op: Op) -> None:
+    def _add(self, request: Request, op: Op, branch: Branch | None = None) -> None:
         requests = self.turn.requests
         if len(requests) >= REQUESTS_PER_TURN_MAX:
             raise self._runaway()
         requests.append(request)
+        if self.places is not None and branch is not None:
+            self.places[request.key] = _place_in(branch.routine)
         self.asked[request.key] = op
         if op.target is not None:
             self.targets[request.key] = op.target
@@ -676,7 +680,7 @@ class Machine:
             return False
         branch.on = frame
         for index, request, op in ready:
-            self._add(request, op)
+            self._add(request, op, branch)
             frame.members[index] = request.key
             self.open[request.key] = (frame, index)
         for index, routine in routines:
@@ -723,7 +727,7 @@ class Machine:
             else:
                 made = Limit(branch, key, block.due_s)
                 op = timer(block.due_s)
-                self._add(self._request(op, key, None), op)
+                self._add(self._request(op, key, None), op, branch)
                 self.open[key] = made
             branch.count += 1
             branch.blocks = (*branch.blocks, made)
@@ -803,7 +807,7 @@ class Machine:
         handle = Member(self, group, index)
         group.handles.append(handle)
         if type(made) is Op:
-            self._add(request, made)
+            self._add(request, made, branch)
             group.members.append(request.key)
             self.open[request.key] = (group, index)
         else:
@@ -1046,6 +1050,12 @@ class Machine:
             return None
         return self._request(op, key, _branch_of(waiter).since)
 
+    def place_of_main(self) -> str | None:
+        """Where in the code the main branch is."""
+        if self.main is None or self.main.done:
+            return None
+        return _place_in(self.main.routine)
+
     def close(self) -> None:
         """Ends the coroutines. Their `finally` blocks run up to the first op they ask for."""
         self.closing = True
@@ -1177,6 +1187,26 @@ def _place(error: BaseException) -> str | None:
         if not frame.filename.startswith(_NOT_THEIRS) and "site-packages" not in frame.filename:
             return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
     return None
+
+
+def _place_in(routine: Any) -> str:
+    """`file.py:12` of the author's code a suspended routine is in, the innermost."""
+    frames: list[Any] = []
+    if type(routine) is Fiber:
+        frame = routine.frame
+        while frame is not None:
+            frames.append(frame)
+            frame = frame.f_back
+    else:
+        while hasattr(routine, "cr_frame"):
+            if routine.cr_frame is not None:
+                frames.insert(0, routine.cr_frame)
+            routine = routine.cr_await
+    for frame in frames:
+        file = frame.f_code.co_filename
+        if not file.startswith(_NOT_THEIRS) and "site-packages" not in file:
+            return f"{file.rsplit('/', 1)[-1]}:{frame.f_lineno}"
+    return "?"
 
 
 def event_of(data: Any) -> Event:

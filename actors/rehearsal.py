@@ -9,6 +9,7 @@ from __future__ import annotations
 from greenroom.actors.decide import Kernel
 from greenroom.actors.entries import Failure, decode_payload
 from greenroom.actors.machine import Machine
+from greenroom.actors.progress import Progress
 from greenroom.actors.replay import Changed, replay
 from greenroom.definitions.values import Json, decode, equal
 
@@ -31,7 +32,7 @@ def rehearse(kernel: Kernel) -> Failure | None:
     except Changed as changed:
         return _failure(kernel, changed)
     try:
-        _compare_state(machine, kernel)
+        compare_state(machine, kernel.progress)
     except Changed as changed:
         return _failure(kernel, changed)
     finally:
@@ -39,8 +40,11 @@ def rehearse(kernel: Kernel) -> Failure | None:
     return None
 
 
-def _compare_state(machine: Machine, kernel: Kernel) -> None:
-    p = kernel.progress
+def compare_state(machine: Machine, p: Progress) -> None:
+    """Raises `Changed` where a replayed machine has another result or state than what the journal
+    adds up to. What a failed or cancelled one has is not compared."""
+    if p.failure is not None or p.end == "cancelled":
+        return
     if p.end == "completed" and not equal(machine.result, p.result):
         raise Changed(
             p.iseq,

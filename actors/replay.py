@@ -52,6 +52,10 @@ class Changed(Exception):
         self.journal = journal
         self.code = code
         self.why = why
+        self.key: str | None = None
+        """The op of the code's side, where there is one."""
+        self.line: str | None = None
+        """Where the code asks for it, if the replay was traced."""
 
 
 def voided(entries: Sequence[Entry], void: Iterable[str] = ()) -> set[int]:
@@ -76,6 +80,7 @@ def replay(
     first: int = 1,
     strict: bool = False,
     input: Json = None,
+    traced: bool = False,
 ) -> Machine:
     """The machine after `entries`, which start with the `Started` of a generation.
 
@@ -85,9 +90,13 @@ def replay(
     opening = entries[0]
     assert isinstance(opening, Started)
     machine = Machine(definition, instance, opening.gen)
+    if traced:
+        machine.places = {}
     try:
         _follow(machine, entries, voided(entries, void), first, strict)
-    except Changed:
+    except Changed as changed:
+        if machine.places is not None and changed.line is None:
+            changed.line = machine.places.get(changed.key or "") or machine.place_of_main()
         machine.close()
         raise
     machine.seed = instance
@@ -114,6 +123,8 @@ def _follow(
             continue
         if isinstance(entry, Started) and entry.pending:
             continue
+        if isinstance(entry, CancelRequested) and entry.force:
+            return  # it ended without its program
         machine.seed = _seed(opening, first + index, machine.instance)
         _again(machine, entry, held, opening.input, first + index, strict)
         if isinstance(entry.end, Completed | Cancelled):
@@ -138,12 +149,14 @@ def _again(
     try:
         turn = _apply(machine, entry, held, input)
     except Death as death:
-        raise Changed(
+        changed = Changed(
             at,
             texts(entry.requests),
             [f"{death.failure.type}: {death.failure.message}"],
             "the code raises where it went on",
-        ) from None
+        )
+        changed.line = death.failure.where
+        raise changed from None
     compare(turn, entry, at, strict, open_before)
 
 
@@ -184,13 +197,13 @@ def compare(
     asked = turn.requests
     for ours, theirs in zip(asked, recorded, strict=False):
         if (ours.key, ours.kind, ours.name) != (theirs.key, theirs.kind, theirs.name):
-            raise Changed(at, texts(recorded), texts(asked), "another op")
+            raise _another(at, recorded, asked, "another op", ours)
         if strict and not equal(ours.args, theirs.args):
-            raise Changed(at, texts(recorded), texts(asked), "other arguments")
+            raise _another(at, recorded, asked, "other arguments", ours)
     if len(asked) < len(recorded):
-        raise Changed(at, texts(recorded), texts(asked), "an op is not asked for any more")
+        raise _another(at, recorded, asked, "an op is not asked for any more")
     if len(asked) > len(recorded):
-        raise Changed(at, texts(recorded), texts(asked), "another op is asked for")
+        raise _another(at, recorded, asked, "another op is asked for", asked[len(recorded)])
     if not isinstance(entry, CancelRequested) and sorted(turn.closes) != sorted(entry.closes):
         sides = [[f"gives up {key}" for key in sorted(c)] for c in (entry.closes, turn.closes)]
         raise Changed(
@@ -201,6 +214,18 @@ def compare(
         raise Changed(at, [ends[0]], [ends[1]], "it ends elsewhere")
     if turn.over != entry.over:
         raise Changed(at, [f"over: {entry.over}"], [f"over: {turn.over}"], "main ends elsewhere")
+
+
+def _another(
+    at: int,
+    recorded: Sequence[Request],
+    asked: Sequence[Request],
+    why: str,
+    ours: Request | None = None,
+) -> Changed:
+    changed = Changed(at, texts(recorded), texts(asked), why)
+    changed.key = None if ours is None else ours.key
+    return changed
 
 
 def texts(requests: Iterable[Request]) -> list[str]:

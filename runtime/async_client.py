@@ -457,6 +457,10 @@ class Client:
     async def info(self) -> shapes.Info:
         return await self.ask("info", {}, shapes.Info)
 
+    async def check_replay(self, q: str = "", *, limit: int | None = None) -> shapes.Replayed:
+        """Replays stored histories on the code the daemon has loaded."""
+        return await self.ask("replay", given(q=q, limit=limit), shapes.Replayed)
+
     async def doctor(self, deep: bool = False) -> Findings:
         return await self.ask("doctor", {"deep": deep}, Findings)
 

@@ -232,6 +232,11 @@ class Explain(ById):
     workflow: Text = UNSET
 
 
+class Replay(Params):
+    q: str | UnsetType = UNSET
+    limit: int | UnsetType | None = UNSET
+
+
 class Doctor(Params):
     deep: bool | UnsetType = UNSET
 
@@ -370,6 +375,7 @@ CALLS: Final[dict[str, Call]] = {
         _look("secrets.check", SecretNamed, "name"),
         _look("info", Nothing),
         _look("doctor", Doctor),
+        _look("replay", Replay, verb="check_replay"),
         _look("backup", Backup, "path"),
         _look("prune", Prune, "older_s"),
         Call("keys.create", NewKey, "keys.create", ("name", "scopes"), records_by=True),

@@ -411,6 +411,10 @@ class SyncClient:
     def info(self) -> shapes.Info:
         return self.ask("info", {}, shapes.Info)
 
+    def check_replay(self, q: str = "", *, limit: int | None = None) -> shapes.Replayed:
+        """Replays stored histories on the code the daemon has loaded."""
+        return self.ask("replay", given(q=q, limit=limit), shapes.Replayed)
+
     def doctor(self, deep: bool = False) -> Findings:
         return self.ask("doctor", {"deep": deep}, Findings)
 

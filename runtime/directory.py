@@ -38,6 +38,7 @@ from greenroom.actors.ports import (
     Created,
     GetResources,
     InboxItem,
+    InstanceRow,
     Keep,
     Load,
     Loaded,
@@ -583,14 +584,17 @@ class Directory:
         p = fold(entries, [stored.epoch for stored in loaded.rows], progress)
         if progress is None and loaded.rows:
             p.iseq = loaded.rows[-1].iseq
-        definition = self.registry.version(row.workflow, row.version)
-        if definition is None:
-            definition = missing(row.workflow, row.version, row.kind)
+        definition = self.definition_of(row)
         log: list[bytes] = []
         if not isinstance(definition.body, Plan):  # the current generation alone is replayed
             opens = max((i for i, e in enumerate(entries) if isinstance(e, Started)), default=0)
             log = [stored.payload for stored in loaded.rows[opens:]]
         return Kernel(definition, p, self.epoch, log, self._note(row.id))
+
+    def definition_of(self, row: InstanceRow) -> Definition:
+        """What an instance follows; one the code no longer has is readable and never run."""
+        found = self.registry.version(row.workflow, row.version)
+        return found or missing(row.workflow, row.version, row.kind)
 
     def _note(self, id: str) -> Callable[[str, dict[str, Any]], None]:
         return lambda text, data: self.log.warning(text, instance=id, **data)

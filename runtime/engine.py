@@ -98,7 +98,7 @@ from greenroom.definitions.programs import Workflow, workflow_input, workflow_ke
 from greenroom.definitions.tasks import Task, TaskContext
 from greenroom.definitions.values import Json, canonical, encode_decode
 from greenroom.definitions.workflow import Definition, Desk, key_text
-from greenroom.runtime import checks, compare, reasons, retention, shapes, steering, views
+from greenroom.runtime import checks, compare, reasons, replays, retention, shapes, steering, views
 from greenroom.runtime import lock as locks
 from greenroom.runtime.callbacks import Callbacks
 from greenroom.runtime.clock import SystemClock
@@ -1378,6 +1378,11 @@ class Engine:
         if after == 0:
             raise NotFound(f"{row.id} has no entry {seq}", instance=row.id)
         return shapes.StateAt(after, views.shown_state(p))
+
+    async def check_replay(self, q: str = "", *, limit: int | None = None) -> shapes.Replayed:
+        """Replays the stored histories of the instances a filter lets through on the code that is
+        loaded, and gives the first difference of each. Nothing is run or written."""
+        return await replays.check_replay(self, q, limit)
 
     async def diff(self, a: str, b: str) -> shapes.InstanceDiff:
         """Two instances side by side: the path each took, input and state where they differ."""

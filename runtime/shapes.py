@@ -266,6 +266,35 @@ class DefinitionInfo(msgspec.Struct, frozen=True):
     document: Json = None
 
 
+ReplayLevel = Literal["error", "warning"]
+
+
+class ReplayFinding(msgspec.Struct, frozen=True):
+    """The first difference of one instance: entry `at` of its journal, both sides, and the line of
+    the code that asks for what the journal does not have. A `warning` would not stop it."""
+
+    instance: str
+    workflow: str
+    version: int
+    key: str | None
+    status: Status
+    level: ReplayLevel
+    at: int
+    why: str
+    journal: list[str]
+    code: list[str]
+    line: str | None
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """What a replay of stored histories has found; at most 100 findings are listed."""
+
+    instances: int
+    errors: int
+    warnings: int
+    findings: list[ReplayFinding]
+
+
 class Difference(msgspec.Struct, frozen=True):
     """One place in which two things differ: `change` is `added`, `removed` or `changed`."""
 

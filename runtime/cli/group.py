@@ -42,6 +42,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     },
     "Operate": {
         "serve": _SERVE, "ping": _STORE, "info": _STORE, "doctor": _STORE, "db": _STORE,
+        "replay": "greenroom.runtime.cli.replays",
         "bench": "greenroom.runtime.cli.bench", "systemd": "greenroom.runtime.cli.systemd",
         "completion": "greenroom.runtime.cli.completion",
     },
