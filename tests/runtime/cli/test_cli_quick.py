@@ -141,7 +141,11 @@ def test_without_a_daemon_post_exits_4(
         ("greenroom show ", "", "plain,order/7\nplain,0193c0de-2\n"),
         ("greenroom show 01", "01", "plain,0193c0de-1\nplain,0193c0de-2\n"),
         ("greenroom start o", "o", "plain,order\n"),
-        ("greenroom re", "re", "plain,resume\nplain,retry\nplain,restart\nplain,resource\nplain,replay\n"),
+        (
+            "greenroom re",
+            "re",
+            "plain,resume\nplain,retry\nplain,restart\nplain,resource\nplain,replay\n",
+        ),
     ],
 )
 def test_completion_asks_the_daemon(
