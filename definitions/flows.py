@@ -50,7 +50,7 @@ from greenroom.definitions.flowruns import (
 from greenroom.definitions.forms import form_target
 from greenroom.definitions.handlers import Handler, handlers_in
 from greenroom.definitions.ops import Finished
-from greenroom.definitions.people import user_named, username_of, usernames_of
+from greenroom.definitions.people import actor_of, user_named, username_of, usernames_of
 from greenroom.definitions.permissions import permission_from
 from greenroom.definitions.reading import problem
 from greenroom.definitions.retries import RetryPolicy
@@ -257,20 +257,36 @@ class Flow:
         """The input of a request from what was given. Raises `FormInvalid`, `InvalidInput`."""
         data = dict(given)
         named = data.pop("user", None)
-        user = by if named is None else username_of(named)
+        asking = None if by is None else self.speaker(by, "ask")
+        user = asking if named is None else username_of(named)
         if user is None:
             raise InvalidInput(
                 f"{self.name}: nobody is said to ask for this",
                 hint='say who asks:  engine.start(..., by="ann")',
             )
-        if by not in (None, user) and by not in self.roles.get("admin", ()):
-            raise NotPermitted(f"{by} may not ask in the name of {user}: only admins may")
+        if by is not None and user != asking and not self.speaks_for_others(by):
+            raise NotPermitted(f"{asking} may not ask in the name of {user}: only admins may")
         asked = bool(data) or not self.form.asks
         values = self.form.read(data, self.open_fields()) if asked else {}
         run: dict[str, Json] = {
-            "user": user, "asked": asked, "source": ["api", by], "handlers": sorted(self.handlers),
+            "user": user, "asked": asked, "source": ["api", asking], "handlers": sorted(self.handlers),
         }  # fmt: skip
         return run | self._taken(values)
+
+    def speaker(self, by: str, what: str) -> str:
+        """The user name of whoever does something. A name that was only given counts where whoever
+        gave it may speak for others. Raises `NotPermitted`."""
+        actor = actor_of(by)
+        if actor.spoken_for is not None and not self.speaks_for_others(by):
+            raise NotPermitted(
+                f"{self.name}: {actor.spoken_for} may not {what} in the name of {actor.username}"
+            )
+        return actor.username
+
+    def speaks_for_others(self, by: str) -> bool:
+        """Admins do, and the owner of the daemon, who could write its store."""
+        actor = actor_of(by)
+        return actor.owner or (actor.spoken_for or actor.username) in self.roles.get("admin", ())
 
     def open_fields(self) -> frozenset[str]:
         """Fields whose options only a prefetch knows."""
@@ -530,7 +546,7 @@ class FlowDesk:
                 f"{self.flow.name}: nobody is said to {event} this",
                 hint='say who:  engine.answer(..., by="bob")',
             )
-        return by
+        return self.flow.speaker(by, event)
 
     def _check(self, state: Mapping[str, Json], event: str, actor: str) -> None:
         if "permission" not in state:

@@ -35,6 +35,33 @@ def user_named(username: str, known: Mapping[str, Mapping[str, Any]] | None = No
     return User(username, email, facts.get("name"))
 
 
+class Actor(Struct, frozen=True):
+    """Who does something over a face. `spoken_for` is who says so, where a name was only given;
+    `owner` whether that is the owner of the daemon, at its socket."""
+
+    username: str
+    spoken_for: str | None = None
+    owner: bool = False
+
+
+def actor_of(by: str) -> Actor:
+    """The person behind what faces record: `uid:1000/anna` and `key:k1/anna` and `oidc:anna` are
+    anna, `bob via uid:1000/anna` is bob, as anna says."""
+    said, via, speaker = by.partition(" via ")
+    if via:
+        return Actor(said, _plain_name(speaker), speaker.startswith("uid:"))
+    return Actor(_plain_name(by), None, by.startswith("uid:"))
+
+
+def _plain_name(by: str) -> str:
+    kind, colon, rest = by.partition(":")
+    if not colon or kind not in ("uid", "key", "oidc"):
+        return by
+    if kind == "oidc":
+        return rest
+    return rest.partition("/")[2] or by
+
+
 def username_of(person: Any, what: str = "a user") -> str:
     """The user name of anything that stands for a person. Raises `InvalidInput`."""
     found = person

@@ -667,6 +667,27 @@ async def test_a_stranger_is_refused_and_nothing_is_stored(engine: TestEngine) -
     assert (await decided(engine, id)).outcome == "ok"
 
 
+async def test_faces_say_who_it_is_and_a_name_that_is_only_given_counts_for_some(
+    engine: TestEngine,
+) -> None:
+    """Over a face `by` is `key:id/name` and the like; `bob via X` is what X says."""
+    flow = flow_of(
+        named("get_permissions", lambda e: RequestPermission(["bob"])), roles={"admin": ["gate"]}
+    )
+    refused = ["key:k1/eve", "bob via key:k1/eve", "bob via oidc:eve@x.org", "http:127.0.0.1"]
+    taken = ["key:k1/bob", "oidc:bob", "uid:1000/bob", "bob via uid:1000/root", "bob via key:k/gate"]
+    for by in taken:
+        id = await begun(engine, flow, by="key:k2/ann")
+        assert (await engine.get(id)).state["user"] == "ann"
+        for stranger in refused:
+            with pytest.raises(NotPermitted):
+                await engine.answer(f"{id}.approval", {"approved": True}, by=stranger)
+        assert (await decided(engine, id, by=by)).state["actors"]["approve"] == "bob"
+    with pytest.raises(NotPermitted):
+        await begun(engine, flow, by="key:k1/eve", user="ann")
+    assert await begun(engine, flow, by="uid:1000/root", user="ann")
+
+
 async def test_an_event_that_was_posted_to_all_decides_nothing(engine: TestEngine) -> None:
     """Only the engine says who sent an event, and only of one sent to this request."""
     id = await begun(engine, flow_of())
