@@ -449,6 +449,8 @@ class Runner:
         }  # fmt: skip
         if fired.values.get("reason"):
             line["reason"] = fired.values["reason"]
+        if fired.channel[0] == "api" and fired.channel[1] not in (None, fired.actor):
+            line["by"] = fired.channel[1]
         self.run.audit.append(line)
         del self.run.audit[:-AUDIT_MAX]
 

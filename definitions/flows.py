@@ -523,7 +523,7 @@ class FlowDesk:
         self._check(state, decides, actor)
         if delegate is not None:
             return {"delegate": username_of(delegate, "delegate"), "actor": actor}
-        return self._said(event, actor, values, channel)
+        return self._said(event, actor, values, channel, by)
 
     def sent(self, state: Mapping[str, Json], event: Event, by: str | None) -> Event:
         """An event with who sent it. Raises `NotPermitted`, `FormInvalid`."""
@@ -537,8 +537,11 @@ class FlowDesk:
         data = event.data if event.data is not None else {}
         if not isinstance(data, dict):
             raise InvalidInput(f"the data of {event.type} must be an object")
-        said = self._said(event.type, actor, dict(data), None)
+        said = self._said(event.type, actor, dict(data), None, by)
         return msgspec.structs.replace(event, data=said, extra={**extra, SENT_BY: actor})
+
+    def users(self) -> Mapping[str, Mapping[str, Any]]:
+        return self.flow.users
 
     def _actor(self, by: str | None, event: str) -> str:
         if not by:
@@ -558,12 +561,12 @@ class FlowDesk:
             raise NotPermitted(f"{self.flow.name}: {why}", actor=actor, event=event)
 
     def _said(
-        self, event: str, actor: str, values: dict[str, Json], channel: Any
+        self, event: str, actor: str, values: dict[str, Json], channel: Any, by: str | None
     ) -> dict[str, Json]:
         if isinstance(channel, dict):
             channel = [str(channel.get("type")), channel.get("identifier")]
         if not isinstance(channel, list) or channel[0] == "engine":
-            channel = ["api", actor]
+            channel = ["api", by]
         return {
             "event": event, "actor": actor, "values": self.flow.values_of(values),
             "channel": channel,

@@ -23,7 +23,10 @@ class NoProvider(GreenroomError):
 
 
 class Recorder(Protocol):
-    """Gives the recorded outcome of a call, or makes the call and records it."""
+    """Gives the recorded outcome of a call, or makes the call and records it. `providers` are those
+    of its engine, by service."""
+
+    providers: Mapping[str, Any]
 
     def outcome(self, name: str, args: Json, make: Callable[[], Any]) -> Json: ...
 
@@ -32,8 +35,6 @@ RECORDER: Final[ContextVar[Recorder | None]] = ContextVar("greenroom_recorder", 
 """Of the handler or script that runs in this context."""
 
 _PROVIDERS: dict[str, Any] = {}
-_DEFAULTS: dict[str, Any] = {}
-"""Outlets of a program that was told nothing: the log."""
 
 
 def provide(**providers: Any) -> contextlib.AbstractContextManager[None]:
@@ -56,13 +57,11 @@ def provide(**providers: Any) -> contextlib.AbstractContextManager[None]:
     return until_left()
 
 
-def provide_default(**providers: Any) -> None:
-    """Who carries out the calls of services that no `provide` names."""
-    _DEFAULTS.update(providers)
-
-
 def provider_of(service: str) -> Any:
-    return _PROVIDERS.get(service, _DEFAULTS.get(service))
+    """Who carries out the calls of a service: whoever was provided, else the engine's own."""
+    recorder = RECORDER.get()
+    own = recorder.providers if recorder is not None else {}
+    return _PROVIDERS.get(service, own.get(service))
 
 
 def called(service: str, call: str, arguments: Mapping[str, Any]) -> Json:

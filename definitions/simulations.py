@@ -30,6 +30,7 @@ class _Stage:
 
     instance = "simulation"
     fiber = None
+    providers: Mapping[str, Any] = {}
 
     def __init__(self, flow: Flow, services: Mapping[str, Any], out: Callable[[str], None]) -> None:
         self.now = 0

@@ -289,6 +289,8 @@ class Desk(Protocol):
 
     def sent(self, state: Mapping[str, Json], event: Event, by: str | None) -> Event: ...
 
+    def users(self) -> Mapping[str, Mapping[str, Any]]: ...
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Definition:

@@ -10,6 +10,7 @@ on disk; one that raised a `Rejected` stored nothing.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import os
 import platform
@@ -870,12 +871,13 @@ class Engine:
         if instance_in(ask) is not None:
             return await self.callbacks.answer(ask, data)
         found = await self._open_ask(ask)
-        await self._check_person(found, by)
+        desk, state = (None, {}) if found.kind == "form" else await self._desk(found)
+        if desk is None:  # a desk knows better who may
+            await self._check_person(found, by)
         back = encode_decode(data, "the answer")[1]
         if found.kind == "form":
             back = await self.forms.answer(found, back)
         else:
-            desk, state = await self._desk(found)
             back = (
                 desk.answered(state, found.op, back, by)
                 if desk
@@ -1072,6 +1074,18 @@ class Engine:
 
         self.directory.activate(n, loaded, failed)
         return await future
+
+    @functools.cached_property
+    def providers(self) -> Mapping[str, Any]:
+        """Who carries out what handlers call: connectors this engine was given, else the log."""
+        from greenroom.runtime.outlets import providers  # noqa: PLC0415  start-up time
+
+        return providers(self)
+
+    async def users_of(self, ask: str) -> Mapping[str, Mapping[str, Any]]:
+        """What the flow of a question knows of people: user name -> facts."""
+        desk, _ = await self._desk(await self.asks.find(ask))
+        return desk.users() if desk is not None else {}
 
     def recorder(self, context: TaskContext) -> Recorded:
         """What keeps the calls that a handler makes, for the thread it runs in."""

@@ -1,21 +1,34 @@
-"""Outlets: what carries the messages of flows to people. By default that is the log.
+"""Outlets: what carries the messages of flows to people, and their questions to services.
 
 An outlet has `deliver(to, notice)` for requests that can be answered and `send_message(to,
-message)` for plain texts. What it raises is a failed delivery.
+message)` for plain texts; what it raises is a failed delivery. A service whose connector the engine
+was given is reached over it; messages of any other go to the log.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
+from greenroom.definitions.connectors import Connector
 from greenroom.definitions.destinations import Destination
-from greenroom.definitions.services import provide_default
+from greenroom.definitions.durations import text as duration_text
+from greenroom.definitions.errors import Fatal
+from greenroom.definitions.flows import identity
+from greenroom.definitions.services import RECORDER
 from greenroom.definitions.values import Json
 from greenroom.runtime.loggers import LazyLogger
 
+if TYPE_CHECKING:
+    from greenroom.runtime.engine import Engine
+
+FIELDS_MAX: Final = 10
+"""As many fields as a block of Slack takes."""
+TEXT_MAX: Final = 2000
+
 
 class LogOutlet:
-    """Writes a line for each message: for development, and as long as no outlet is provided."""
+    """Writes a line for each message: for development, and as long as there is nothing else."""
 
     def __init__(self) -> None:
         self._log: Any = LazyLogger("greenroom.outlet")
@@ -29,7 +42,154 @@ class LogOutlet:
         self._log.info("message", to=str(to), message=message)
 
 
-def install() -> None:
-    """Makes the log the outlet of services nobody provides."""
-    outlet = LogOutlet()
-    provide_default(slack=outlet, email=outlet)
+class SlackOutlet:
+    """Messages over the connector of Slack; a request has a button for each decision."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+
+    def deliver(self, to: Destination, notice: dict[str, Json]) -> Json:
+        return self._send(to, _headline(notice), slack_blocks(notice))
+
+    def send_message(self, to: Destination, message: str) -> Json:
+        return self._send(to, message, None)
+
+    def _send(self, to: Destination, text: str, blocks: list[Json] | None) -> Json:
+        given: dict[str, Json] = {"text": text}
+        people = to.people()
+        if people is None:
+            given["channel"] = to.name
+        else:
+            given["users"] = [self._id(person) for person in people]
+        if blocks is not None:
+            given["blocks"] = blocks
+        return _perform(self._connector, "SendMessage", given)
+
+    def _id(self, person: str) -> str:
+        """A person's id in Slack: what `get_identity` gives, or found by mail address."""
+        name = identity(person, "slack")
+        if "@" not in name:
+            return name
+        found = _perform(self._connector, "FindUser", {"email": name})
+        if not found.get("id"):
+            raise Fatal(f"Slack knows nobody with the address {name}")
+        return str(found["id"])
+
+
+class MailOutlet:
+    """Messages over the connector of a mail server."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+
+    def deliver(self, to: Destination, notice: dict[str, Json]) -> Json:
+        lines = [_headline(notice), "", *_details(notice), ""]
+        lines.append(f"To decide:  greenroom ask answer {notice['ask']} approved:=true")
+        return self._send(to, str(notice["title"]), "\n".join(lines))
+
+    def send_message(self, to: Destination, message: str) -> Json:
+        return self._send(to, message.partition("\n")[0][:200], message)
+
+    def _send(self, to: Destination, subject: str, text: str) -> Json:
+        people = [identity(person, "email") for person in to.people() or ()]
+        return _perform(
+            self._connector, "SendMail", {"to": people, "subject": subject, "text": text}
+        )
+
+
+class PagerDutyCalls:
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+
+    def is_on_call(self, user: str, **schedule: Json) -> bool:
+        found = _perform(self._connector, "IsOnCall", {"user": user, **_given(schedule)})
+        return bool(found["on_call"])
+
+    def users_on_call(self, **schedule: Json) -> list[str]:
+        found = _perform(self._connector, "OnCall", _given(schedule))
+        return [str(one.get("email") or one["id"]) for one in found["users"]]
+
+
+class OktaCalls:
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+
+    def users_in_group(self, group_id: str) -> list[str]:
+        found = _perform(self._connector, "UsersInGroup", {"group_id": group_id})
+        return [str(one.get("email") or one.get("login") or one["id"]) for one in found["users"]]
+
+
+_OVER: Final[Mapping[str, tuple[str, Callable[[Connector], Any]]]] = {
+    "slack": ("slack", SlackOutlet),
+    "email": ("smtp", MailOutlet),
+    "pagerduty": ("pagerduty", PagerDutyCalls),
+    "okta": ("okta", OktaCalls),
+}
+"""Service -> the connector that reaches it, and what speaks to that."""
+
+
+def providers(engine: Engine) -> dict[str, Any]:
+    """Who carries out the calls of services for the flows of an engine."""
+    log = LogOutlet()
+    found: dict[str, Any] = {"slack": log, "email": log}
+    given = {connector.id: connector for connector in engine.connectors}
+    for service, (id, made) in _OVER.items():
+        if id in given:
+            found[service] = made(given[id])
+    return found
+
+
+def _perform(connector: Connector, action: str, params: dict[str, Json]) -> Any:
+    recorder = RECORDER.get()
+    key = getattr(recorder, "idempotency_key", None)
+    return connector.find(action).perform_blocking(params, key)
+
+
+def _given(arguments: Mapping[str, Json]) -> dict[str, Json]:
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+# -- what a request looks like -------------------------------------------------------------------
+
+
+def _headline(notice: Mapping[str, Json]) -> str:
+    number = notice.get("reminder")
+    again = f"Reminder {number}: " if number else ""
+    return f"{again}{notice['title']}"
+
+
+def _details(notice: Mapping[str, Json]) -> list[str]:
+    lines = [f"flow: {notice['flow']}"]
+    if notice.get("target"):
+        lines.append(f"target: {notice['target']}")
+    if notice.get("duration"):
+        lines.append(f"for: {duration_text(notice['duration'])}")
+    return [*lines, *(f"{name}: {value}" for name, value in notice["fields"].items())]
+
+
+def slack_blocks(notice: Mapping[str, Json]) -> list[Json]:
+    """A request as blocks of Slack. What people wrote is plain text there: no mark-up of theirs is
+    looked at, so nobody can dress a request up as another."""
+    fields = [_plain(line) for line in _details(notice)[:FIELDS_MAX]]
+    return [
+        {"type": "section", "text": _plain(_headline(notice))},
+        {"type": "section", "fields": fields},
+        {
+            "type": "actions",
+            "block_id": "greenroom",
+            "elements": [
+                _button("approve", "Approve", "primary", notice["ask"]),
+                _button("deny", "Deny", "danger", notice["ask"]),
+            ],
+        },
+    ]
+
+
+def _plain(text: str) -> Json:
+    return {"type": "plain_text", "text": text[:TEXT_MAX], "emoji": False}
+
+
+def _button(event: str, label: str, style: str, ask: str) -> Json:
+    return {
+        "type": "button", "action_id": event, "style": style, "text": _plain(label), "value": ask,
+    }  # fmt: skip

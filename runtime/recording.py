@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from greenroom.actors.entries import CallRecorded, Failure
@@ -32,6 +32,7 @@ class Recorded:
 
     def __init__(self, engine: Engine, context: TaskContext) -> None:
         self._engine = engine
+        self.providers: Mapping[str, Any] = engine.providers
         self._context = context
         self._known: tuple[CallRecorded, ...] = context.recorded
         self._n = 0

@@ -675,7 +675,13 @@ async def test_faces_say_who_it_is_and_a_name_that_is_only_given_counts_for_some
         named("get_permissions", lambda e: RequestPermission(["bob"])), roles={"admin": ["gate"]}
     )
     refused = ["key:k1/eve", "bob via key:k1/eve", "bob via oidc:eve@x.org", "http:127.0.0.1"]
-    taken = ["key:k1/bob", "oidc:bob", "uid:1000/bob", "bob via uid:1000/root", "bob via key:k/gate"]
+    taken = [
+        "key:k1/bob",
+        "oidc:bob",
+        "uid:1000/bob",
+        "bob via uid:1000/root",
+        "bob via key:k/gate",
+    ]
     for by in taken:
         id = await begun(engine, flow, by="key:k2/ann")
         assert (await engine.get(id)).state["user"] == "ann"

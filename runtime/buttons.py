@@ -1,0 +1,97 @@
+"""The buttons of requests in Slack: what is clicked there comes in over a signed hook.
+
+    engine.hooks.add("slack/buttons", SlackButtons(engine, signing_secret))
+
+Slack is told this address as the app's interactivity request URL. It signs what it sends; who
+clicked is what Slack says, mapped to a user name by the `users` of the flow
+(`{"ann": {"slack": "U123"}}`), else Slack's own name for them. Whether they may decide is asked
+as for any answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from greenroom.definitions.errors import GreenroomError, InvalidRequest
+from greenroom.definitions.signatures import Headers, Signature
+from greenroom.definitions.values import Json
+from greenroom.runtime.web.hooks import HookRequest, HookResponse
+
+if TYPE_CHECKING:
+    from greenroom.runtime.engine import Engine
+
+PATH: Final = "slack/buttons"
+_RULE: Final = Signature(scheme="slack")
+
+Secret = str | Callable[[], Awaitable[str]]
+
+
+class SlackButtons:
+    """A hook for what Slack sends when a button is clicked. `secret` is the app's signing secret,
+    or gives it."""
+
+    def __init__(self, engine: Engine, secret: Secret) -> None:
+        self._engine = engine
+        self._secret = secret
+
+    async def __call__(self, request: HookRequest) -> HookResponse:
+        """Raises `SignatureInvalid`, `InvalidRequest`; a refusal is told to whoever clicked."""
+        secret = self._secret if isinstance(self._secret, str) else await self._secret()
+        now_s = self._engine.clock.now() / 1000
+        _RULE.verify(Headers(request.headers), request.body, [secret], now_s)
+        payload = _payload(request.body)
+        action, person, channel = _click(payload)
+        by = await self._user(str(action["value"]), person)
+        answer: dict[str, Json] = {
+            "event": action["action_id"],
+            "channel": {"type": "slack", "identifier": channel.get("name") or channel.get("id")},
+        }
+        try:
+            await self._engine.answer(str(action["value"]), answer, by=by)
+        except GreenroomError as refused:
+            return _told(refused.message)
+        return _told(f"{action['action_id']} by {by}")
+
+    async def _user(self, ask: str, person: dict[str, Any]) -> str:
+        """The user name of whoever clicked, as the flow of the question knows them."""
+        id = person["id"]
+        for name, facts in (await self._engine.users_of(ask)).items():
+            if facts.get("slack") == id:
+                return name
+        return str(person.get("username") or person.get("name") or id)
+
+
+def _payload(body: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(parse_qs(body.decode("utf-8"))["payload"][0])
+    except (UnicodeDecodeError, KeyError, msgspec.DecodeError):
+        raise InvalidRequest("this is no click: its form has no payload in JSON") from None
+    if not isinstance(found, dict):
+        raise InvalidRequest("this is no click: its payload is no object")
+    return found
+
+
+def _click(payload: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    actions, person = payload.get("actions"), payload.get("user")
+    channel = payload.get("channel")
+    action = actions[0] if isinstance(actions, list) and actions else None
+    if (
+        not isinstance(action, dict)
+        or not isinstance(person, dict)
+        or not isinstance(person.get("id"), str)
+        or action.get("action_id") not in ("approve", "deny")
+        or not isinstance(action.get("value"), str)
+    ):
+        raise InvalidRequest("this is no click on a request")
+    return action, person, channel if isinstance(channel, dict) else {}
+
+
+def _told(text: str) -> HookResponse:
+    """Said to whoever clicked, and nobody else."""
+    return HookResponse(
+        200, {"response_type": "ephemeral", "replace_original": False, "text": text}
+    )
