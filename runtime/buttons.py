@@ -1,8 +1,7 @@
 """The buttons of requests in Slack: what is clicked there comes in over a signed hook.
 
-    engine.hooks.add("slack/buttons", SlackButtons(engine, signing_secret))
-
-Slack is told this address as the app's interactivity request URL. It signs what it sends; who
+An engine that was given the connector of Slack answers `POST /hooks/slack/buttons`: the request URL
+of the app's interactivity. Slack signs what it sends; who
 clicked is what Slack says, mapped to a user name by the `users` of the flow
 (`{"ann": {"slack": "U123"}}`), else Slack's own name for them. Whether they may decide is asked
 as for any answer.
@@ -10,7 +9,7 @@ as for any answer.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -27,22 +26,21 @@ if TYPE_CHECKING:
 PATH: Final = "slack/buttons"
 _RULE: Final = Signature(scheme="slack")
 
-Secret = str | Callable[[], Awaitable[str]]
-
 
 class SlackButtons:
-    """A hook for what Slack sends when a button is clicked. `secret` is the app's signing secret,
-    or gives it."""
+    """A hook for what Slack sends when a button is clicked. `secrets` are the names of the app's
+    signing secrets, several where one is being replaced."""
 
-    def __init__(self, engine: Engine, secret: Secret) -> None:
+    def __init__(self, engine: Engine, secrets: Sequence[str]) -> None:
         self._engine = engine
-        self._secret = secret
+        self._secrets = secrets
 
     async def __call__(self, request: HookRequest) -> HookResponse:
         """Raises `SignatureInvalid`, `InvalidRequest`; a refusal is told to whoever clicked."""
-        secret = self._secret if isinstance(self._secret, str) else await self._secret()
+        store = self._engine.connections.secrets
+        secrets = [(await store.get(name)).reveal() for name in self._secrets]
         now_s = self._engine.clock.now() / 1000
-        _RULE.verify(Headers(request.headers), request.body, [secret], now_s)
+        _RULE.verify(Headers(request.headers), request.body, secrets, now_s)
         payload = _payload(request.body)
         action, person, channel = _click(payload)
         by = await self._user(str(action["value"]), person)

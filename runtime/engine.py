@@ -333,6 +333,10 @@ class Engine:
             await self.journal.close(clean=False)
             self._unlock()
             raise
+        if len(self.connectors):
+            from greenroom.runtime.outlets import listen  # noqa: PLC0415  start-up time
+
+            listen(self)
         self.started_at = self.clock.now()
         self.ready_ms = round((time.monotonic() - begun) * 1000)
         self.state = "open"

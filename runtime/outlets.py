@@ -17,6 +17,7 @@ from greenroom.definitions.errors import Fatal
 from greenroom.definitions.flows import identity
 from greenroom.definitions.services import RECORDER
 from greenroom.definitions.values import Json
+from greenroom.runtime.buttons import PATH, SlackButtons
 from greenroom.runtime.loggers import LazyLogger
 
 if TYPE_CHECKING:
@@ -137,6 +138,14 @@ def providers(engine: Engine) -> dict[str, Any]:
         if id in given:
             found[service] = made(given[id])
     return found
+
+
+def listen(engine: Engine) -> None:
+    """Takes the buttons of requests in Slack, where the engine was given its connector."""
+    given = next((one for one in engine.connectors if one.id == "slack"), None)
+    names = () if given is None else given.signature.secrets()
+    if names and PATH not in engine.hooks.paths():
+        engine.hooks.add(PATH, SlackButtons(engine, names))
 
 
 def _perform(connector: Connector, action: str, params: dict[str, Json]) -> Any:

@@ -1,0 +1,159 @@
+"""Flows reach people and services over connectors, against a process that behaves like them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from email import message_from_string
+from email.policy import default
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from greenroom import ApprovalTemplate, Flow, hook, reducer
+from greenroom.definitions.signatures import SignatureInvalid
+from greenroom.integrations import email, okta, pagerduty, slack
+from greenroom.runtime.buttons import PATH
+from greenroom.runtime.connectors.okta_connector import okta as make_okta
+from greenroom.runtime.connectors.pagerduty_connector import pagerduty as make_pagerduty
+from greenroom.runtime.connectors.slack_connector import slack as make_slack
+from greenroom.runtime.connectors.smtp_connector import smtp as make_smtp
+from greenroom.runtime.web.hooks import HookRequest
+from greenroom.testing import TestEngine
+from tests.runtime.connectors.conftest import Service
+
+SECRETS = {
+    "SLACK_TOKEN": "xoxb-0123456789", "SLACK_SIGNING_SECRET": "signing-0123456789",
+    "PAGERDUTY_TOKEN": "pd-token-0123456789", "OKTA_TOKEN": "okta-token-0123456789",
+    "SMTP_PASSWORD": "mail-password-1",
+}  # fmt: skip
+
+
+@reducer
+def get_approvers(event: Any) -> Any:
+    """The seed's first example, with the people the services know."""
+    if pagerduty.is_on_call(event.user, schedule_name="prod_on_call_schedule"):
+        return slack.user(event.user)
+    if event.user.username == "eve":
+        return email.user("boss@example.org")
+    members = okta.users_in_group(group_id="00g12345689")
+    return [slack.channel("#ops"), email.group(members)]
+
+
+@hook
+def after_approve(event: Any) -> None:
+    slack.send_message(slack.channel("#private-audit-log"), f"{event.user} by {event.actor}")
+
+
+FLOW = Flow(
+    "prod access", template=ApprovalTemplate, targets=["prod-db"], fields=["why"],
+    handlers=[get_approvers, after_approve],
+    users={"cat@example.org": {"slack": "U9"}},
+)  # fmt: skip
+
+
+@pytest.fixture
+async def engine(service: Service, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TestEngine]:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(f"GREENROOM_SECRET_{name}", value)
+    mail = make_smtp(
+        host=f"127.0.0.1:{service.smtp}", sender="noc@example.org", tls="none", username="noc"
+    )
+    connectors = [
+        make_slack(host=service.host, hooks_host=service.host), mail,
+        make_pagerduty(host=service.host, events_host=service.host), make_okta(host=service.host),
+    ]  # fmt: skip
+    async with TestEngine(FLOW, connectors=connectors) as made:
+        yield made
+
+
+async def begun(engine: TestEngine, by: str) -> str:
+    handle = await engine.start("prod access", {"target": "prod-db", "why": "*x*"}, by=by)
+    await engine.until_idle()
+    return str(handle.id)
+
+
+def posted(service: Service) -> list[dict[str, Any]]:
+    return [
+        json.loads(one["body"]) for one in service.seen() if one["path"].endswith("postMessage")
+    ]
+
+
+async def clicked(
+    engine: TestEngine, ask: str, action: str, user: dict[str, str], secret: str | None = None
+) -> str:
+    payload = {
+        "type": "block_actions", "user": user, "channel": {"id": "C1", "name": "ops"},
+        "actions": [{"action_id": action, "value": ask}],
+    }  # fmt: skip
+    body = urlencode({"payload": json.dumps(payload)}).encode()
+    stamp = str(round(engine.clock.now() / 1000))
+    key = (secret or SECRETS["SLACK_SIGNING_SECRET"]).encode()
+    digest = hmac.new(key, f"v0:{stamp}:".encode() + body, hashlib.sha256).hexdigest()
+    headers = {"x-slack-request-timestamp": stamp, "x-slack-signature": f"v0={digest}"}
+    _, handler, _ = engine.hooks.find(PATH)
+    request = HookRequest("POST", f"/hooks/{PATH}", "", headers, {}, body)
+    answer = await engine.hooks.answer(handler, request)
+    await engine.until_idle()
+    return str(answer.body["text"])
+
+
+async def test_whoever_is_on_call_is_asked_in_slack_and_the_audit_goes_there_too(
+    engine: TestEngine, service: Service
+) -> None:
+    """`bob@example.org` is found by address; the message to them has a button for each decision."""
+    id = await begun(engine, "bob@example.org")
+    (sent,) = posted(service)
+    assert sent["channel"] == "DU1"
+    section, fields, actions = sent["blocks"]
+    assert section["text"]["text"] == "bob@example.org asks for prod-db"
+    assert {"type": "plain_text", "text": "why: *x*", "emoji": False} in fields["fields"]
+    assert {one["value"] for one in actions["elements"]} == {f"{id}.approval"}
+    await engine.answer(f"{id}.approval", {"approved": True}, by="bob@example.org")
+    await engine.until_idle()
+    assert posted(service)[0]["channel"] == "#private-audit-log"
+    assert (await engine.get(id)).outcome == "ok"
+
+
+async def test_a_group_of_okta_is_told_by_mail_and_a_channel_in_slack(
+    engine: TestEngine, service: Service
+) -> None:
+    id = await begun(engine, "max")
+    assert posted(service)[0]["channel"] == "#ops"
+    mail = service.get("/mails")[-1]
+    assert mail["to"] == [f"RCPT TO:<p{n}@example.org>" for n in range(5)]
+    message = message_from_string(mail["text"], policy=default)
+    assert message["Subject"] == "max asks for prod-db"
+    assert f"greenroom ask answer {id}.approval approved:=true" in message.get_content()
+
+
+async def test_a_button_in_slack_decides_and_says_who_did(
+    engine: TestEngine, service: Service
+) -> None:
+    id = await begun(engine, "max")
+    ask = f"{id}.approval"
+    with pytest.raises(SignatureInvalid):
+        await clicked(engine, ask, "approve", {"id": "U9"}, secret="another")
+    text = await clicked(engine, ask, "approve", {"id": "U5", "username": "max"})
+    assert "max asked for this and may not decide it" in text
+    assert await clicked(engine, ask, "approve", {"id": "U9", "username": "cat"}) == (
+        "approve by cat@example.org"
+    )
+    found = await engine.get(id)
+    assert found.outcome == "ok"
+    assert found.result["actors"]["approve"] == "cat@example.org"
+    assert "was answered" in await clicked(engine, ask, "deny", {"id": "U5", "username": "dan"})
+
+
+async def test_what_cannot_be_reached_fails_as_a_delivery_and_is_tried_again_by_hand(
+    engine: TestEngine, service: Service
+) -> None:
+    """Slack knows nobody with this address."""
+    id = await begun(engine, "ann@example.org")
+    found = await engine.get(id)
+    assert found.status == "failed"
+    assert found.error.details["type"] == "DeliveryFailed"
+    assert "Slack knows nobody" in found.error.message
