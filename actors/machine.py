@@ -329,7 +329,7 @@ class Machine:
             "run": self.instance,
             "process_id": self.instance,
             "workflow_name": self.definition.name,
-            "workflow_target": self.definition.kind,
+            "workflow_target": self.definition.target or self.definition.kind,
         }
 
     def _routine(self, make: Callable[[], Any], sync: bool) -> Any:

@@ -254,7 +254,10 @@ class Walk:
                 case "set":
                     self._merge(lanes, self._after(node, lanes, None))
                 case "end":
-                    self._stop(node.outcome)
+                    if node.outcome == "cancelled":
+                        self._unwind(None)
+                    else:
+                        self._stop(node.outcome)
                     return False
                 case "call" | "ask" | "wait" | "sleep" | "emit" | "child":
                     if self._request(node, prefix + node.key, lanes):

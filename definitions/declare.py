@@ -67,11 +67,12 @@ class Declared:
 
 
 @overload
-def workflow(target: F) -> F: ...
+def workflow(subject: F) -> F: ...
 @overload
 def workflow(
-    target: None = None,
+    subject: str | None = None,
     *,
+    target: str | None = None,
     on: str | Sequence[Part] | On | None = None,
     where: Json = None,
     key: Json = None,
@@ -92,8 +93,9 @@ def workflow(
     wait_for_dispatched: bool | None = None,
 ) -> Callable[[F], F]: ...
 def workflow(
-    target: Any = None,
+    subject: Any = None,
     *,
+    target: str | None = None,
     on: str | Sequence[Part] | On | None = None,
     where: Json = None,
     key: Json = None,
@@ -113,8 +115,11 @@ def workflow(
     on_error: OnError | None = None,
     wait_for_dispatched: bool | None = None,
 ) -> Any:
-    """Makes a function or class a workflow.
+    """Makes a function or class a workflow: `@workflow`, `@workflow("Order a port", on=...)`.
 
+    The text is a label for people; the name is that of the function. `target` says what the workflow
+    does to its subject (`"create"`, `"modify"`, `"terminate"`, `"validate"`); steps are given it as
+    `workflow_target`.
     `on` is an event type that starts instances (or several: a list, `any_of`, `all_of`, `unless`),
     `where` a condition over the whole event (JMESPath
     text, condition object, or map of paths to values), `key` an expression for the unique key of
@@ -138,9 +143,13 @@ def workflow(
     class as well.
     """
 
+    label = subject if isinstance(subject, str) else None
+
     def declare(subject: Any) -> Any:
         definition = compile_definition(
             subject,
+            label=label,
+            target=target,
             on=on,
             where=where,
             key=key,
@@ -165,12 +174,14 @@ def workflow(
             return subject
         return Declared(subject, definition)
 
-    return declare if target is None else declare(target)
+    return declare if subject is None or label is not None else declare(subject)
 
 
 def compile_definition(
     subject: Any,
     *,
+    label: str | None = None,
+    target: str | None = None,
     on: str | Sequence[Part] | On | None = None,
     where: Json = None,
     key: Json = None,
@@ -196,6 +207,8 @@ def compile_definition(
             f"{subject.name} is a step; put @workflow on a function   {location(subject.target.func)}"
         )
     title = name or getattr(subject, "__name__", None)
+    if title == "<lambda>" and label:
+        title = label
     place = location(subject) if callable(subject) else "?"
     if title is None:
         raise InvalidDefinition(f"a workflow needs a name: @workflow(name=...)   {place}")
@@ -235,6 +248,7 @@ def compile_definition(
             ],
             "attributes": dict(attributes or {}),
             **({} if entrance is None else {"only_if": entrance.source}),
+            **({"on_failure": on_failure} if on_failure != "compensate" else {}),
             **({"on_error": on_error} if on_error != "fail" else {}),
             **({"wait_for_dispatched": True} if wait_for_dispatched else {}),
         }
@@ -250,6 +264,8 @@ def compile_definition(
         {label: compile_value(_expression(text)) for label, text in (attributes or {}).items()},
         strict,
         older=older,
+        label=label,
+        target=None if target is None else str(target),
         on_failure=on_failure,
         only_if=entrance,
         classify=None if classify is None else classifier(classify),

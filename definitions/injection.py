@@ -53,8 +53,8 @@ _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _EMPTY: Final = inspect.Parameter.empty
 
 
-class MissingState(Rejected):
-    """A step needs a key the state does not have."""
+class MissingState(Rejected, KeyError):
+    """A step needs a key the state does not have. A `KeyError` too, as for any missing key."""
 
 
 class StepInput(Rejected):

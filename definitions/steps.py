@@ -174,9 +174,25 @@ def check_key(key: str, where: str) -> None:
         raise InvalidDefinition(f"the key {key!r} must not contain {min(found)!r}   {where}")
 
 
+class End(Piece):
+    """The end of the instance, wherever it stands: `stop` completes it, `abort` cancels it."""
+
+    def __init__(self, name: str, outcome: str) -> None:
+        self.key = self.name = name
+        self.outcome = outcome
+
+    def node(self, key: str, guards: tuple[Guard, ...]) -> Node:
+        return Node(key, self.name, "end", None, guards, outcome=self.outcome)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
 begin: Final = StepList()
 init: Final = begin
 done: Final = StepList()
+abort: Final = End("abort", "cancelled")
+"""`conditional(p)(abort)`: the instance is cancelled here; what was done is taken back."""
 
 
 @overload

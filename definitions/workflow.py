@@ -163,6 +163,7 @@ class Node:
     where: Callable[[dict[str, Any]], Where] | None = None
     since: Literal["start", "now"] = "start"
     outcome: str = "ok"
+    """Of an `end`; `cancelled` cancels the instance, with what that takes back."""
     on_error: Literal["fail", "skip", "stop"] = "fail"
     undo: Target | None = None
     lanes: tuple[Lane, ...] = ()
@@ -325,6 +326,10 @@ class Definition:
     """What failures of its steps are called."""
     gone: bool = False
     """It stands for a workflow nobody has any more: instances can be read and cancelled."""
+    label: str | None = None
+    """What people call it, if not by its name."""
+    target: str | None = None
+    """What it does to its subject, in the author's words."""
     on_failure: Literal["compensate", "park"] = "compensate"
     """Whether a failure takes back what steps with `compensate=` have done, where there are any."""
     desk: Desk | None = None

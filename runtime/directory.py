@@ -342,7 +342,7 @@ class Directory:
             "process_id": p.id,
             "reporter": None,
             "workflow_name": p.workflow,
-            "workflow_target": definition.kind,
+            "workflow_target": definition.target or definition.kind,
         }
 
     def abort(self, instance: Instance, key: str) -> None:

@@ -75,7 +75,7 @@ class Forms:
         target = definition.form
         assert target is not None
         virtual = {
-            "workflow_name": definition.name, "workflow_target": definition.kind, "reporter": by,
+            "workflow_name": definition.name, "workflow_target": definition.target or definition.kind, "reporter": by,
         }  # fmt: skip
         pages = pages_of(form) if form is not None else []
         found = await self._engine.resources.fetch(target, input, self._engine.namespace)
@@ -126,7 +126,7 @@ class Forms:
             source = op.request.args or {}
         virtual = {
             "run": p.id, "process_id": p.id, "workflow_name": p.workflow,
-            "workflow_target": definition.kind, "reporter": None, "event": event_of(p.event),
+            "workflow_target": definition.target or definition.kind, "reporter": None, "event": event_of(p.event),
         }  # fmt: skip
         found = await engine.resources.fetch(target, source, p.namespace)
         return target, copy(source), virtual, found, p.test
