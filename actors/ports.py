@@ -491,6 +491,12 @@ class ListResources(Struct, frozen=True):
     namespace: str = ""
 
 
+class ListProducts(Struct, frozen=True):
+    """The product types there are resources of."""
+
+    namespace: str = ""
+
+
 class ResourceHistory(Struct, frozen=True):
     """The versions of a resource after `after`, oldest first."""
 
@@ -540,7 +546,7 @@ Work = Any
 Append Appended · Create Created · Post, Route Posted (unknown `to`: NotFound, full: InboxFull) ·
 SaveDefinition DefinitionRow · ChangeDefinition DefinitionRow | None · SaveSchedule, ChangeSchedule
 ScheduleRow | None · GetResources, ListResources list[ResourceRow] · FindResource ResourceRow | None
-(several: InvalidRequest) · ResourceHistory list[ResourceChange] · Prune Pruned · Load list[Loaded] (unknown ones left out) · Find InstanceRow |
+(several: InvalidRequest) · ResourceHistory list[ResourceChange] · ListProducts list[ProductRow] · Prune Pruned · Load list[Loaded] (unknown ones left out) · Find InstanceRow |
 None (several: InvalidRequest) · ReadRows list[StoredRow] · ReadJournal list[JournalRow] ·
 ListInstances Listed · ListEvents, UnroutedEvents list[StoredEventRow] · GetEvent StoredEventRow |
 None · EventMatches list[Matched] · WaitsAt list[WaitSeen] · DueTimers list[Due] · BusyInstances
@@ -683,6 +689,14 @@ class ResourceRow(Stored, frozen=True):
     updated: int = 0
     instance: str = ""
     workflow: str = ""
+
+
+class ProductRow(Struct, frozen=True):
+    """How many resources the store has of a product and a family of classes."""
+
+    product: str
+    family: str
+    resources: int
 
 
 class ResourceChange(Struct, frozen=True):

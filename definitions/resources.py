@@ -129,6 +129,8 @@ class Resource:
             if len(names) > 1:
                 raise TypeError(f"{own.__name__} needs 'product', one of: {', '.join(names)}")
             product = names[0]
+        if own.__products__ and product not in own.__products__:
+            raise TypeError(f"{own.__name__} has no product {product!r}")
         vars(self).update(
             id=uuid.uuid4() if id is None else uuid.UUID(str(id)),
             product=_text(own, "product", product), version=0, _base=None, _rest={},
@@ -394,6 +396,15 @@ def kinds_of(cls: type[R]) -> Iterator[type[R]]:
     yield cls
     for kind in cls.__subclasses__():
         yield from kinds_of(kind)
+
+
+def open_kinds(family: str) -> list[type[Resource]]:
+    """The classes of a family that take any product."""
+    return [
+        kind
+        for kind in kinds_of(Resource)
+        if not kind.__products__ and family_of(kind).__name__ == family
+    ]
 
 
 def class_for(asked: tuple[type[Resource], ...], row: Stored) -> type[Resource] | None:

@@ -637,6 +637,9 @@ class Resources(_Group):
     async def get(self, id: str) -> shapes.Resource:
         return await self._client.ask("resources.get", {"id": id}, shapes.Resource)
 
+    async def products(self) -> builtins.list[shapes.ProductType]:
+        return await self._client.ask("resources.products", {}, builtins.list[shapes.ProductType])
+
     async def history(
         self, id: str, *, limit: int = 200, cursor: str | None = None
     ) -> shapes.Page[shapes.ResourceVersion]:

@@ -365,6 +365,7 @@ CALLS: Final[dict[str, Call]] = {
         _change("asks.draft", Draft, "ask", "data"),
         _look("resources.list", Listing),
         _look("resources.get", ById, "id"),
+        _look("resources.products", Nothing),
         _look("resources.history", ResourceHistory, "id"),
         _change("ingest", Ingest, "connector", "headers", "body"),
         _look("connectors.list", Nothing),

@@ -579,6 +579,9 @@ class Resources(_Group):
     def get(self, id: str) -> shapes.Resource:
         return self._client.ask("resources.get", {"id": id}, shapes.Resource)
 
+    def products(self) -> builtins.list[shapes.ProductType]:
+        return self._client.ask("resources.products", {}, builtins.list[shapes.ProductType])
+
     def history(
         self, id: str, *, limit: int = 200, cursor: str | None = None
     ) -> shapes.Page[shapes.ResourceVersion]:

@@ -46,7 +46,7 @@ _READS: Final = frozenset({
     ports.BusyInstances, ports.UnroutedEvents, ports.FindRequest, ports.ListAsks,
     ports.ListDefinitions, ports.ListSchedules, ports.Counts, ports.DeadLetters, ports.Audit,
     ports.Orphans, ports.GetMeta, ports.GetResources, ports.FindResource, ports.ListResources,
-    ports.ResourceHistory,
+    ports.ResourceHistory, ports.ListProducts,
 })  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ class MemoryResources:
         return {
             ports.GetResources: self.get, ports.FindResource: self.find,
             ports.ListResources: self.listed, ports.ResourceHistory: self.history,
+            ports.ListProducts: self.products,
         }  # fmt: skip
 
     def refusal(self, namespace: str, save: ports.ResourceSave) -> StaleResource | None:
@@ -71,6 +73,14 @@ class MemoryResources:
             elif getattr(row, COLUMNS[name]) != value:
                 return False
         return True
+
+    def products(self, work: ports.ListProducts) -> list[ports.ProductRow]:
+        counts = Counter(
+            (row.product, row.family)
+            for row in self.rows.values()
+            if row.namespace == work.namespace
+        )
+        return [ports.ProductRow(*name, number) for name, number in sorted(counts.items())]
 
     def history(self, work: ports.ResourceHistory) -> list[ports.ResourceChange]:
         found = [row for row in self.versions.get(work.id, []) if row.version > work.after]

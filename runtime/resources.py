@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -11,7 +11,9 @@ import msgspec
 from greenroom.actors.ports import (
     FindResource,
     GetResources,
+    ListProducts,
     ListResources,
+    ProductRow,
     ResourceChange,
     ResourceHistory,
     ResourceRow,
@@ -23,7 +25,7 @@ from greenroom.definitions.errors import (
     Rejected,
     ResourceNotFound,
 )
-from greenroom.definitions.resources import Stored
+from greenroom.definitions.resources import Stored, open_kinds, products
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.workflow import Target
 from greenroom.runtime import shapes
@@ -75,6 +77,26 @@ class Resources:
         )
         following = str(found[-1].version) if len(found) == limit else None
         return shapes.Page([_version(one) for one in found], following, row.version)
+
+    async def products(self) -> Sequence[shapes.ProductType]:
+        """The product types of the code beside those the store has resources of."""
+        rows: list[ProductRow] = await self._engine.journal.call(
+            ListProducts(self._engine.namespace)
+        )
+        counts: dict[str, int] = {}
+        named = products()
+        classes = {name: list(kinds) for name, kinds in named.items()}
+        for row in rows:
+            counts[row.product] = counts.get(row.product, 0) + row.resources
+            if row.product not in named:
+                classes.setdefault(row.product, []).extend(open_kinds(row.family))
+        return [
+            shapes.ProductType(
+                name, sorted({kind.__name__ for kind in kinds}), counts.get(name, 0),
+                "missing" if not kinds else "same" if name in counts else "new",
+            )
+            for name, kinds in sorted(classes.items())
+        ]  # fmt: skip
 
     async def fetch(
         self, target: Target, source: Mapping[str, Any], namespace: str

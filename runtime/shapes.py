@@ -103,6 +103,16 @@ class Resource(msgspec.Struct, frozen=True):
     workflow: str
 
 
+class ProductType(msgspec.Struct, frozen=True):
+    """A product type: the classes code has for it, and how many resources there are of it. `new`:
+    none yet; `missing`: no class of the code takes them."""
+
+    product: str
+    classes: list[str]
+    resources: int
+    change: Literal["same", "new", "missing"]
+
+
 class ResourceChange(msgspec.Struct, frozen=True):
     """What one field was before and after."""
 

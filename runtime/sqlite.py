@@ -407,6 +407,8 @@ class SqliteStore:
                 return self._resources.find(work)
             case ports.ListResources():
                 return self._resources.listed(work)
+            case ports.ListProducts():
+                return self._resources.products(work)
             case ports.ResourceHistory():
                 return self._resources.history(work)
             case ports.Counts():

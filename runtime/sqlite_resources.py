@@ -101,6 +101,14 @@ class Resources:
         )
         return [_resource(row) for row in rows]
 
+    def products(self, work: ports.ListProducts) -> list[ports.ProductRow]:
+        rows = self.db.execute(
+            "SELECT product, family, COUNT(*) FROM greenroom_resource WHERE namespace=?"
+            " GROUP BY product, family ORDER BY product, family",
+            (work.namespace,),
+        )
+        return [ports.ProductRow(*row) for row in rows]
+
     def history(self, work: ports.ResourceHistory) -> list[ports.ResourceChange]:
         rows = self.db.execute(
             CHANGE + "WHERE id=? AND version>? ORDER BY version LIMIT ?",

@@ -75,6 +75,24 @@ def _version(one: Data) -> list[str]:
     ]  # fmt: skip
 
 
+WORDS: Final = {"same": "", "new": "no resource yet", "missing": "no class in the code"}
+
+
+@command("products", example="greenroom resource products")
+def products(session: Session) -> None:
+    """List product types: their classes in the code, their resources in the store."""
+    found = session.call("resources.products")
+    session.page(found, ["product", "classes", "resources", "remark"], product_row, "product type")
+
+
+def product_row(one: Data) -> list[str]:
+    """One line of the table of product types."""
+    return [
+        one["product"], ", ".join(one["classes"]) or "-", str(one["resources"]),
+        WORDS[one["change"]],
+    ]  # fmt: skip
+
+
 def _change(name: str, change: Data) -> str:
     if change["before"] is None:
         return f"{name}={compact(change['after'])}"
@@ -83,6 +101,11 @@ def _change(name: str, change: Data) -> str:
 
 COMMANDS: Final = {
     "resource": subgroup(
-        "resource", ls, show, history, help="Domain objects of workflows: ls show history."
+        "resource",
+        ls,
+        show,
+        history,
+        products,
+        help="Domain objects of workflows: ls show history products.",
     )
 }

@@ -163,6 +163,7 @@ def migrate_workflows(session: Session, what: tuple[str, ...], dry_run: bool, ye
         changed = [one for one in found if one["change"] in ("new", "changed")]
         if session.format == "table":
             _show_synced(found)
+            _show_products(call("resources.products", {}))
         if dry_run or not changed:
             _finish(session, found, applied=False)
             return
@@ -204,6 +205,16 @@ def _show_synced(found: list[Data]) -> None:
                 for one in shown
             ],
         )  # fmt: skip
+
+
+def _show_products(found: list[Data]) -> None:
+    """Product types need no storing: the code alone says what they are. What it lacks is shown."""
+    shown = [one for one in found if one["change"] == "missing"]
+    if shown:
+        output.table(
+            ["product type", "difference", "resources"],
+            [[one["product"], _WORDS[one["change"]], str(one["resources"])] for one in shown],
+        )
 
 
 _WORDS: Final = {

@@ -135,6 +135,8 @@ ROWS: Final = (
           about="Answers a question: one page's object, or a list of pages."),
     Route(_GET, "/v1/resources", "resources.list", "read", shapes.Page[shapes.Resource],
           about="Resources a filter lets through, the last changed first."),
+    Route(_GET, "/v1/products", "resources.products", "read", list[shapes.ProductType],
+          about="Product types of the code and of the store."),
     Route(_GET, "/v1/resources/{id}", "resources.get", "read", shapes.Resource,
           about="One resource."),
     Route(_GET, "/v1/resources/{id}/history", "resources.history", "read",

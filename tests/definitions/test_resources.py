@@ -153,6 +153,8 @@ def test_w11_a_name_that_is_no_field_is_refused_with_what_was_meant() -> None:
             setattr(made, name, "x")
     with pytest.raises(TypeError, match="Copper needs 'product', one of: test copper"):
         Copper(location="here")
+    with pytest.raises(TypeError, match="Fibre has no product 'test copper'"):
+        Fibre(product="test copper", location="here")
     with pytest.raises(TypeError, match="Circuit needs 'location'"):
         Circuit()
 

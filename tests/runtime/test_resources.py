@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -839,6 +840,28 @@ async def test_both_clients_have_them(kit: MemoryEngine, serve: Any) -> None:
 
     listed, got, versions_ = await asyncio.to_thread(blocking)
     assert listed == got and versions_.total == 1
+
+
+async def test_product_types_of_code_and_store_are_compared(kit: MemoryEngine) -> None:
+    @workflow
+    def various() -> Any:
+        @step("Various")
+        async def various() -> State:
+            class Gone(Resource, product="rt gone"):
+                pass
+
+            return {"a": Fibre(), "b": Port(product="rt anything"), "gone": Gone(), "c": Fibre()}
+
+        return begin >> various >> done
+
+    kit.register(various)
+    await (await kit.start("various", {})).result()
+    gc.collect()
+    found = {one.product: one for one in await kit.resources.products()}
+    assert msgspec.structs.astuple(found["rt fibre"]) == ("rt fibre", ["Fibre"], 2, "same")
+    assert msgspec.structs.astuple(found["rt copper"])[2:] == (0, "new")
+    assert msgspec.structs.astuple(found["rt anything"])[1:] == (["Port"], 1, "same")
+    assert msgspec.structs.astuple(found["rt gone"]) == ("rt gone", [], 1, "missing")
 
 
 async def test_each_namespace_has_its_own(tmp_path: Path) -> None:

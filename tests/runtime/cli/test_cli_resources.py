@@ -111,3 +111,21 @@ def test_an_id_nobody_has_exits_with_3_and_a_wrong_word_with_2(cli: Any) -> None
     assert code == 3 and "there is no resource 0193c0de-none" in err
     code, _, err = cli("resource", "ls", "stat:active", "-o", "table")
     assert code == 2 and "resources have no 'stat' to look for" in err
+
+
+def test_resource_products_sets_code_and_store_side_by_side(cli: Any, line: dict[str, Any]) -> None:
+    code, out, _ = cli("resource", "products", "-o", "table")
+    assert code == 0
+    (row,) = [text for text in out.splitlines() if text.startswith("cli light path ")]
+    assert row.split("  ")[1:] and "Line" in row and " 1" in row
+
+
+def test_migrate_workflows_tells_a_product_type_that_no_class_takes(
+    cli: Any, line: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "cli light path" not in cli("db", "migrate-workflows", "--dry-run", "-o", "table")[1]
+    monkeypatch.setattr(Line, "__products__", ("cli renamed",))
+    code, out, _ = cli("db", "migrate-workflows", "--dry-run", "-o", "table")
+    assert code == 0
+    (row,) = [text for text in out.splitlines() if text.startswith("cli light path ")]
+    assert row.split("  ")[1:] == ["not in the code", "1"]

@@ -128,6 +128,14 @@ def test_resources_are_found_by_id_and_by_what_they_are(store: Any, make: Any) -
     assert (first.id, second.id) == (TWO, ONE)
 
 
+def test_product_types_are_counted(store: Any, make: Any) -> None:
+    store.run([make.create(1), saving(make, 1, 2, save(), save(TWO, family="F"))])
+    assert one(store, ports.ListProducts()) == [
+        ports.ProductRow("port", "F", 1), ports.ProductRow("port", "Port", 1),
+    ]  # fmt: skip
+    assert one(store, ports.ListProducts("test")) == []
+
+
 def test_a_pruned_instance_leaves_its_resources_and_their_history(store: Any, make: Any) -> None:
     store.run([make.create(1), saving(make, 1, 2, save())])
     store.run([make.end(1, 3)])
