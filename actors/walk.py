@@ -182,6 +182,7 @@ class Walk:
         spot = self._spot(key)
         node = spot.place.node
         if node.after is None:
+            self.turn.keeps = bool(spot.lanes)  # what a lane changes is not what the step gave
             self._merge(spot.lanes, self._outcome(node, cause, value))
         elif type(cause) is OpSkipped:
             self._merge(spot.lanes, self._change_of_dict(value))

@@ -535,9 +535,17 @@ class Definitions(_Group):
         params = {"document": document, "promote": promote, **given(source=source)}
         return await self._client.ask("definitions.push", params, shapes.DefinitionInfo)
 
-    async def promote(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
-        params = given(name=name, version=version)
+    async def promote(
+        self, name: str, version: int | None = None, *, check: bool = False, allow: float = 0.0
+    ) -> shapes.DefinitionInfo:
+        params = {**given(name=name, version=version), "check": check, "allow": allow}
         return await self._client.ask("definitions.promote", params, shapes.DefinitionInfo)
+
+    async def check(
+        self, name: str, version: int | None = None, *, limit: int = 200
+    ) -> shapes.Checked:
+        params = given(name=name, version=version, limit=limit)
+        return await self._client.ask("definitions.check", params, shapes.Checked)
 
     async def rollback(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
         params = given(name=name, version=version)

@@ -189,6 +189,15 @@ class Pushing(Document):
     promote: bool | UnsetType = UNSET
 
 
+class Promoting(OneDefinition):
+    check: bool | UnsetType = UNSET
+    allow: float | UnsetType = UNSET
+
+
+class Checking(OneDefinition):
+    limit: int | UnsetType = UNSET
+
+
 class Compared(Params):
     name: str
     a: int | UnsetType | None = UNSET
@@ -343,7 +352,8 @@ CALLS: Final[dict[str, Call]] = {
         _look("definitions.validate", Document, "document"),
         _look("definitions.diff", Compared, "name", "a", "b"),
         _change("definitions.push", Pushing, "document"),
-        _change("definitions.promote", OneDefinition, "name"),
+        _change("definitions.promote", Promoting, "name"),
+        _look("definitions.check", Checking, "name"),
         _change("definitions.rollback", OneDefinition, "name"),
         _change("definitions.enable", Named, "name"),
         _change("definitions.disable", Named, "name"),

@@ -478,9 +478,15 @@ class Definitions(_Group):
         params = {"document": document, "promote": promote, **given(source=source)}
         return self._client.ask("definitions.push", params, shapes.DefinitionInfo)
 
-    def promote(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
-        params = given(name=name, version=version)
+    def promote(
+        self, name: str, version: int | None = None, *, check: bool = False, allow: float = 0.0
+    ) -> shapes.DefinitionInfo:
+        params = {**given(name=name, version=version), "check": check, "allow": allow}
         return self._client.ask("definitions.promote", params, shapes.DefinitionInfo)
+
+    def check(self, name: str, version: int | None = None, *, limit: int = 200) -> shapes.Checked:
+        params = given(name=name, version=version, limit=limit)
+        return self._client.ask("definitions.check", params, shapes.Checked)
 
     def rollback(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
         params = given(name=name, version=version)

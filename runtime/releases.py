@@ -37,7 +37,7 @@ from greenroom.definitions.planshape import plan_shape
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import equal
 from greenroom.definitions.workflow import Definition, Plan
-from greenroom.runtime import shapes, views
+from greenroom.runtime import recordings, shapes, views
 from greenroom.runtime.registry import body_of, save_work
 from greenroom.runtime.sources import compile_document
 
@@ -146,13 +146,30 @@ class Definitions:
         return await self.get(name, row.version)
 
     async def promote(
-        self, name: str, version: int | None = None, *, by: str | None = None
+        self,
+        name: str,
+        version: int | None = None,
+        *,
+        check: bool = False,
+        allow: float = 0.0,
+        by: str | None = None,
     ) -> shapes.DefinitionInfo:
         """Releases a version, the newest by default: events, schedules and new instances get it.
-        Instances that live keep theirs."""
+        Instances that live keep theirs. With `check` it is refused when more than the share
+        `allow` of the recorded instances would not end as they did (see `check`)."""
         rows = await self._rows(name)
         row = rows[-1] if version is None else await self._row(name, version)
+        if check:
+            recordings.refuse(await self.check(name, row.version), allow)
         return await self._release(row, by)
+
+    async def check(
+        self, name: str, version: int | None = None, *, limit: int = recordings.LIMIT
+    ) -> shapes.Checked:
+        """Follows the newest recorded instances of a workflow on a version, with the results,
+        failures, answers and events that were recorded: how many would end the same, which would
+        take another way and where, which would fail. Nothing is run."""
+        return await recordings.check(self._engine, name, version, limit)
 
     async def rollback(
         self, name: str, version: int | None = None, *, by: str | None = None

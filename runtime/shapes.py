@@ -357,6 +357,32 @@ class Synced(msgspec.Struct, frozen=True):
     source: str | None = None
 
 
+class Strayed(msgspec.Struct, frozen=True):
+    """A recorded instance that would go another way: `verdict` is `other` or `fails`, `text` what
+    it would do, from `op` on, after entry `at`."""
+
+    instance: str
+    workflow: str
+    version: int
+    key: str | None
+    verdict: str
+    op: str | None
+    text: str
+    at: int
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """How recorded instances would fare on a version; at most 100 are listed."""
+
+    name: str
+    version: int
+    checked: int
+    same: int
+    other: int
+    fails: int
+    strayed: list[Strayed]
+
+
 class Deleted(msgspec.Struct, frozen=True):
     name: str
     deleted: list[int]

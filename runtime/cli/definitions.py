@@ -14,6 +14,7 @@ from greenroom.runtime.cli import complete, options, output, sentences
 from greenroom.runtime.cli.group import command, subgroup
 from greenroom.runtime.cli.session import Session
 from greenroom.runtime.cli.words import compact, count, difference
+from greenroom.runtime.cli.words import name as instance_name
 
 if TYPE_CHECKING:
     from greenroom.definitions.workflow import Definition
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Data = dict[str, Any]
 
 DIFFERENT: Final = 5
+STRAYED_SHOWN: Final = 20
 
 
 @command("ls", example="greenroom def ls")
@@ -152,10 +154,60 @@ _version = click.option("--version", type=int, metavar="N", help="Which version.
 )
 @_name
 @_version
-def promote(session: Session, name: str, version: int | None) -> None:
-    """Release a version, the newest by default: new instances get it."""
+@click.option("--check", is_flag=True, help="Follow recorded instances on it first.")
+@click.option("--allow", default="0%", metavar="SHARE", help="How many may end otherwise, as 5%.")
+@click.option("--limit", "-n", type=click.IntRange(1, 10_000), help="How many are followed.")
+@options.dry_run
+def promote(
+    session: Session,
+    name: str,
+    version: int | None,
+    check: bool,
+    allow: str,
+    limit: int | None,
+    dry_run: bool,
+) -> None:
+    """Release a version, the newest by default: new instances get it.
+
+    With --check the newest recorded instances are followed on it, with the results, answers and
+    events that were recorded. When more than the share of --allow would not end as they did, it
+    is not released, exit 5. Nothing is run.
+    """
+    if check or dry_run:
+        found = session.call("definitions.check", name=name, version=version, limit=limit)
+        _show_checked(session, found)
+        strayed = found["other"] + found["fails"]
+        refused = found["checked"] and strayed / found["checked"] > _share(allow)
+        if dry_run or refused:
+            session.exit_code = DIFFERENT if refused else 0
+            return
     reply = session.call("definitions.promote", name=name, version=version)
     session.show(reply, lambda: _said(reply))
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise InvalidRequest(
+            f"--allow {text} is no share", hint="as in  --allow 5%  or  --allow 0.05"
+        )
+    return share
+
+
+def _show_checked(session: Session, found: Data) -> None:
+    if session.format != "table":
+        session.show(found)
+        return
+    for one in found["strayed"][:STRAYED_SHOWN]:
+        called = instance_name(one["workflow"], one["key"], one["instance"])
+        output.line(f"{called} v{one['version']}  {one['text']}")
+    output.line(
+        f"{found['name']} v{found['version']}: of {count(found['checked'], 'recorded instance')} "
+        f"{found['same']:,} end the same, {found['other']:,} go another way, {found['fails']:,} fail"
+    )
 
 
 @command("rollback", example="greenroom def rollback welcome")

@@ -147,6 +147,8 @@ ROWS: Final = (
           shapes.DefinitionInfo, whole="document", about="What pushing a document would make."),
     Route(_GET, "/v1/definitions/{name}/diff", "definitions.diff", "read", shapes.Diff,
           about="What a version has that another has not."),
+    Route(_GET, "/v1/definitions/{name}/check", "definitions.check", "read", shapes.Checked,
+          about="How recorded instances would fare on a version."),
     Route(_POST, "/v1/definitions/{name}/promote", "definitions.promote", "define",
           shapes.DefinitionInfo, about="Releases a version, the newest by default."),
     Route(_POST, "/v1/definitions/{name}/rollback", "definitions.rollback", "define",

@@ -140,6 +140,27 @@ async def test_an_instance_is_moved_to_another_version(typed: Typed, engine: Eng
     assert "it was moved to this version by uid:" in (await typed("why", "order/a"))[1]
 
 
+async def test_a_promotion_is_checked_against_what_was_recorded(
+    typed: Typed, engine: Engine, tmp_path: Path
+) -> None:
+    file = write(tmp_path / "welcome.json", "greet", "thank")
+    await typed("def", "push", file)
+    for key in "abc":
+        await engine.result((await engine.start("welcome", key=key)).id, timeout=5)
+    write(tmp_path / "welcome.json", "greet", description="one step less")
+    await typed("def", "push", file)
+    code, out, _ = await typed("def", "promote", "welcome", "--check")
+    assert code == 5
+    assert out.splitlines() == [
+        *(f"welcome/{key} v1  ends ok, it went on with thank" for key in "cba"),
+        "welcome v2: of 3 recorded instances 0 end the same, 3 go another way, 0 fail",
+    ]
+    assert (await engine.definitions.get("welcome")).version == 1
+    code, out, _ = await typed("def", "promote", "welcome", "--check", "--allow", "100%")
+    assert code == 0 and out.endswith("welcome v2 is released\n")
+    assert (await typed("def", "promote", "welcome", "--check", "--allow", "some"))[0] == 2
+
+
 async def test_W15_the_store_is_brought_to_the_code_on_purpose(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
