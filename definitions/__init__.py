@@ -21,6 +21,14 @@ Ways of writing
     injection   from state keys to the parameters of a step
     resources   classes of stored domain objects: what a row of the store is as an object
 
+Services
+    connectors     what a service can be asked to do, and the events it sends (connectordocs as documents)
+    requests       the request of an action, a template over its parameters
+    credentials    by reference: secret://name
+    signatures     who sent an event
+    networks       which addresses may be reached
+    schemas        JSON Schema, all problems at once, offline
+
 Little languages
     expressions    "::data.total", JMESPath under a budget (syntax, evaluation, functions below it)
     conditions     criteria of typed attributes (operands below it)

@@ -10,10 +10,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from greenroom.definitions.actionerrors import (
+        ActionFailed,
+        ParameterInvalid,
+        ResponseFailed,
+        TransportFailed,
+    )
     from greenroom.definitions.approvals import ApprovalTemplate
     from greenroom.definitions.blocks import scope, timeout, within
     from greenroom.definitions.collecting import all_of, any_of, unless
     from greenroom.definitions.correlation import wait_absent, wait_all, wait_any
+    from greenroom.definitions.credentials import ApiKey, Basic, BearerToken, OAuth2Client
     from greenroom.definitions.declare import workflow
     from greenroom.definitions.errors import (
         AlreadyDecided,
@@ -85,6 +92,7 @@ if TYPE_CHECKING:
     from greenroom.definitions.handlers import hook, prefetch, reducer
     from greenroom.definitions.injection import State, inject_args
     from greenroom.definitions.inputsteps import Assignee, inputstep
+    from greenroom.definitions.networks import AddressRefused, Network
     from greenroom.definitions.ops import (
         approval,
         child,
@@ -112,6 +120,7 @@ if TYPE_CHECKING:
     )
     from greenroom.definitions.retries import RetryPolicy
     from greenroom.definitions.scopes import callback_step, foreach, parallel, step_group
+    from greenroom.definitions.signatures import SignatureInvalid
     from greenroom.definitions.simulations import simulate
     from greenroom.definitions.steps import (
         Step,
@@ -132,6 +141,14 @@ if TYPE_CHECKING:
     from greenroom.definitions.waits import Wait
     from greenroom.runtime.async_client import Client
     from greenroom.runtime.client import SyncClient
+    from greenroom.runtime.connectors.connections import ActionContext, Connections
+    from greenroom.runtime.connectors.connector import Connector
+    from greenroom.runtime.connectors.http import Http
+    from greenroom.runtime.connectors.http_connector import http_connector
+    from greenroom.runtime.connectors.okta_connector import okta_connector
+    from greenroom.runtime.connectors.pagerduty_connector import pagerduty_connector
+    from greenroom.runtime.connectors.slack_connector import slack_connector
+    from greenroom.runtime.connectors.smtp_connector import smtp_connector
     from greenroom.runtime.context import StepContext
     from greenroom.runtime.engine import Engine, InstanceHandle
 
@@ -152,16 +169,24 @@ _SCOPES = "greenroom.definitions.scopes"
 _PLACES = {
     "Accept": _FIELDS,
     "AcceptValues": _FIELDS,
+    "ActionContext": "greenroom.runtime.connectors.connections",
+    "ActionFailed": "greenroom.definitions.actionerrors",
+    "AddressRefused": "greenroom.definitions.networks",
     "AlreadyDecided": _ERRORS,
     "AlreadyRunning": _ERRORS,
+    "ApiKey": "greenroom.definitions.credentials",
     "ApprovalTemplate": "greenroom.definitions.approvals",
     "Assignee": _INPUTS,
+    "Basic": "greenroom.definitions.credentials",
+    "BearerToken": "greenroom.definitions.credentials",
     "Busy": _ERRORS,
     "Check": _FIELDS,
     "Choice": _FIELDS,
     "Client": "greenroom.runtime.async_client",
     "CodeChanged": _ERRORS,
     "ConditionFailed": _ERRORS,
+    "Connections": "greenroom.runtime.connectors.connections",
+    "Connector": "greenroom.runtime.connectors.connector",
     "DefinitionError": _ERRORS,
     "DeterminismWarning": "greenroom.definitions.purity",
     "Divider": _FIELDS,
@@ -185,6 +210,7 @@ _PLACES = {
     "FormPage": "greenroom.definitions.pages",
     "GreenroomError": _ERRORS,
     "Hidden": _FIELDS,
+    "Http": "greenroom.runtime.connectors.http",
     "IdConflict": _ERRORS,
     "InDoubt": _ERRORS,
     "InboxFull": _ERRORS,
@@ -203,19 +229,24 @@ _PLACES = {
     "LongText": _FIELDS,
     "Money": _FIELDS,
     "NeedsAnswer": _ERRORS,
+    "Network": "greenroom.definitions.networks",
     "NoEngine": _ERRORS,
     "NoSuchAsk": _ERRORS,
     "NotFound": _ERRORS,
     "NotPermitted": _ERRORS,
+    "OAuth2Client": "greenroom.definitions.credentials",
     "On": "greenroom.definitions.templates",
     "Parallel": _PROGRAMS,
+    "ParameterInvalid": "greenroom.definitions.actionerrors",
     "ReadOnly": _ERRORS,
     "Rejected": _ERRORS,
     "RequestPermission": "greenroom.definitions.permissions",
     "Resource": _RESOURCES,
     "ResourceNotFound": _ERRORS,
+    "ResponseFailed": "greenroom.definitions.actionerrors",
     "Retry": _ERRORS,
     "RetryPolicy": "greenroom.definitions.retries",
+    "SignatureInvalid": "greenroom.definitions.signatures",
     "StaleResource": _ERRORS,
     "State": "greenroom.definitions.injection",
     "Step": _STEPS,
@@ -232,6 +263,7 @@ _PLACES = {
     "Template": "greenroom.definitions.templates",
     "Timeout": _ERRORS,
     "TooLarge": _ERRORS,
+    "TransportFailed": "greenroom.definitions.actionerrors",
     "Unreachable": _ERRORS,
     "Version": "greenroom.definitions.versions",
     "Wait": "greenroom.definitions.waits",
@@ -253,11 +285,14 @@ _PLACES = {
     "foreach": _SCOPES,
     "gather": _OPS,
     "hook": "greenroom.definitions.handlers",
+    "http_connector": "greenroom.runtime.connectors.http_connector",
     "init": _STEPS,
     "inject_args": "greenroom.definitions.injection",
     "inputstep": _INPUTS,
     "money": _FIELDS,
     "now": _OPS,
+    "okta_connector": "greenroom.runtime.connectors.okta_connector",
+    "pagerduty_connector": "greenroom.runtime.connectors.pagerduty_connector",
     "parallel": _SCOPES,
     "prefetch": "greenroom.definitions.handlers",
     "product": _RESOURCES,
@@ -271,8 +306,10 @@ _PLACES = {
     "retrystep": _STEPS,
     "scope": _BLOCKS,
     "simulate": "greenroom.definitions.simulations",
+    "slack_connector": "greenroom.runtime.connectors.slack_connector",
     "sleep": _OPS,
     "sleep_until": _OPS,
+    "smtp_connector": "greenroom.runtime.connectors.smtp_connector",
     "step": _STEPS,
     "step_group": _SCOPES,
     "timeout": _BLOCKS,
@@ -288,25 +325,29 @@ _PLACES = {
 
 __version__ = "0.1.0"
 __all__ = [
-    "Accept", "AcceptValues", "AlreadyDecided", "AlreadyRunning", "ApprovalTemplate", "Assignee",
-    "Busy", "Check", "Choice", "Client", "CodeChanged", "ConditionFailed", "DefinitionError",
-    "DeterminismWarning", "Divider", "Email", "Engine", "EngineDied", "EngineStopping", "Event",
-    "ExpressionError", "Fatal", "FileName", "Flow", "FlowEvent", "FlowField", "FlowTarget",
-    "FormError", "FormGenerator", "FormInvalid", "FormNotComplete", "FormOverflow", "FormPage",
-    "GreenroomError", "Hidden", "IdConflict", "InDoubt", "InboxFull", "InputStepFunc",
-    "InstanceCancelled", "InstanceFailed", "InstanceHandle", "InvalidDefinition", "InvalidEvent",
-    "InvalidInput", "InvalidRequest", "InvalidTransition", "Label", "Lifecycle", "Locked",
-    "LongText", "Money", "NeedsAnswer", "NoEngine", "NoSuchAsk", "NotFound", "NotPermitted", "On",
-    "Parallel", "ReadOnly", "Rejected", "RequestPermission", "Resource", "ResourceNotFound",
-    "Retry", "RetryPolicy", "StaleResource", "State", "Step", "StepContext", "StepFailed",
-    "StepFunc", "StepList", "StillFails", "StoreDamaged", "SubscriptionModel", "SyncClient", "Task",
-    "TaskContext", "Template", "Timeout", "TooLarge", "Unreachable", "Version", "Wait", "Workflow",
-    "Zenatonable", "abort", "all_of", "any_of", "approval", "ask_step", "begin", "callback_step",
-    "child", "choice_list", "conditional", "continue_as_new", "done", "emit", "foreach", "gather",
-    "hook", "init", "inject_args", "inputstep", "money", "now", "parallel", "prefetch", "product",
-    "products", "race", "random", "read_only", "read_only_field", "read_only_list", "reducer",
-    "retrystep", "scope", "simulate", "sleep", "sleep_until", "step", "step_group", "timeout",
-    "unless", "uuid", "wait", "wait_absent", "wait_all", "wait_any", "within", "workflow",
+    "Accept", "AcceptValues", "ActionContext", "ActionFailed", "AddressRefused", "AlreadyDecided",
+    "AlreadyRunning", "ApiKey", "ApprovalTemplate", "Assignee", "Basic", "BearerToken", "Busy",
+    "Check", "Choice", "Client", "CodeChanged", "ConditionFailed", "Connections", "Connector",
+    "DefinitionError", "DeterminismWarning", "Divider", "Email", "Engine", "EngineDied",
+    "EngineStopping", "Event", "ExpressionError", "Fatal", "FileName", "Flow", "FlowEvent",
+    "FlowField", "FlowTarget", "FormError", "FormGenerator", "FormInvalid", "FormNotComplete",
+    "FormOverflow", "FormPage", "GreenroomError", "Hidden", "Http", "IdConflict", "InDoubt",
+    "InboxFull", "InputStepFunc", "InstanceCancelled", "InstanceFailed", "InstanceHandle",
+    "InvalidDefinition", "InvalidEvent", "InvalidInput", "InvalidRequest", "InvalidTransition",
+    "Label", "Lifecycle", "Locked", "LongText", "Money", "NeedsAnswer", "Network", "NoEngine",
+    "NoSuchAsk", "NotFound", "NotPermitted", "OAuth2Client", "On", "Parallel", "ParameterInvalid",
+    "ReadOnly", "Rejected", "RequestPermission", "Resource", "ResourceNotFound", "ResponseFailed",
+    "Retry", "RetryPolicy", "SignatureInvalid", "StaleResource", "State", "Step", "StepContext",
+    "StepFailed", "StepFunc", "StepList", "StillFails", "StoreDamaged", "SubscriptionModel",
+    "SyncClient", "Task", "TaskContext", "Template", "Timeout", "TooLarge", "TransportFailed",
+    "Unreachable", "Version", "Wait", "Workflow", "Zenatonable", "abort", "all_of", "any_of",
+    "approval", "ask_step", "begin", "callback_step", "child", "choice_list", "conditional",
+    "continue_as_new", "done", "emit", "foreach", "gather", "hook", "http_connector", "init",
+    "inject_args", "inputstep", "money", "now", "okta_connector", "pagerduty_connector", "parallel",
+    "prefetch", "product", "products", "race", "random", "read_only", "read_only_field",
+    "read_only_list", "reducer", "retrystep", "scope", "simulate", "slack_connector", "sleep",
+    "sleep_until", "smtp_connector", "step", "step_group", "timeout", "unless", "uuid", "wait",
+    "wait_absent", "wait_all", "wait_any", "within", "workflow",
 ]  # fmt: skip
 
 

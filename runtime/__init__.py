@@ -13,6 +13,11 @@ The engine
     journal     works go in, results come back once they are on disk: the group commit
     sync        the same verbs for code that is not async
 
+Services
+    connectors  requests to services and events from them
+    secrets     where secrets are kept, and how a name becomes a value
+    masking     hiding them in whatever leaves the process
+
 The stores
     store       what a store is, and what all of them agree on
     sqlite      one file, written a group at a time, opened with suspicion

@@ -41,6 +41,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.runtime import lock, systemd
 from greenroom.runtime.places import SOCKET_NAME, check_socket_path, private_directory
+from greenroom.runtime.secrets import take_environment
 from greenroom.runtime.server import Server
 from greenroom.runtime.socketfile import SocketFile, bind
 from greenroom.runtime.watchdog import Watchdog
@@ -151,8 +152,10 @@ def _prepare(settings: Settings) -> list[object]:
 
 
 def shut_doors() -> None:
-    """Files of this process are its own, its memory is not dumped, and it may hold many sockets."""
+    """Files of this process are its own, its memory is not dumped, its secrets are not inherited,
+    and it may hold many sockets."""
     os.umask(0o077)
+    take_environment()
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -199,6 +199,7 @@ class Engine:
         self.keys = Keys(self)
         self.callbacks = Callbacks(self)
         self.hooks = Hooks()
+        self.hooks.add("connectors", ingestion.hook(self))
         self.resources = Resources(self)
         self.secret = fresh()
         """What tokens are made of; that of the store, once it is open."""

@@ -48,7 +48,7 @@ ANSWER: Final[dict[str, Json]] = {
 }
 
 
-def http(
+def http_connector(
     id: str = "http",
     *,
     allow: Sequence[str] = (),

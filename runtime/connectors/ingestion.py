@@ -20,6 +20,7 @@ from greenroom.definitions.signatures import Headers, Proof
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import VALUE_BYTES_MAX, Json, decode
 from greenroom.runtime import masking, shapes
+from greenroom.runtime.web.hooks import HookHandler, HookRequest, HookResponse
 
 if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
@@ -153,3 +154,15 @@ def _id(data: Json, proof: Proof, connector: Connector) -> str:
         if isinstance(found, str) and 0 < len(found) <= NAME_MAX:
             return found
     return proof.digest
+
+
+def hook(engine: Engine) -> HookHandler:
+    """`POST /hooks/connectors/ID`: the same over HTTP."""
+
+    async def answer(request: HookRequest) -> HookResponse:
+        found = await ingest(engine, request.rest.strip("/"), request.headers, request.body)
+        if found.accepted is None or found.reply is not None:
+            return HookResponse(200, found.reply)
+        return HookResponse(202, msgspec.to_builtins(found.accepted))
+
+    return answer

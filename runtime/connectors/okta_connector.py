@@ -42,7 +42,7 @@ class Named(msgspec.Struct):
     name: str
 
 
-def okta(
+def okta_connector(
     id: str = "okta",
     *,
     host: str | None = None,
@@ -112,7 +112,7 @@ def _named(host: str) -> None:
     if host.endswith(".invalid"):
         raise RequestInvalid(
             "okta needs the host of an organisation",
-            hint="set GREENROOM_OKTA_HOST=example.okta.com, or give the engine okta(host=...)",
+            hint="set GREENROOM_OKTA_HOST=example.okta.com, or give the engine okta_connector(host=...)",
         )
 
 

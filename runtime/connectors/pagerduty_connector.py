@@ -57,7 +57,7 @@ class DutyOf(msgspec.Struct, omit_defaults=True):
     schedule_id: str | None = None
 
 
-def pagerduty(
+def pagerduty_connector(
     id: str = "pagerduty",
     *,
     token: str = "secret://pagerduty_token",

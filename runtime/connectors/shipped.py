@@ -1,7 +1,8 @@
 """The connectors that come with greenroom, each made when somebody asks for it by its id.
 
-`slack(...)`, `pagerduty(...)`, `okta(...)`, `smtp(...)` and `http(...)` make one with settings of
-one's own; given to the engine it takes the place of the one made here.
+`slack_connector(...)`, `pagerduty_connector(...)`, `okta_connector(...)`, `smtp_connector(...)` and
+`http_connector(...)` make one with settings of one's own; given to the engine it takes the place of
+the one made here.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ HELP: Final = {
 def _maker(name: str) -> Callable[[], Connector]:
     def make() -> Connector:
         module: Any = importlib.import_module(f"greenroom.runtime.connectors.{name}_connector")
-        found: Connector = getattr(module, name)()
+        found: Connector = getattr(module, f"{name}_connector")()
         return found
 
     return make

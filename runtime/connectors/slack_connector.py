@@ -72,7 +72,7 @@ PASSING: Final = frozenset(
 """Errors of the Web API that go away."""
 
 
-def slack(
+def slack_connector(
     id: str = "slack",
     *,
     token: str = "secret://slack_token",

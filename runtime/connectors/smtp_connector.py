@@ -53,7 +53,7 @@ class Mail(msgspec.Struct, omit_defaults=True):
     headers: dict[str, str] = {}
 
 
-def smtp(
+def smtp_connector(
     id: str = "smtp",
     *,
     host: str | None = None,
@@ -89,7 +89,7 @@ def smtp(
         if host is None:
             raise RequestInvalid(
                 "smtp needs a server",
-                hint="set GREENROOM_SMTP_HOST=mail.example.org:587, or give the engine smtp(host=...)",
+                hint="set GREENROOM_SMTP_HOST=mail.example.org:587, or give the engine smtp_connector(host=...)",
             )
         message = _message(mail, sender, ctx.idempotency_key)
         people = [parseaddr(one)[1] for one in (*mail.to, *mail.cc, *mail.bcc)]

@@ -28,7 +28,7 @@ from greenroom.runtime.clock import VirtualClock
 from greenroom.runtime.connectors.connections import Connections
 from greenroom.runtime.connectors.connector import Connector
 from greenroom.runtime.connectors.http import Http, retry_after_s
-from greenroom.runtime.connectors.http_connector import http as make_http
+from greenroom.runtime.connectors.http_connector import http_connector as make_http
 from tests.runtime.connectors.conftest import Service
 
 ANY: dict[str, Any] = {

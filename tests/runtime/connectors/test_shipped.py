@@ -17,11 +17,11 @@ from greenroom.definitions.actionerrors import (
 )
 from greenroom.definitions.connectors import Connector
 from greenroom.definitions.networks import AddressRefused
-from greenroom.runtime.connectors.okta_connector import okta as make_okta
-from greenroom.runtime.connectors.pagerduty_connector import pagerduty as make_pagerduty
+from greenroom.runtime.connectors.okta_connector import okta_connector as make_okta
+from greenroom.runtime.connectors.pagerduty_connector import pagerduty_connector as make_pagerduty
 from greenroom.runtime.connectors.shipped import SHIPPED
-from greenroom.runtime.connectors.slack_connector import slack as make_slack
-from greenroom.runtime.connectors.smtp_connector import smtp as make_smtp
+from greenroom.runtime.connectors.slack_connector import slack_connector as make_slack
+from greenroom.runtime.connectors.smtp_connector import smtp_connector as make_smtp
 from greenroom.runtime.engine import Engine
 from tests.runtime.connectors.conftest import Service
 from tests.runtime.connectors.test_in_workflows import ended
