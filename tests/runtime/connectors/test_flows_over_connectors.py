@@ -17,10 +17,10 @@ from greenroom import ApprovalTemplate, Flow, hook, reducer
 from greenroom.definitions.signatures import SignatureInvalid
 from greenroom.integrations import email, okta, pagerduty, slack
 from greenroom.runtime.buttons import PATH
-from greenroom.runtime.connectors.okta_connector import okta as make_okta
-from greenroom.runtime.connectors.pagerduty_connector import pagerduty as make_pagerduty
-from greenroom.runtime.connectors.slack_connector import slack as make_slack
-from greenroom.runtime.connectors.smtp_connector import smtp as make_smtp
+from greenroom.runtime.connectors.okta_connector import okta_connector as make_okta
+from greenroom.runtime.connectors.pagerduty_connector import pagerduty_connector as make_pagerduty
+from greenroom.runtime.connectors.slack_connector import slack_connector as make_slack
+from greenroom.runtime.connectors.smtp_connector import smtp_connector as make_smtp
 from greenroom.runtime.web.hooks import HookRequest
 from greenroom.testing import TestEngine
 from tests.runtime.connectors.conftest import Service
