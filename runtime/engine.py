@@ -498,10 +498,13 @@ class Engine:
         )
         row = DefinitionRow(
             definition.name, version, definition.kind, definition.hash, save_work(definition, now).body,
-            now, definition.source, True, True,
+            now, definition.source, True, all(row.enabled for row in rows),
         )  # fmt: skip
         settled = self.registry.settle(definition.name, row)
-        self.router.index.add(self.namespace, settled)
+        if row.enabled:
+            self.router.index.add(self.namespace, settled)
+        else:
+            self.router.index.remove(self.namespace, definition.name)
         self.journal.submit(save_work(definition, now), _nothing)
         for work in self._schedule_works(settled):
             self.journal.submit(work, _nothing)

@@ -178,7 +178,12 @@ class Registry:
         return found
 
     def _note(self, row: DefinitionRow) -> None:
-        self._rows.setdefault(row.name, {})[row.version] = row
+        rows = self._rows.setdefault(row.name, {})
+        if row.release:  # there is one release
+            for other in rows.values():
+                if other.release:
+                    rows[other.version] = msgspec.structs.replace(other, release=False)
+        rows[row.version] = row
         if row.release:
             self._release[row.name] = row.version
 

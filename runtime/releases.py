@@ -24,6 +24,7 @@ from greenroom.actors.ports import (
     ListInstances,
     SetMeta,
 )
+from greenroom.actors.rows import rfc3339
 from greenroom.definitions.declare import definition_of
 from greenroom.definitions.errors import (
     CodeChanged,
@@ -48,10 +49,16 @@ LOADED: Final = "definitions.loaded"
 """Meta: name -> [hash that code or a file released last, what its document said of `enabled`]."""
 
 Rows = list[DefinitionRow]
+Deeds = list[shapes.Deed]
 Works = list[Any]
 Syncs = list[shapes.Synced]
 
 PUSHED: Final = "the document pushed"
+
+
+DEEDS: Final = "definition.deeds:"
+"""Meta, with a name behind it: what was done to the workflow over a face."""
+DEEDS_MAX: Final = 100
 
 
 class Loaded(msgspec.Struct, array_like=True):
@@ -62,6 +69,7 @@ class Loaded(msgspec.Struct, array_like=True):
 class Definitions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._noting = asyncio.Lock()
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -73,7 +81,22 @@ class Definitions:
     async def get(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
         """One version, the released one by default; of a document with its text."""
         row = await self._row(name, version)
-        return views.definition_shape(row, whole=True)
+        shown = views.definition_shape(row, whole=True)
+        return msgspec.structs.replace(shown, deeds=await self._deeds(name))
+
+    async def _deeds(self, name: str) -> Deeds:
+        raw = await self._engine.journal.call(GetMeta(DEEDS + name))
+        return msgspec.json.decode(raw, type=Deeds) if raw else []
+
+    async def _did(self, what: str, name: str, version: int | None, by: str | None) -> None:
+        """Keeps who did what, the last hundred times."""
+        engine = self._engine
+        async with self._noting:
+            deeds = await self._deeds(name)
+            deeds.append(shapes.Deed(rfc3339(engine.clock.now()), what, version, by))
+            text = msgspec.json.encode(deeds[-DEEDS_MAX:]).decode()
+            await engine.journal.call(SetMeta(DEEDS + name, text))
+        engine.log.info(f"definition {what}", workflow=name, version=version, by=by)
 
     async def _rows(self, name: str) -> Rows:
         rows: Rows = await self._engine.journal.call(ListDefinitions(name))
@@ -142,7 +165,9 @@ class Definitions:
         if definition.enabled is not None and definition.enabled != row.enabled:
             await engine.journal.call(ChangeDefinition(name, None, None, definition.enabled))
         await self._changed(name)
-        engine.log.info("definition pushed", workflow=name, version=row.version, by=by)
+        await self._did("pushed", name, row.version, by)
+        if promote and not first:
+            await self._did("released", name, row.version, by)
         return await self.get(name, row.version)
 
     async def promote(
@@ -197,7 +222,7 @@ class Definitions:
         if not row.release:
             await engine.journal.call(ChangeDefinition(row.name, row.version, True))
             await self._changed(row.name)
-            engine.log.info("definition released", workflow=row.name, version=row.version, by=by)
+            await self._did("released", row.name, row.version, by)
         return await self.get(row.name, row.version)
 
     def _check_runs(self, row: DefinitionRow) -> None:
@@ -246,7 +271,7 @@ class Definitions:
         await self._rows(name)
         await engine.journal.call(ChangeDefinition(name, None, None, enabled))
         await self._changed(name)
-        engine.log.info("definition switched", workflow=name, enabled=enabled, by=by)
+        await self._did("enabled" if enabled else "disabled", name, None, by)
         return await self.get(name)
 
     async def delete(
@@ -286,7 +311,8 @@ class Definitions:
         if len(chosen) == len(rows):
             await engine.journal.call(DropSchedules(name, []))
         await self._changed(name)
-        engine.log.info("definition deleted", workflow=name, versions=sorted(numbers), by=by)
+        for number in sorted(numbers):
+            await self._did("deleted", name, number, by)
         return shapes.Deleted(name, sorted(numbers))
 
     async def _live(self, name: str, versions: set[int]) -> Any:

@@ -257,6 +257,15 @@ class Why(msgspec.Struct, frozen=True):
     facts: list[Fact]
 
 
+class Deed(msgspec.Struct, frozen=True):
+    """Something somebody did to a definition: `pushed`, `released`, `enabled`, `disabled`, `deleted`."""
+
+    at: str
+    what: str
+    version: int | None
+    by: str | None
+
+
 class DefinitionInfo(msgspec.Struct, frozen=True):
     """One version of a workflow. `release` says that new instances get it, `enabled` that its
     triggers and schedules act, `by` who pushed it (null: it was loaded), `document` what it was
@@ -274,6 +283,8 @@ class DefinitionInfo(msgspec.Struct, frozen=True):
     by: str | None = None
     created: str | None = None
     document: Json = None
+    deeds: list[Deed] = []
+    """What was done to the workflow by hand, the newest last; only where one is asked for."""
 
 
 ReplayLevel = Literal["error", "warning"]

@@ -212,7 +212,7 @@ def unfold(entry: e.Entry) -> Iterator[Line]:
         if not request.gone:
             yield _request(request)
     if entry.end is not None:
-        yield from _end(entry.end)
+        yield from _end(entry.end, entry)
 
 
 def _cause(entry: e.Entry) -> Iterator[Line]:
@@ -228,7 +228,8 @@ def _cause(entry: e.Entry) -> Iterator[Line]:
                 data["reason"] = entry.reason
             yield "InstanceStarted", None, None, entry.by, data
         case e.Begun():
-            return
+            if entry.by is not None:  # somebody did not wait for its time
+                yield "InstanceResumed", None, None, entry.by, None
         case e.OpCompleted():
             value = entry.value
             if value is None and entry.delta is not None:
@@ -324,13 +325,17 @@ def _request(request: e.Request) -> Line:
             return "WaitOpened", request.key, None, None, data
 
 
-def _end(end: e.End) -> Iterator[Line]:
+def _end(end: e.End, entry: e.Entry) -> Iterator[Line]:
     match end:
         case e.Completed():
-            data = {"result": end.result, "outcome": end.outcome}
+            data: dict[str, Json] = {"result": end.result, "outcome": end.outcome}
             yield "InstanceCompleted", None, None, None, data
         case e.Cancelled():
-            yield "InstanceCancelled", None, None, None, {"note": end.note}
+            data = {"note": end.note}
+            by = entry.by if isinstance(entry, e.CancelRequested) else None
+            if isinstance(entry, e.CancelRequested) and entry.reason:
+                data["reason"] = entry.reason
+            yield "InstanceCancelled", None, None, by, data
         case e.Continued():
             yield "InstanceCompleted", None, None, None, {"continued": True, "input": end.input}
         case e.Died():

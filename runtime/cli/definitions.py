@@ -79,8 +79,14 @@ def show(session: Session, name: str, version: int | None, document: bool) -> No
         ("hash", one["hash"]),
         ("stored", sentences.day(one["created"]) if one.get("created") else ""),
         ("by", one.get("by") or ""),
+        ("done", "\n".join(map(_deed, one.get("deeds") or ()))),
     ]
     output.pairs([(head, text) for head, text in rows if text], indent="")
+
+
+def _deed(one: Data) -> str:
+    version = f" v{one['version']}" if one["version"] is not None else ""
+    return f"{sentences.day(one['at'])}  {one['what']}{version}  {one['by'] or ''}".rstrip()
 
 
 def _print_document(one: Data) -> None:

@@ -332,6 +332,44 @@ async def test_who_sent_and_why_it_was_restarted_is_in_the_history(kit: MemoryEn
     assert (line.by, line.data["reason"]) == ("bob", "from there")
 
 
+async def test_who_did_it_is_in_the_history_of_every_verb(kit: MemoryEngine) -> None:
+    BROKEN.update(("charge", "ship"))
+    by, why = "ann", "because"
+
+    async def fresh(**options: Any) -> str:
+        id = str((await kit.start("order", {"total": 1}, by=by, **options)).id)
+        await kit.quiet()
+        return id
+
+    async def who(id: str, kind: str) -> tuple[str | None, str | None]:
+        line = (await lines(kit, id, kind))[-1]
+        return line.by, (line.data or {}).get("reason")
+
+    id = await fresh(delay="1h")
+    assert (await who(id, "InstanceStarted"))[0] == by
+    await kit.resume(id, by=by)
+    assert (await who(id, "InstanceResumed"))[0] == by
+    await kit.quiet()
+    await kit.pause(id, reason=why, by=by)
+    assert await who(id, "InstancePaused") == (by, why)
+    await kit.resume(id, reason=why, by=by)
+    assert await who(id, "InstanceResumed") == (by, why)
+    await kit.answer(id, {"approved": True}, by=by)
+    assert (await who(id, "AskAnswered"))[0] == by
+    await kit.quiet()
+    await kit.skip(id, "charge", {}, reason=why, by=by)
+    assert await who(id, "StepSkipped") == (by, why)
+    await kit.quiet()
+    await kit.resume(id, by=by)  # the next attempt at once
+    assert (await who(id, "StepStarted"))[0] == by
+    await kit.quiet()
+    await kit.cancel(id, reason=why, by=by)
+    assert await who(id, "InstanceCancelled") == (by, why)
+    other = await fresh()
+    await kit.cancel(other, force=True, reason=why, by=by)
+    assert await who(other, "InstanceCancelled") == (by, why)
+
+
 # -- what is gone or damaged ---------------------------------------------------------------------
 
 

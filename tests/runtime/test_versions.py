@@ -138,6 +138,21 @@ async def test_disabled_stops_triggers_and_not_what_runs(tmp_path: Path) -> None
         assert await started(engine) == [{"greeted": True}]
 
 
+async def test_what_is_registered_while_running_is_released_and_stays_off(tmp_path: Path) -> None:
+    def job(*steps: Any) -> Any:
+        return workflow(name="order", on="user.created")(line(*steps).func)
+
+    async with Engine.open(tmp_path / "app.db", workflows=[job(reserve)]) as engine:
+        await engine.definitions.disable("order")
+        engine.registry._current.pop("order")  # as another source would have it
+        engine.register(job(reserve, pack))
+        assert await started(engine) == []
+        assert await versions(engine, "order") == [(1, False), (2, True)]
+        assert [row.release for row in engine.registry.rows("order")] == [False, True]
+        await engine.definitions.enable("order")
+        assert len(await started(engine)) == 1
+
+
 async def test_C29_the_flag_of_a_document_switches_and_makes_no_version() -> None:
     async with Engine.open(":memory:") as engine:
         await engine.definitions.push(welcome("greet"))
@@ -222,6 +237,22 @@ async def test_a_numbered_version_with_other_steps_is_refused(tmp_path: Path) ->
     with pytest.raises(InvalidDefinition, match="never changes"):
         async with Engine.open(store, workflows=[numbered(pack)]):
             pass
+
+
+async def test_who_did_what_to_a_workflow_is_kept(tmp_path: Path) -> None:
+    async with Engine.open(tmp_path / "app.db") as engine:
+        await engine.definitions.push(welcome("greet"), by="ann")
+        await engine.definitions.push(welcome("thank"), by="bob")
+        await engine.definitions.promote("welcome", by="cem")
+        await engine.definitions.promote("welcome", by="dan")  # it is released already
+        await engine.definitions.disable("welcome", by="eve")
+        await engine.definitions.delete("welcome", 1, by="fay")
+    async with Engine.open(tmp_path / "app.db") as engine:
+        deeds = (await engine.definitions.get("welcome")).deeds
+        assert [(deed.what, deed.version, deed.by) for deed in deeds] == [
+            ("pushed", 1, "ann"), ("pushed", 2, "bob"), ("released", 2, "cem"),
+            ("disabled", None, "eve"), ("deleted", 1, "fay"),
+        ]  # fmt: skip
 
 
 async def test_diff_says_what_a_version_changes() -> None:
