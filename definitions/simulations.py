@@ -31,6 +31,7 @@ class _Stage:
     instance = "simulation"
     fiber = None
     providers: Mapping[str, Any] = {}
+    is_test = False
 
     def __init__(self, flow: Flow, services: Mapping[str, Any], out: Callable[[str], None]) -> None:
         self.now = 0

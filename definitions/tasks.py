@@ -39,6 +39,8 @@ class TaskContext:
     op: str | None = None
     attempt: int = 1
     """Counts on through a `resume`: with it a late attempt is told from the one after it."""
+    test: bool = False
+    """It belongs to a test run, which tells nobody anything."""
     recorded: tuple[Json, ...] = ()
     """What earlier attempts have recorded, of the handlers of flows."""
 

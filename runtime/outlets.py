@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from greenroom.definitions.connectors import Connector
 from greenroom.definitions.destinations import Destination
 from greenroom.definitions.durations import text as duration_text
-from greenroom.definitions.errors import Fatal
-from greenroom.definitions.flows import identity
-from greenroom.definitions.services import RECORDER
+from greenroom.definitions.flows import IdentityNotFound, identity
+from greenroom.definitions.services import LOG, RECORDER
 from greenroom.definitions.values import Json
 from greenroom.runtime.buttons import PATH, SlackButtons
 from greenroom.runtime.loggers import LazyLogger
@@ -73,7 +72,7 @@ class SlackOutlet:
             return name
         found = _perform(self._connector, "FindUser", {"email": name})
         if not found.get("id"):
-            raise Fatal(f"Slack knows nobody with the address {name}")
+            raise IdentityNotFound(f"Slack knows nobody with the address {name}")
         return str(found["id"])
 
 
@@ -132,7 +131,7 @@ _OVER: Final[Mapping[str, tuple[str, Callable[[Connector], Any]]]] = {
 def providers(engine: Engine) -> dict[str, Any]:
     """Who carries out the calls of services for the flows of an engine."""
     log = LogOutlet()
-    found: dict[str, Any] = {"slack": log, "email": log}
+    found: dict[str, Any] = {LOG: log, "slack": log, "email": log}
     given = {connector.id: connector for connector in engine.connectors}
     for service, (id, made) in _OVER.items():
         if id in given:

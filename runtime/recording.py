@@ -32,6 +32,7 @@ class Recorded:
 
     def __init__(self, engine: Engine, context: TaskContext) -> None:
         self._engine = engine
+        self.is_test = context.test
         self.providers: Mapping[str, Any] = engine.providers
         self._context = context
         self._known: tuple[CallRecorded, ...] = context.recorded

@@ -1089,6 +1089,25 @@ async def test_a_handler_that_is_gone_parks_the_request_that_needs_it(
     assert "no handler on_approve any more" in found.error.message
 
 
+async def test_a_test_run_tells_nobody(engine: TestEngine, outlet: Outlet) -> None:
+    flow = flow_of(named("after_approve", lambda e: slack.send_message(to_channel(e), "hello")))
+    engine.register(flow)
+    handle = await engine.start(flow.name, {"target": "db"}, by="ann", test=True)
+    await engine.until_idle()
+    found = await decided(engine, handle.id)
+    assert found.outcome == "ok"
+    assert (outlet.delivered, outlet.messages) == ([], [])
+
+
+async def test_a_request_is_made_anew_by_restart(engine: TestEngine, outlet: Outlet) -> None:
+    id = await begun(engine, flow_of())
+    await decided(engine, id)
+    made = await engine.restart(id)
+    await engine.until_idle()
+    assert (await engine.get(made.instance)).state["state"] == "requested"
+    assert outlet.delivered == ["#ops", "#ops"]
+
+
 # -- templates of one's own ------------------------------------------------------------------------
 
 
