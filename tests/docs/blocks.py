@@ -1,6 +1,7 @@
 """Runs the code blocks of a page, in order, as a reader would.
 
-- A block of `python` is executed; the blocks of a page share their names, and may `await`.
+- A block of `python` is executed; the blocks of a page share their names, may `await`, and may import
+  the page's files.
 - A block of `python NAME.py` (or `json NAME.json`) is a file in the page's folder.
 - A block of `console` is typed: every line that begins with `$ ` is a command in that folder, what
   follows is its output on a terminal of 100 columns. `…` stands for anything in a line, a line of
@@ -138,11 +139,12 @@ class Page:
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         source = "\n" * (block.line - 1) + block.text
         code = compile(source, f"page:{block.line}", "exec", flags=flags, dont_inherit=True)
-        if code.co_flags & inspect.CO_COROUTINE:
-            awaited: Any = eval(code, self.names)
-            asyncio.run(_within(awaited))
-        else:
-            exec(code, self.names)  # noqa: S102  that is what this module is for
+        with _importable(self.folder):
+            if code.co_flags & inspect.CO_COROUTINE:
+                awaited: Any = eval(code, self.names)
+                asyncio.run(_within(awaited))
+            else:
+                exec(code, self.names)  # noqa: S102  that is what this module is for
 
     def _type(self, one: Typed) -> None:
         command = one.command
@@ -183,6 +185,20 @@ class Page:
     def close(self) -> None:
         for daemon in self.daemons:
             daemon.stop()
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """The files of a folder can be imported meanwhile, by this page alone."""
+    before = set(sys.modules)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in set(sys.modules) - before:
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+                del sys.modules[name]
 
 
 async def _within(awaitable: Any) -> None:

@@ -15,11 +15,42 @@ from typing import Any
 
 import pytest
 
+from examples.approvals import access as approvals
 from examples.programs.onboarding import Onboarding, equipment
 from greenroom.runtime.client import SyncClient
 from greenroom.runtime.testing import TestEngine
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+# -- approvals ----------------------------------------------------------------------------------
+
+
+async def test_two_approve_access_and_it_is_taken_back() -> None:
+    approvals.GRANTS.clear()
+    async with TestEngine(approvals.access) as engine:
+        given = {"target": "orders", "ticket": "OPS-1"}
+        started = await engine.start("prod access", given, by="ann")
+        await engine.advance("10m")
+        assert (await engine.get(started.id)).state["stage"] == 1
+        for who in ("pete", "mia"):
+            await engine.answer(f"{started.id}.approval", {"approved": True}, by=who)
+            await engine.until_idle()
+        assert approvals.GRANTS == ["ann@db1"]
+        await engine.advance("1h")
+        assert approvals.GRANTS == []
+        assert (await engine.result(started.id))["actors"]["approve"] == "mia"
+
+
+async def test_who_is_on_call_is_let_in_at_once_and_nobody_into_the_archive() -> None:
+    async with TestEngine(approvals.access) as engine:
+        urgent = {"target": "orders", "ticket": "OPS-2", "urgent": True}
+        started = await engine.start("prod access", urgent, by="olga")
+        await engine.until_idle()
+        assert (await engine.get(started.id)).state["state"] == "escalated"
+        started = await engine.start("prod access", {**urgent, "target": "archive"}, by="olga")
+        await engine.until_idle()
+        assert (await engine.get(started.id)).outcome == "denied"
 
 
 # -- programs -----------------------------------------------------------------------------------
