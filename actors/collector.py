@@ -18,6 +18,7 @@ from greenroom.actors.collected import Collected, Member, offer, ripen
 from greenroom.actors.ports import (
     DropSchedules,
     GetEvent,
+    Posted,
     SaveSchedule,
     ScheduleRow,
     StoredEventRow,
@@ -189,10 +190,15 @@ class Collector:
             given = msgspec.structs.replace(event, data={"key": held.key, "events": whole})
         else:
             given = rows[0].event
+
+        def then(result: Any) -> None:
+            if isinstance(result, Posted):
+                started()
+
         hops = max(row.hops for row in rows)
         key = held.key if trigger.key is not None else None
         self.router.post_collected(
-            event, given, definition, trigger, key, held.namespace, hops, started
+            event, given, definition, trigger, key, held.namespace, hops, then
         )
 
 

@@ -254,6 +254,13 @@ class Route(Struct, kw_only=True):
     starts: Sequence[Create] = ()
 
 
+class Redrive(Struct, frozen=True):
+    """Delivers a dead letter again. `InboxFull`: there is still no room, it stays; `NotFound`."""
+
+    n: int
+    pos: int
+
+
 class Keep(Struct, frozen=True):
     """The instance has seen these inbox items and does not want them yet."""
 
@@ -544,6 +551,7 @@ Work = Any
 """One of the structs above. What each gives:
 
 Append Appended · Create Created · Post, Route Posted (unknown `to`: NotFound, full: InboxFull) ·
+Redrive Redriven ·
 SaveDefinition DefinitionRow · ChangeDefinition DefinitionRow | None · SaveSchedule, ChangeSchedule
 ScheduleRow | None · GetResources, ListResources list[ResourceRow] · FindResource ResourceRow | None
 (several: InvalidRequest) · ResourceHistory list[ResourceChange] · ListProducts list[ProductRow] · Prune Pruned · Load list[Loaded] (unknown ones left out) · Find InstanceRow |
@@ -609,6 +617,13 @@ class Posted(Struct, frozen=True):
     items: list[tuple[int, str, InboxItem]] = []
     started: list[Created] = []
     more: bool = False
+
+
+class Redriven(Struct, frozen=True):
+    """`item` None: the instance has ended meanwhile, the letter is gone."""
+
+    id: str
+    item: InboxItem | None
 
 
 class Loaded(Struct, frozen=True):

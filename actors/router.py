@@ -177,10 +177,10 @@ class Router:
         key: str | None,
         namespace: str,
         hops: int,
-        started: Callable[[], None],
+        then: Callable[[Posted | GreenroomError], None],
     ) -> None:
-        """Starts an instance for what was collected, once for the id of `event`; the instance gets
-        the event `given`. `started` is called when that is durable."""
+        """Starts an instance for what was collected or is replayed, once for the id of `event`; the
+        instance gets the event `given`. `then` is called when that is durable, or refused."""
         now = self.stage.now()
         event = msgspec.structs.replace(event, time=rfc3339(now))
         row = EventRow(namespace, event, now, None, body_hash(event), hops)
@@ -191,11 +191,10 @@ class Router:
             starts.append(create)
             instances.append(instance)
         except GreenroomError as error:  # the event tells that it was due
-            self.stage.warn("what was collected cannot start", definition.name, error)
+            self.stage.warn("it matched and cannot start", definition.name, error)
 
         def done(result: Posted | GreenroomError, refused: list[Refused]) -> None:
-            if isinstance(result, Posted):
-                started()
+            then(result)
 
         self._post(Post(row=row, starts=starts), instances, [], done)
 

@@ -46,7 +46,7 @@ class Where:
     """
 
     __slots__ = (
-        "_explain", "_matches", "equalities", "hashes", "keys", "paths", "prefixes", "ranges",
+        "_explain", "_first", "_matches", "equalities", "hashes", "keys", "paths", "prefixes", "ranges",
         "source",
     )  # fmt: skip
 
@@ -56,6 +56,7 @@ class Where:
         matches: Callable[[Json], bool],
         explain: Callable[[Json], list[Finding]],
         facets: Facets,
+        first: Callable[[Json], Finding | None] | None = None,
     ) -> None:
         self.source = source
         self.equalities: Equalities = tuple(sorted(facets.equalities().items())[:EQUALITIES_MAX])
@@ -66,6 +67,7 @@ class Where:
         self.ranges = facets.ranges
         self._matches = matches
         self._explain = explain
+        self._first = first
 
     def __repr__(self) -> str:
         return f"Where({self.source!r})"
@@ -73,6 +75,14 @@ class Where:
     def matches(self, event: dict[str, Json]) -> bool:
         """Whether the event, as a whole, matches. Never raises."""
         return self._matches(event)
+
+    def first_failure(self, event: dict[str, Json]) -> Finding | None:
+        """The first check that made it false, None if it matches."""
+        if self._first is not None:
+            return self._first(event)
+        if self._matches(event):
+            return None
+        return next((finding for finding in self._explain(event) if not finding.ok), None)
 
     def explain(self, event: dict[str, Json]) -> list[Finding]:
         """Each check with what it saw; all are `ok` exactly when a map or text matches."""
@@ -182,7 +192,13 @@ def _part(at: int, part: Conjunct, event: Json) -> Finding:
 
 
 def _of_condition(condition: Condition) -> Where:
-    return Where(condition.source, condition.holds, condition.explain, condition.facets())
+    return Where(
+        condition.source,
+        condition.holds,
+        condition.explain,
+        condition.facets(),
+        condition.first_failure,
+    )
 
 
 # -- a map -------------------------------------------------------------------------------------

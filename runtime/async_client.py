@@ -619,6 +619,43 @@ class Events(_Group):
     async def resend(self, id: str) -> Json:
         return await self._client.ask("events.resend", {"id": id})
 
+    async def try_(
+        self,
+        subscriptions: Sequence[dict[str, Json]],
+        *,
+        type: str | None = None,
+        since: str | float | None = None,
+        limit: int = 10_000,
+    ) -> builtins.list[shapes.Tried]:
+        params = given(
+            subscriptions=builtins.list(subscriptions), type=type, since=since, limit=limit
+        )
+        return await self._client.ask("events.try", params, builtins.list[shapes.Tried])
+
+    async def replay(
+        self,
+        into: str,
+        *,
+        type: str | None = None,
+        since: str | float | None = None,
+        limit: int = 10_000,
+        dry_run: bool = False,
+    ) -> shapes.Replayed:
+        params = given(into=into, type=type, since=since, limit=limit, dry_run=dry_run)
+        return await self._client.ask("events.replay", params, shapes.Replayed)
+
+    async def dead(
+        self, instance: str | None = None, *, limit: int = 100
+    ) -> builtins.list[shapes.DeadLetter]:
+        params = given(instance=instance, limit=limit)
+        return await self._client.ask("events.dead", params, builtins.list[shapes.DeadLetter])
+
+    async def redrive(
+        self, instance: str | None = None, *, pos: int | None = None, limit: int = 1_000
+    ) -> shapes.Redriven:
+        params = given(instance=instance, pos=pos, limit=limit)
+        return await self._client.ask("events.redrive", params, shapes.Redriven)
+
 
 class Asks(_Group):
     async def list(

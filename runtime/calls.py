@@ -246,6 +246,30 @@ class Replay(Params):
     limit: int | UnsetType | None = UNSET
 
 
+class Try(Params):
+    subscriptions: list[dict[str, Json]]
+    type: Text = UNSET
+    since: Duration | UnsetType = UNSET
+    limit: int | UnsetType = UNSET
+
+
+class ReplayEvents(Params):
+    into: str
+    type: Text = UNSET
+    since: Duration | UnsetType = UNSET
+    limit: int | UnsetType = UNSET
+    dry_run: bool | UnsetType = UNSET
+
+
+class Dead(Params):
+    instance: Text = UNSET
+    limit: int | UnsetType = UNSET
+
+
+class Redriving(Dead):
+    pos: int | UnsetType | None = UNSET
+
+
 class Doctor(Params):
     deep: bool | UnsetType = UNSET
 
@@ -370,6 +394,10 @@ CALLS: Final[dict[str, Call]] = {
         _look("events.get", ById, "id"),
         _look("events.explain", Explain, "id"),
         _look("events.resend", ById, "id"),
+        _look("events.try", Try, "subscriptions", verb="events.try_"),
+        _look("events.replay", ReplayEvents, "into"),
+        _look("events.dead", Dead, "instance"),
+        _look("events.redrive", Redriving, "instance"),
         _look("asks.list", Listing),
         Call("asks.get", OneAsk, "asks.get", ("id",), records_by=True),
         _change("asks.draft", Draft, "ask", "data"),

@@ -559,6 +559,43 @@ class Events(_Group):
     def resend(self, id: str) -> Json:
         return self._client.ask("events.resend", {"id": id})
 
+    def try_(
+        self,
+        subscriptions: Sequence[dict[str, Json]],
+        *,
+        type: str | None = None,
+        since: str | float | None = None,
+        limit: int = 10_000,
+    ) -> builtins.list[shapes.Tried]:
+        params = given(
+            subscriptions=builtins.list(subscriptions), type=type, since=since, limit=limit
+        )
+        return self._client.ask("events.try", params, builtins.list[shapes.Tried])
+
+    def replay(
+        self,
+        into: str,
+        *,
+        type: str | None = None,
+        since: str | float | None = None,
+        limit: int = 10_000,
+        dry_run: bool = False,
+    ) -> shapes.Replayed:
+        params = given(into=into, type=type, since=since, limit=limit, dry_run=dry_run)
+        return self._client.ask("events.replay", params, shapes.Replayed)
+
+    def dead(
+        self, instance: str | None = None, *, limit: int = 100
+    ) -> builtins.list[shapes.DeadLetter]:
+        params = given(instance=instance, limit=limit)
+        return self._client.ask("events.dead", params, builtins.list[shapes.DeadLetter])
+
+    def redrive(
+        self, instance: str | None = None, *, pos: int | None = None, limit: int = 1_000
+    ) -> shapes.Redriven:
+        params = given(instance=instance, pos=pos, limit=limit)
+        return self._client.ask("events.redrive", params, shapes.Redriven)
+
 
 class Asks(_Group):
     def list(

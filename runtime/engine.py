@@ -116,6 +116,7 @@ from greenroom.runtime.forms import Forms
 from greenroom.runtime.identity import may_answer, person
 from greenroom.runtime.journal import Journal, State
 from greenroom.runtime.keys import Keys
+from greenroom.runtime.ledger import Ledger
 from greenroom.runtime.loading import connectors_among, load, workflows_among
 from greenroom.runtime.loggers import LazyLogger
 from greenroom.runtime.memory import MemoryStore
@@ -228,6 +229,7 @@ class Engine:
         self._requests: dict[str, asyncio.Future[None]] = {}
         self.router = Router(self)
         self.router.collector.released = self._listening
+        self.ledger = Ledger(self)
         self.connectors = Section(self)
         """Connectors by the id that workflows call them by."""
         self.connections = Connections(
@@ -321,10 +323,12 @@ class Engine:
             self.executor_context()
             self.registry.stored(await self.journal.call(ListDefinitions()))
             await self.schedules.load()
+            await self.ledger.load(self.opened.head)
             self.router.collector.load(await self.journal.call(ListSchedules()))
             self.router.collector.arm = lambda due, id: self.directory.timer.arm(due, 0, id)
             await self.definitions.settle(sync=self._sync, promote=self._promote)
             if not self._passive:
+                self.ledger.settled()
                 await self.directory.recover()
                 self.router.recover()
                 self.schedules.recover()
@@ -589,6 +593,7 @@ class Engine:
         self.supervisor.component_crashed(name, error)
 
     def accepted(self, pos: int, row: EventRow) -> None:
+        self.ledger.head = max(self.ledger.head, pos)
         for watcher in self._event_watchers:
             watcher()
 

@@ -154,7 +154,7 @@ class MemoryStore:
         keeper, reader = MemoryKeeper(self.tables), MemoryReader(self.tables)
         return {
             ports.Append: self._append, ports.Create: self._create, ports.Post: self._post,
-            ports.Route: self._route, **keeper.works(), **reader.works(),
+            ports.Route: self._route, ports.Redrive: self._redrive, **keeper.works(), **reader.works(),
             **self.tables.resources.works(),
         }  # fmt: skip
 
@@ -491,6 +491,25 @@ class MemoryStore:
         item = self._put(n, "event", event.body, event.row.accepted, event.pos)
         fan.items.append((n, instance.row.id, item))
 
+    def _redrive(self, work: ports.Redrive) -> ports.Redriven | GreenroomError:
+        tables, key = self.tables, (work.n, work.pos)
+        instance, event = tables.instances.get(work.n), tables.events.get(work.pos)
+        if key not in tables.dead or instance is None or event is None:
+            return NotFound(f"no dead letter of {work.n} at {work.pos}", pos=work.pos)
+        id = instance.row.id
+        if not instance.ended and len(instance.inbox) >= INBOX_MAX:
+            return InboxFull(f"instance {id} holds {INBOX_MAX:,} undelivered messages", instance=id)
+        del tables.dead[key]
+        if instance.ended:
+            return ports.Redriven(id, None)
+        delivered = 0, _match(instance, "delivered")
+        event.given = [
+            delivered if (nth, match.n) == (0, work.n) else (nth, match)
+            for nth, match in event.given
+        ]
+        item = self._put(work.n, "event", event.body, event.row.accepted, event.pos)
+        return ports.Redriven(id, item)
+
     def _tick(self, work: ports.Post) -> None:
         if work.tick is None:
             return
@@ -515,7 +534,7 @@ _OTHERS: Final = (
 def _rank(work: ports.Work) -> int:
     if isinstance(work, ports.Append | ports.Create):
         return TURN
-    if isinstance(work, ports.Post | ports.Route):
+    if isinstance(work, ports.Post | ports.Route | ports.Redrive):
         return EVENT
     return OTHER if isinstance(work, _OTHERS) else READ
 

@@ -1,4 +1,4 @@
-"""`why` and `explain`: sentences made from what the store holds, each with the data behind it."""
+"""`why`: sentences made from what the store holds, each with the data behind it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,15 @@ from greenroom.actors.ports import (
     Appended,
     AskView,
     DeadLetters,
-    EventMatches,
     GetEvent,
     InstanceRow,
-    Matched,
     ReadRows,
     StoredEventRow,
-    WaitsAt,
-    WaitSeen,
 )
 from greenroom.actors.progress import Progress
 from greenroom.actors.rows import instance_row, rfc3339
 from greenroom.definitions.durations import text as duration_text
 from greenroom.definitions.errors import Busy, FormInvalid
-from greenroom.definitions.matching import compile_where
-from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import Json, encode_decode, equal
 from greenroom.runtime import shapes, views
 from greenroom.runtime.filters import parse_filter
@@ -219,109 +213,6 @@ def _next_fact(row: InstanceRow, p: Progress, who: str) -> shapes.Fact:
         case _:
             text = "nothing to do: it is working"
     return shapes.Fact(text, {"status": row.status})
-
-
-# -- events ------------------------------------------------------------------------------------
-
-
-async def explain(engine: Engine, row: StoredEventRow, workflow: str | None) -> shapes.Why:
-    """What an event did, and for what it did not match the first criterion that failed."""
-    event = row.event.as_data()
-    matches: list[Matched] = await engine.journal.call(EventMatches(row.pos))
-    facts = [
-        shapes.Fact(
-            f"event {row.event.id} ({row.event.type}) accepted at {rfc3339(row.accepted)}, "
-            f"place {row.pos}, matched {len(matches) or 'nothing'}",
-            {"id": row.event.id, "type": row.event.type, "pos": row.pos, "matched": len(matches)},
-        )
-    ]
-    done: set[str] = set()
-    for match in matches:
-        if workflow is not None and match.workflow != workflow:
-            continue
-        done.add(match.id)
-        who = f"{match.workflow}/{match.key}" if match.key else f"{match.workflow} {match.id}"
-        code = f" ({match.code})" if match.code else ""
-        facts.append(
-            shapes.Fact(
-                f"  {match.action} {who}{code}",
-                {
-                    "workflow": match.workflow,
-                    "instance": match.id,
-                    "action": match.action,
-                    "code": match.code,
-                },
-            )
-        )
-    started = {match.workflow for match in matches if match.action == "started"}
-    facts += _trigger_facts(engine, row, event, workflow, started)
-    waits: list[WaitSeen] = await engine.journal.call(
-        WaitsAt(row.event.type, row.pos, workflow, WAITS_EXPLAINED)
-    )
-    for wait in waits:
-        if wait.id not in done:
-            facts.append(_wait_not_matched(wait, event))
-    return shapes.Why("\n".join(fact.text for fact in facts), facts)
-
-
-def _trigger_facts(
-    engine: Engine,
-    row: StoredEventRow,
-    event: dict[str, Json],
-    workflow: str | None,
-    started: set[str],
-) -> list[shapes.Fact]:
-    facts: list[shapes.Fact] = []
-    known: set[str] = set()
-    for name in engine.registry.names():
-        definition = engine.registry.current(name)
-        for trigger in definition.triggers:
-            if trigger.type is None:
-                continue
-            known.add(trigger.type)
-            if workflow is not None and name != workflow:
-                continue
-            if trigger.type != row.event.type:
-                if workflow is not None:
-                    facts.append(
-                        shapes.Fact(
-                            f"  {name}: listens to {trigger.type}, this is {row.event.type}",
-                            {"workflow": name, "listens": trigger.type},
-                        )
-                    )
-                continue
-            if name in started:
-                continue
-            failed = [f for f in trigger.where.explain(event) if not f.ok]
-            if failed:
-                facts.append(
-                    shapes.Fact(
-                        f"  {name} v{definition.version}: condition false · {failed[0]}",
-                        {"workflow": name, "finding": failed[0].as_data()},
-                    )
-                )
-    if not facts and not started and row.event.type not in known:
-        near = did_you_mean(row.event.type, known)
-        facts.append(
-            shapes.Fact(
-                f"  no workflow listens to {row.event.type}{near}", {"type": row.event.type}
-            )
-        )
-    return facts
-
-
-def _wait_not_matched(wait: WaitSeen, event: dict[str, Json]) -> shapes.Fact:
-    who = f"{wait.workflow}/{wait.key}" if wait.key else f"{wait.workflow} {wait.id}"
-    failed = [f for f in compile_where(msgspec.json.decode(wait.where)).explain(event) if not f.ok]
-    if failed:
-        return shapes.Fact(
-            f"  {who} waited at {wait.op}: condition false · {failed[0]}",
-            {"instance": wait.id, "op": wait.op, "finding": failed[0].as_data()},
-        )
-    return shapes.Fact(
-        f"  {who} waited at {wait.op}: matches, but another event or wait was first",
-        {"instance": wait.id, "op": wait.op},
-    )
 
 
 # -- answers, histories, streams ---------------------------------------------------------------

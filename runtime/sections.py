@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -23,7 +24,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.forms import pages_of
 from greenroom.definitions.values import Json, encode
-from greenroom.runtime import reasons, shapes, views
+from greenroom.runtime import archive, explanations, shapes, views
 from greenroom.runtime.callbacks import PROGRESS
 from greenroom.runtime.forms import FORM_S
 
@@ -65,7 +66,43 @@ class Events:
 
     async def explain(self, id: str, workflow: str | None = None) -> shapes.Why:
         """What the event did, and why it did nothing to the rest."""
-        return await reasons.explain(self._engine, await self._row(id), workflow)
+        return await explanations.explain(self._engine, await self._row(id), workflow)
+
+    async def try_(
+        self,
+        subscriptions: Sequence[dict[str, Json]],
+        *,
+        type: str | None = None,
+        since: str | float | None = None,
+        limit: int = 10_000,
+    ) -> Sequence[shapes.Tried]:
+        """What subscriptions (`{"on", "where", "key", "workflow"}`) would have done to stored events
+        since a moment or a duration ago. Nothing is started or stored."""
+        return await archive.try_subscriptions(self._engine, subscriptions, type, since, limit)
+
+    async def replay(
+        self,
+        into: str,
+        *,
+        type: str | None = None,
+        since: str | float | None = None,
+        limit: int = 10_000,
+        dry_run: bool = False,
+    ) -> shapes.Replayed:
+        """Starts a workflow for each stored event its trigger wants that has not started it yet."""
+        return await archive.replay(self._engine, into, type, since, limit, dry_run)
+
+    async def dead(
+        self, instance: str | None = None, *, limit: int = 100
+    ) -> Sequence[shapes.DeadLetter]:
+        """Deliveries that did not fit into the inbox of their instance."""
+        return await archive.dead(self._engine, instance, limit)
+
+    async def redrive(
+        self, instance: str | None = None, *, pos: int | None = None, limit: int = 1_000
+    ) -> shapes.Redriven:
+        """Delivers dead letters again: all, those of an instance, or the one of an event's place."""
+        return await archive.redrive(self._engine, instance, pos, limit)
 
     async def resend(self, id: str) -> shapes.Accepted:
         """Posts the event again under a new id."""

@@ -432,6 +432,53 @@ class Backfilled(msgspec.Struct, frozen=True):
     queued: int
 
 
+class Tried(msgspec.Struct, frozen=True):
+    """What a subscription would have done to stored events: how many of its type were looked at,
+    how many it wants, the first of them with the key they give, and which criteria failed first
+    for how many of the others."""
+
+    workflow: str | None
+    on: str
+    where: Json
+    looked_at: int
+    matched: int
+    first: list[Json]
+    failed: list[Json]
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """Stored events into a workflow: `known` had started it before, live or by a replay."""
+
+    workflow: str
+    looked_at: int
+    matched: int
+    started: int
+    known: int
+    refused: int
+    dry_run: bool = False
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """A delivery that did not fit into an inbox."""
+
+    instance: str
+    workflow: str
+    key: str | None
+    pos: int
+    event: str | None
+    type: str | None
+    at: str
+    reason: str
+
+
+class Redriven(msgspec.Struct, frozen=True):
+    """`dropped`: the instance has ended; `left`: its inbox is still full."""
+
+    delivered: int
+    dropped: int
+    left: int
+
+
 class Info(msgspec.Struct, frozen=True):
     version: str
     pid: int

@@ -43,7 +43,7 @@ CHECKPOINT_FRAMES: Final = 2_000
 PROBE_BYTES: Final = 1 << 16
 
 _TURNS: Final = frozenset({ports.Append, ports.Create})
-_EVENTS: Final = frozenset({ports.Post, ports.Route})
+_EVENTS: Final = frozenset({ports.Post, ports.Route, ports.Redrive})
 
 
 class SqliteStore:
@@ -255,6 +255,8 @@ class SqliteStore:
                 work = group[at]
                 if type(work) is ports.Post:
                     results[at] = self._router.post(work, known)
+                elif type(work) is ports.Redrive:
+                    results[at] = self._router.redrive(work)
                 else:
                     results[at] = self._router.route(work)
             self.group.flush()

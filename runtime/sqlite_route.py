@@ -207,6 +207,30 @@ class Router:
                 ports.Matched(n, facts.id, name, facts.key, action, code)  # type: ignore[arg-type]
             )
 
+    def redrive(self, work: ports.Redrive) -> ports.Redriven | GreenroomError:
+        """A dead letter into the inbox after all."""
+        group, key = self.group, (work.n, work.pos)
+        group.flush()
+        found = group.db.execute(
+            "SELECT e.body, e.accepted FROM dead d JOIN event e ON e.pos = d.pos"
+            " WHERE d.n=? AND d.pos=?", key).fetchone()  # fmt: skip
+        facts = group.fact(work.n)
+        if found is None or facts is None:
+            return NotFound(f"no dead letter of {work.n} at {work.pos}", pos=work.pos)
+        if not facts.ended and group.items_of(work.n, facts) >= INBOX_MAX:
+            return InboxFull(
+                f"instance {facts.id} holds {INBOX_MAX:,} undelivered messages", instance=facts.id
+            )
+        group.db.execute("DELETE FROM dead WHERE n=? AND pos=?", key)
+        if facts.ended:
+            return ports.Redriven(facts.id, None)
+        group.db.execute(
+            "UPDATE given SET action='delivered', code=NULL WHERE n=? AND pos=? AND nth=0", key
+        )
+        body, accepted = found
+        item = group.put_item(work.n, facts, "event", work.pos, body, accepted, stored=False)
+        return ports.Redriven(facts.id, item)
+
     def _tick(self, work: ports.Post) -> None:
         if work.tick is not None:
             id, nominal, due = work.tick

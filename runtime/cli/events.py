@@ -6,8 +6,10 @@ from typing import Any, Final
 
 import click
 
+from greenroom.definitions.errors import InvalidRequest
 from greenroom.runtime.cli import options, output, sentences
 from greenroom.runtime.cli.group import command, subgroup
+from greenroom.runtime.cli.items import document
 from greenroom.runtime.cli.session import Session
 from greenroom.runtime.cli.words import compact, fact_texts, match
 
@@ -83,6 +85,124 @@ def resend(session: Session, id: str) -> None:
     session.show(reply, lambda: f"event {id} was sent again as {reply['id']}")
 
 
+_type = click.option("--type", metavar="TEXT", help="Only events of this type.")
+_since = click.option("--since", metavar="WHEN", help="From a moment, or a duration ago, as 2d.")
+_looked = click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=10_000, show_default=True,
+    help="Events looked at.",
+)  # fmt: skip
+
+
+@command("try", example="greenroom events try app.py --since 7d")
+@click.argument("file")
+@_type
+@_since
+@_looked
+def try_(session: Session, file: str, type: str | None, since: str | None, limit: int) -> None:
+    """Show what the triggers in FILE would have done to stored events.
+
+    FILE is a Python file or document with workflows, or JSON: {"on": ..., "where": ..., "key": ...}
+    or a list of such. Nothing is started.
+    """
+    params: Data = {"subscriptions": _subscriptions(file), "type": type, "since": since}
+    tried = session.call("events.try", limit=limit, **params)
+    items = tried["items"] if isinstance(tried, dict) else tried
+    if session.format != "table":
+        session.page(items, [], lambda _: [], "subscription")
+        return
+    for one in items:
+        output.line("\n".join(_tried(one)))
+
+
+def _subscriptions(file: str) -> list[Data]:
+    if file.endswith(".json"):
+        found = document(f"@{file}", "FILE")
+        listed = found if isinstance(found, list) else [found]
+        if all(isinstance(one, dict) and "on" in one for one in listed):
+            return listed
+    from greenroom.definitions.declare import definition_of  # noqa: PLC0415  few commands need it
+    from greenroom.runtime.loading import load  # noqa: PLC0415
+
+    made: list[Data] = []
+    for item in load(file):
+        definition = definition_of(item)
+        for trigger in definition.triggers:
+            if trigger.type is not None:
+                key = None if trigger.key is None else trigger.key.source
+                made.append(
+                    {"workflow": definition.name, "on": trigger.type, "where": trigger.where.source,
+                     "key": key}
+                )  # fmt: skip
+    if not made:
+        raise InvalidRequest(f"nothing in {file} listens to events")
+    return made
+
+
+def _tried(one: Data) -> list[str]:
+    name = one["workflow"] or one["on"]
+    lines = [f"{name}: {one['matched']:,} of {one['looked_at']:,} events of type {one['on']}"]
+    for event in one["first"]:
+        key = f"  key {event['key']}" if event.get("key") else ""
+        lines.append(
+            f"  matches {event['id']}{key}{'  ' + event['error'] if event.get('error') else ''}"
+        )
+    lines += [f"  {count['events']:,} fail at  {count['criterion']}" for count in one["failed"]]
+    return lines
+
+
+@command("replay", example="greenroom events replay --type order.created --since 7d --into order2")
+@click.option("--into", required=True, metavar="WORKFLOW", help="The workflow to start.")
+@_type
+@_since
+@_looked
+@options.dry_run
+def replay(
+    session: Session, into: str, type: str | None, since: str | None, limit: int, dry_run: bool
+) -> None:
+    """Start a workflow for stored events that have not started it yet."""
+    params: Data = {"into": into, "type": type, "since": since, "limit": limit}
+    reply = session.call("events.replay", dry_run=dry_run or None, **params)
+    would = "would start" if reply["dry_run"] else "started"
+    session.show(
+        reply,
+        lambda: (
+            f"{into}: {reply['looked_at']:,} events, {reply['matched']:,} match, {would} "
+            f"{reply['started']:,}, {reply['known']:,} had started it, {reply['refused']:,} refused"
+        ),
+    )
+
+
+@command("ls", example="greenroom events dead ls")
+@click.argument("instance", required=False)
+@options.limit
+def dead_ls(session: Session, instance: str | None, limit: int) -> None:
+    """List deliveries that a full inbox refused."""
+    rows = session.call("events.dead", instance=instance, limit=limit)
+    items = rows["items"] if isinstance(rows, dict) else rows
+    session.page(items, ["pos", "at", "instance", "type", "event", "reason"], _dead, "dead letter")
+
+
+def _dead(one: Data) -> list[str]:
+    who = f"{one['workflow']}/{one['key']}" if one["key"] else one["instance"]
+    at = sentences.clock(one["at"])
+    return [str(one["pos"]), at, who, one["type"] or "-", one["event"] or "-", one["reason"]]
+
+
+@command("redrive", example="greenroom events dead redrive order/7")
+@click.argument("instance", required=False)
+@click.option("--pos", type=int, metavar="N", help="Only the event at this place.")
+def redrive(session: Session, instance: str | None, pos: int | None) -> None:
+    """Deliver dead letters again: all, or those of an instance."""
+    reply = session.call("events.redrive", instance=instance, pos=pos)
+    session.show(
+        reply,
+        lambda: (
+            f"{reply['delivered']:,} delivered, {reply['left']:,} find no room yet, "
+            f"{reply['dropped']:,} belong to instances that have ended"
+        ),
+    )
+
+
 COMMANDS: Final = {
     "events": subgroup(
         "events",
@@ -91,6 +211,9 @@ COMMANDS: Final = {
         tail,
         explain,
         resend,
-        help="Stored events: ls show tail explain resend.",
+        try_,
+        replay,
+        subgroup("dead", dead_ls, redrive, help="Deliveries a full inbox refused: ls redrive."),
+        help="Stored events: ls show tail explain resend try replay dead.",
     )
 }

@@ -232,6 +232,29 @@ class FakeDaemon:
     def do_schedules_next(self, name: str, count: int = 10) -> list[str]:
         return [f"2026-11-{20 + 7 * n}T19:00:00Z" for n in range(count)]
 
+    def do_events_try(self, subscriptions: list[Data], **params: Any) -> list[Data]:
+        return [
+            {"workflow": one.get("workflow"), "on": one["on"], "where": one.get("where"),
+             "looked_at": 30, "matched": 1, "first": [{"id": "e-1", "pos": 41, "key": "7"}],
+             "failed": [{"criterion": "where  ::data.country ==", "events": 29}]}
+            for one in subscriptions
+        ]  # fmt: skip
+
+    def do_events_replay(self, into: str, dry_run: bool = False, **params: Any) -> Data:
+        return {
+            "workflow": into, "looked_at": 30, "matched": 9, "started": 7, "known": 2,
+            "refused": 0, "dry_run": dry_run,
+        }  # fmt: skip
+
+    def do_events_dead(self, **params: Any) -> list[Data]:
+        return [
+            {"instance": "0193c0de", "workflow": "order", "key": "7", "pos": 41, "event": "e-1",
+             "type": "order.paid", "at": "2026-11-20T11:57:00Z", "reason": "inbox_full"}
+        ]  # fmt: skip
+
+    def do_events_redrive(self, **params: Any) -> Data:
+        return {"delivered": 1, "dropped": 0, "left": 2}
+
     def do_schedules_preview(self, **params: Any) -> list[Data]:
         at = "2026-11-20T19:00:00Z"
         return [
