@@ -178,7 +178,7 @@ async def replay(
     since: str | float | None,
     limit: int,
     dry_run: bool,
-) -> shapes.Replayed:
+) -> shapes.ReplayedEvents:
     """Starts a workflow for each stored event that its trigger wants and that has not started it,
     live or by an earlier replay."""
     definition = engine.registry.released(into)
@@ -207,7 +207,7 @@ async def replay(
             said.update(await asyncio.gather(*batch))
             batch = []
     said.update(await asyncio.gather(*batch))
-    return shapes.Replayed(
+    return shapes.ReplayedEvents(
         into, looked, sum(said.values()), said["started"], said["known"], said["refused"], dry_run
     )
 

@@ -580,9 +580,9 @@ class Events(_Group):
         since: str | float | None = None,
         limit: int = 10_000,
         dry_run: bool = False,
-    ) -> shapes.Replayed:
+    ) -> shapes.ReplayedEvents:
         params = given(into=into, type=type, since=since, limit=limit, dry_run=dry_run)
-        return self._client.ask("events.replay", params, shapes.Replayed)
+        return self._client.ask("events.replay", params, shapes.ReplayedEvents)
 
     def dead(
         self, instance: str | None = None, *, limit: int = 100

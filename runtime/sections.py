@@ -88,7 +88,7 @@ class Events:
         since: str | float | None = None,
         limit: int = 10_000,
         dry_run: bool = False,
-    ) -> shapes.Replayed:
+    ) -> shapes.ReplayedEvents:
         """Starts a workflow for each stored event its trigger wants that has not started it yet."""
         return await archive.replay(self._engine, into, type, since, limit, dry_run)
 

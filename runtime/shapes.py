@@ -446,7 +446,7 @@ class Tried(msgspec.Struct, frozen=True):
     failed: list[Json]
 
 
-class Replayed(msgspec.Struct, frozen=True):
+class ReplayedEvents(msgspec.Struct, frozen=True):
     """Stored events into a workflow: `known` had started it before, live or by a replay."""
 
     workflow: str

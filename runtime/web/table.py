@@ -105,7 +105,7 @@ ROWS: Final = (
           about="Posts an event again under a new id."),
     Route(_POST, "/v1/events/try", "events.try", "read", list[shapes.Tried],
           about="What subscriptions would have done to stored events; nothing is started."),
-    Route(_POST, "/v1/events/replay", "events.replay", "control", shapes.Replayed,
+    Route(_POST, "/v1/events/replay", "events.replay", "control", shapes.ReplayedEvents,
           about="Starts a workflow for stored events that have not started it yet."),
     Route(_GET, "/v1/events/dead", "events.dead", "read", list[shapes.DeadLetter],
           about="Deliveries that a full inbox refused."),
