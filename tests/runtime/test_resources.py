@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import pickle
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from greenroom import (
     Resource,
     ResourceNotFound,
     State,
+    StepContext,
     SyncClient,
     Task,
     Workflow,
@@ -878,3 +880,70 @@ def test_the_blocking_engine_has_them_too(tmp_path: Path) -> None:
         assert engine.resources.get(path["id"]).version == 3
         assert len(engine.resources.history(path["id"]).items) == 3
         assert [one.id for one in engine.resources.list().items] == [path["id"]]
+
+
+# -- laws --------------------------------------------------------------------------------------
+
+
+class Sum(Resource, product="rt sum"):
+    n: int = 0
+    by: list[str] = []  # noqa: RUF012
+
+
+DICE = random.Random()
+
+
+@retrystep("Add one", delay="1s", backoff=1, jitter=0)
+async def add_one(total: Sum, ctx: StepContext) -> State:
+    for _ in range(DICE.randrange(4)):
+        await asyncio.sleep(0)
+    total.n += 1
+    total.by.append(ctx.idempotency_key)
+    if DICE.random() < 0.2:
+        raise ConnectionError("not now")
+    return {"total": total}
+
+
+@step("Make a sum")
+async def make_sum() -> State:
+    return {"total": Sum()}
+
+
+@workflow
+def sums() -> Any:
+    return begin >> make_sum >> done
+
+
+@workflow
+def adding() -> Any:
+    return begin >> add_one >> add_one >> done
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_c21_whatever_collides_and_crashes_each_step_counts_once(seed: int) -> None:
+    DICE.seed(seed)
+    async with MemoryEngine(sums, adding) as kit:
+        totals = [(await (await kit.start("sums", {})).result())["total"]["id"] for _ in range(2)]
+        started = []
+        for number in range(6):
+            given = {"total": DICE.choice(totals)}
+            started.append((await kit.start("adding", given, key=str(number))).id)
+        for _ in range(3):
+            kit.store.crash_next(stored=DICE.random() < 0.5)
+            for _ in range(DICE.randrange(200)):
+                await asyncio.sleep(0)
+            await kit.crash()
+            await kit.advance_quiet(f"{DICE.randrange(3)}s")
+        for _ in range(60):
+            await kit.advance_quiet("1s")
+        done_by = []
+        for id in started:
+            assert (await kit.get(id)).status == "completed"
+            done_by += [f"{id}/add_one", f"{id}/add_one#2"]
+        rows = [await kit.resources.get(id) for id in totals]
+        assert sorted(key for row in rows for key in row.data["by"]) == sorted(done_by)
+        for row in rows:
+            assert row.data["n"] == len(row.data["by"]) == row.version - 1
+            history = (await kit.resources.history(row.id)).items
+            wrote = [f"{one.instance}/{one.op}" for one in history[1:]]
+            assert wrote == row.data["by"]
