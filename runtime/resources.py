@@ -34,7 +34,7 @@ from greenroom.runtime.resource_rules import COLUMNS
 if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
 
-WORDS: Final = (*COLUMNS, "instance")
+WORDS: Final = (*COLUMNS, "instance", "namespace")
 """What a filter may ask for."""
 
 
@@ -46,14 +46,16 @@ class Resources:
         self, q: str = "", *, limit: int = 50, cursor: str | None = None
     ) -> shapes.Page[shapes.Resource]:
         """Resources, the last changed first. `q` is words `product:` `status:` `customer:` `type:`
-        `id:` `instance:` (those an instance has saved), joined by AND; quote a value with blanks.
+        `id:` `instance:` (those an instance has saved) `namespace:`, joined by AND; quote a value
+        with blanks.
         """
         equal = _words(q)
+        namespace = equal.pop("namespace", self._engine.namespace)
         if "instance" in equal:
             equal["instance"] = await self._instance(equal["instance"])
         limit = max(1, min(limit, 1_000))
         rows: list[ResourceRow] = await self._engine.journal.call(
-            ListResources(equal, limit, _place(cursor), self._engine.namespace)
+            ListResources(equal, limit, _place(cursor), namespace)
         )
         after = f"{rows[-1].updated}.{rows[-1].id}" if len(rows) == limit else None
         return shapes.Page([_shape(row) for row in rows], after)

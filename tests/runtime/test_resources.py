@@ -872,6 +872,10 @@ async def test_each_namespace_has_its_own(tmp_path: Path) -> None:
         other = await kit.start("modify", {"light_path": path["id"]}, namespace="test")
         with pytest.raises(InstanceFailed, match="there is no resource"):
             await other.result()
+        theirs = (await (await kit.start("create", NEW, namespace="test")).result())["light_path"]
+        assert [one.id for one in (await kit.resources.list()).items] == [path["id"]]
+        listed = await kit.resources.list("namespace:test")
+        assert [one.id for one in listed.items] == [theirs["id"]]
 
 
 def test_the_blocking_engine_has_them_too(tmp_path: Path) -> None:
