@@ -111,7 +111,6 @@ class Resource:
         if product is not None:
             cls.__products__ = _texts(cls, "product", product)
         if lifecycle is not None:
-            cls.__products__ = tuple(cls.__products__)
             cls.__lifecycle__ = frozenset(_texts(cls, "lifecycle", lifecycle))
         if id_name is not None:
             if not isinstance(id_name, str) or not id_name.isidentifier():
@@ -296,6 +295,9 @@ def row_of(resource: Resource) -> Stored:
     values = values_of(resource)
     customer, status = values.pop("customer_id"), values.pop("status")
     own = type(resource)
+    for name, text in (("customer_id", customer), ("status", status)):
+        if not isinstance(text, str):
+            raise InvalidInput(f"{own.__name__}.{name} must be text, got {text!r}", field=name)
     return Stored(
         str(resource.id), own.__name__, family_of(own).__name__, resource.product, customer, status,
         resource.version + 1, encode({**resource._rest, **values}, f"{own.__name__} {resource.id}"),
@@ -342,7 +344,8 @@ def product(*names: str) -> Callable[[M], M]:
 def products() -> dict[str, tuple[type[Resource], ...]]:
     """The product types that code has: the classes of each product name. Nothing is registered:
     they are found among the classes there are."""
-    latest = {_title(cls): cls for cls in kinds_of(Resource) if "__products__" in vars(cls)}
+    own = {"__products__", "__lifecycle__"}
+    latest = {_title(cls): cls for cls in kinds_of(Resource) if not own.isdisjoint(vars(cls))}
     found: dict[str, tuple[type[Resource], ...]] = {}
     for _, cls in sorted(latest.items()):
         for name in cls.__products__:

@@ -181,6 +181,22 @@ def test_w12_what_is_stored_comes_back_and_only_changes_count() -> None:
     assert row_of(again).version == 2
 
 
+def test_w12_status_and_customer_may_be_declared_anew_and_are_text() -> None:
+    class Order(Resource):
+        customer_id: UUID | int  # type: ignore[assignment]
+        status: Literal["open", "closed"] = "open"
+
+    customer = uuid4()
+    row = row_of(Order(customer_id=customer))
+    assert (row.customer_id, row.status) == (str(customer), "open")
+    again = loaded(Order, row)
+    assert again.customer_id == customer
+    with pytest.raises(TypeError, match=r"Order\.status: Invalid enum value 'initial'"):
+        again.status = "initial"  # type: ignore[assignment]
+    with pytest.raises(InvalidInput, match=r"Order\.customer_id must be text, got 7"):
+        row_of(Order(customer_id=7))
+
+
 def test_w12_one_is_not_true_and_a_change_of_it_is_a_change() -> None:
     class Switch(Resource):
         on: Any = 1
