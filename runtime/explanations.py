@@ -19,7 +19,7 @@ from greenroom.definitions.expressions import compile_value
 from greenroom.definitions.matching import Where, compile_where
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import Json
-from greenroom.definitions.workflow import Trigger, key_text
+from greenroom.definitions.workflow import Definition, Trigger, key_text
 from greenroom.runtime import shapes
 from greenroom.runtime.registry import body_of
 
@@ -83,7 +83,8 @@ def _triggers(
             continue
         label = f"{name} v{version}"
         heard = [trigger for trigger in triggers if trigger.type == row.event.type]
-        facts += [_trigger(label, name, trigger, event) for trigger in heard]
+        today = engine.registry.find(name)
+        facts += [_trigger(label, name, trigger, event, today) for trigger in heard]
         if not heard and workflow is not None:
             types = ", ".join(str(trigger.type) for trigger in triggers) or "what is not known"
             facts.append(
@@ -92,6 +93,12 @@ def _triggers(
                     {"workflow": name, "listens": types},
                 )
             )
+    off = [_off(engine, name) for name in engine.registry.names()
+           if name not in listened and workflow in (None, name)
+           and _would_hear(engine, name, row.event.type)]  # fmt: skip
+    facts += off
+    if off:
+        return facts
     if workflow is not None and workflow not in listened:
         facts.append(_silent(engine, workflow))
     elif not facts and not settled and row.event.type not in known:
@@ -99,6 +106,18 @@ def _triggers(
         text = f"  no workflow listens to {row.event.type}{near}"
         facts.append(shapes.Fact(text, {"type": row.event.type}))
     return facts
+
+
+def _would_hear(engine: Engine, name: str, type: str) -> bool:
+    registry = engine.registry
+    return not registry.is_enabled(name) and any(
+        trigger.type == type for trigger in registry.released(name).triggers
+    )
+
+
+def _off(engine: Engine, name: str) -> shapes.Fact:
+    text = f"  {name}: did not listen, it is disabled;  greenroom def enable {name}"
+    return shapes.Fact(text, {"workflow": name, "enabled": False})
 
 
 def _silent(engine: Engine, workflow: str) -> shapes.Fact:
@@ -129,7 +148,13 @@ def _stored(data: dict[str, Any]) -> Trigger:
     )
 
 
-def _trigger(label: str, name: str, trigger: Trigger, event: dict[str, Json]) -> shapes.Fact:
+def _trigger(
+    label: str,
+    name: str,
+    trigger: Trigger,
+    event: dict[str, Json],
+    definition: Definition | None,
+) -> shapes.Fact:
     failed = trigger.where.first_failure(event)
     if failed is not None:
         return shapes.Fact(
@@ -150,7 +175,24 @@ def _trigger(label: str, name: str, trigger: Trigger, event: dict[str, Json]) ->
         kind = trigger.collect.kind
         text = f"  {label}: matches · {kind}: {_COLLECTED[kind]}"
         return shapes.Fact(text, {"workflow": name, "collect": kind})
+    refused = _refusal(definition, trigger, event)
+    if refused is not None:
+        return shapes.Fact(
+            f"  {label}: matches · {refused}", {"workflow": name, "code": "condition_failed"}
+        )
     return shapes.Fact(f"  {label}: matches, and could not start", {"workflow": name})
+
+
+def _refusal(definition: Definition | None, trigger: Trigger, event: dict[str, Json]) -> str | None:
+    """What the `only_if` of today says of the instance an event would start."""
+    if definition is None or definition.only_if is None:
+        return None
+    made = event.get("data") if trigger.transform is None else trigger.transform.evaluate(event)
+    try:
+        definition.only_if.check(definition.name, made if isinstance(made, dict) else {})
+    except GreenroomError as error:
+        return error.message
+    return None
 
 
 def _wait(wait: WaitSeen, event: dict[str, Json]) -> shapes.Fact:

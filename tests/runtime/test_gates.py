@@ -106,6 +106,13 @@ async def test_an_event_a_parent_and_a_restart_are_asked_too(kit: MemoryEngine) 
     accepted = await kit.post({"type": "order.created", "data": {"id": "1", "sku": "a", "n": 99}})
     (match,) = accepted.matched
     assert (match.action, match.code, match.key) == ("refused", "condition_failed", "1")
+    said = (await kit.events.explain(accepted.id)).text
+    assert "order may not start: 99 of a are too many" in said
+    await kit.definitions.disable("order")
+    quiet = await kit.post({"type": "order.created", "data": {"id": "2", "sku": "a"}})
+    assert quiet.matched == []
+    assert "it is disabled" in (await kit.events.explain(quiet.id)).text
+    await kit.definitions.enable("order")
     parent = await kit.start("shop", {"n": 99})
     with pytest.raises(InstanceFailed, match="may not start: 99 of a"):
         await parent.result()
