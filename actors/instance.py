@@ -208,6 +208,27 @@ class Instance:
         for item in list(self.inbox.values()):
             self._offer(item)
 
+    def catch_up(self) -> None:
+        """K19: the instance goes on after a while. What came meanwhile is taken in the order of
+        time, events and timers alike; an event accepted by a due time comes before it.
+
+        A wait is over only when the store has been asked for events up to its due time (K32): that
+        is left to the timer.
+        """
+        now = self.host.now()
+        p = self.kernel.progress
+        over = sorted(
+            (op.due, place, key)
+            for place, (key, op) in enumerate(p.ops.items())
+            if op.due is not None and op.due <= now and op.request.kind != "wait"
+            and type(effect_of(p, op)) is ArmTimer
+        )  # fmt: skip
+        for item in sorted(self.inbox.values(), key=lambda item: (item.at, item.iq)):
+            while over and over[0][0] < item.at:
+                due, _, key = over.pop(0)
+                self.tell(Due(key, due))
+            self._offer(item)
+
     def recover(self) -> None:
         """The first message after loading: what an older process was running is lost; the rest is
         owed anew."""
@@ -363,8 +384,8 @@ class Instance:
         if self.dead:
             return
         if batch.everything:
+            self.catch_up()
             self.perform_all()
-            self.offer_again()
         elif batch.effects:
             self._perform(batch.effects)
         if result.found:

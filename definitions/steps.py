@@ -205,6 +205,7 @@ def step(
     retry: RetryPolicy | None = None,
     mode: Mode = "at_least_once",
     timeout: Duration | None = None,
+    soft_timeout: Duration | None = None,
     executor: Literal["auto", "thread", "process"] = "auto",
     verify: Callable[..., Any] | None = None,
     compensate: Callable[..., Any] | None = None,
@@ -217,6 +218,7 @@ def step(
     retry: RetryPolicy | None = None,
     mode: Mode = "at_least_once",
     timeout: Duration | None = None,
+    soft_timeout: Duration | None = None,
     executor: Literal["auto", "thread", "process"] = "auto",
     verify: Callable[..., Any] | None = None,
     compensate: Callable[..., Any] | None = None,
@@ -226,7 +228,8 @@ def step(
 
     `mode`: `at_least_once` (default), `at_most_once` (never run again by itself: after a crash it
     is in doubt), `transactional` (what it hands to `ctx.sql` is applied with its result).
-    `timeout` is for one attempt. `verify(...)` is asked after a crash whether the effect happened.
+    `timeout` is for one attempt; one that takes longer than `soft_timeout` goes on, and is reported
+    (a warning in the log, a line of `why`). `verify(...)` is asked after a crash whether the effect happened.
     `compensate` (a function or step) takes the work of this one back, in a step list that is
     cancelled or fails later on; those of all steps that were done run in reverse order.
     """
@@ -241,6 +244,7 @@ def step(
                 retry=retry,
                 mode=mode,
                 timeout=timeout,
+                soft_timeout=soft_timeout,
                 executor=executor,
                 verify=verify,
                 summary=summary,
@@ -267,6 +271,7 @@ def retrystep(
     key: str | None = None,
     mode: Mode = "at_least_once",
     timeout: Duration | None = None,
+    soft_timeout: Duration | None = None,
     executor: Literal["auto", "thread", "process"] = "auto",
     compensate: Callable[..., Any] | None = None,
     summary: str | None = None,
@@ -283,6 +288,7 @@ def retrystep(
     key: str | None = None,
     mode: Mode = "at_least_once",
     timeout: Duration | None = None,
+    soft_timeout: Duration | None = None,
     executor: Literal["auto", "thread", "process"] = "auto",
     compensate: Callable[..., Any] | None = None,
     summary: str | None = None,
@@ -307,6 +313,7 @@ def retrystep(
         retry=policy,
         mode=mode,
         timeout=timeout,
+        soft_timeout=soft_timeout,
         executor=executor,
         compensate=compensate,
         summary=summary,
@@ -327,6 +334,7 @@ def make_target(
     retry: RetryPolicy | None = None,
     mode: Mode = "at_least_once",
     timeout: Duration | None = None,
+    soft_timeout: Duration | None = None,
     executor: Literal["auto", "thread", "process"] = "auto",
     verify: Callable[..., Any] | None = None,
     summary: str | None = None,
@@ -343,6 +351,11 @@ def make_target(
     if mode not in MODES:
         raise InvalidDefinition(
             f"mode must be one of {', '.join(MODES)}, got {mode!r}   {location(func)}"
+        )
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise InvalidDefinition(
+            f"{func.__name__}: retry must be a RetryPolicy, got {retry!r}   {location(func)}",
+            hint='or say it to a retrystep:  @retrystep(delay="10s", max_attempts=5)',
         )
     if mode == "at_most_once" and retry is not None:
         raise InvalidDefinition(
@@ -372,6 +385,7 @@ def make_target(
         None,
         verify,
         summary,
+        soft_timeout_s=None if soft_timeout is None else seconds(soft_timeout, "soft_timeout"),
     )
 
 

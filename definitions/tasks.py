@@ -14,6 +14,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
+from greenroom.definitions.durations import seconds
 from greenroom.definitions.engines import current_engine, properties
 from greenroom.definitions.errors import InvalidDefinition, InvalidInput
 from greenroom.definitions.injection import location
@@ -49,11 +50,13 @@ class Task:
     """A unit of work with input: its attributes. `handle` does the work and may have effects.
 
     `max_processing_time` (seconds, or a method that gives them) limits one attempt.
+    An attempt that takes longer than `soft_timeout` (a duration) goes on and is reported.
     `on_error_retry_delay(error)` gives the whole seconds until the next attempt; None, False or 0
     give up.
     """
 
     max_processing_time: ClassVar[Any] = None
+    soft_timeout: ClassVar[Any] = None
     _context: TaskContext = TaskContext()
 
     def handle(self) -> Any:
@@ -109,6 +112,9 @@ def task_target(cls: type[Task]) -> Target:
         is_async,
         timeout_s=None if callable(limit) else _limit(cls, limit),
         delay_of=_retry_rule(cls),
+        soft_timeout_s=None
+        if cls.soft_timeout is None
+        else seconds(cls.soft_timeout, "soft_timeout"),
     )
     cls._greenroom_target = target  # type: ignore[attr-defined]
     return target

@@ -53,6 +53,8 @@ class Target:
     delay_of: Callable[[dict[str, Any], Exception], float | None] | None = None
     verify: Callable[..., Any] | None = None
     summary: str | None = None
+    soft_timeout_s: float | None = None
+    """An attempt that takes longer is reported, and goes on."""
 
 
 class Change(NamedTuple):

@@ -107,7 +107,7 @@ from greenroom.runtime.connectors import ingestion
 from greenroom.runtime.connectors.connections import Connections
 from greenroom.runtime.connectors.section import Secrets, Section
 from greenroom.runtime.directory import Directory
-from greenroom.runtime.executor import IN_FLIGHT, Executor
+from greenroom.runtime.executor import IN_FLIGHT, Call, Executor
 from greenroom.runtime.facade import ScheduleHandle, ThreadFace
 from greenroom.runtime.filters import parse_filter
 from greenroom.runtime.finder import Finder
@@ -192,7 +192,7 @@ class Engine:
         self.clock: Clock = clock or SystemClock()
         self.new_id: Callable[[], str] = new_id or _uuid7
         self.registry = Registry()
-        self.executor = Executor(in_flight, threads)
+        self.executor = Executor(in_flight, threads, self._is_late)
         self.definitions = Definitions(self)
         self.schedules = Schedules(self)
         self.events = Events(self)
@@ -439,6 +439,16 @@ class Engine:
         async with asyncio.timeout(timeout_s):
             while self.executor.busy or self.directory.turns:  # noqa: ASYNC110  bounded, at the end of a life
                 await asyncio.sleep(0.01)
+
+    def _is_late(self, call: Call) -> None:
+        self.log.warning(
+            "a step takes longer than its soft_timeout",
+            instance=call.instance,
+            step=call.target.name,
+            op=call.key,
+            attempt=call.attempt,
+            soft_timeout_s=call.target.soft_timeout_s,
+        )
 
     def _died(self, error: BaseException) -> None:
         self.log.critical("the store failed; nothing is acknowledged any more", error=str(error))

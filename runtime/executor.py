@@ -45,8 +45,8 @@ class Call:
     """One attempt of one op."""
 
     __slots__ = (
-        "aborted", "arguments", "attempt", "classify", "context", "done", "instance", "key",
-        "merges", "n", "runner", "saves", "solo", "source", "target",
+        "aborted", "arguments", "attempt", "classify", "context", "done", "instance", "is_late",
+        "key", "merges", "n", "runner", "saves", "solo", "source", "target",
     )  # fmt: skip
 
     def __init__(
@@ -84,11 +84,19 @@ class Call:
         self.saves: list[ResourceSave] = []
         """Resources it returned, to be saved with its outcome."""
         self.aborted = False
+        self.is_late = False
+        """It takes longer than its step is meant to."""
         self.runner: asyncio.Task[None] | None = None
 
 
 class Executor:
-    def __init__(self, in_flight: int = IN_FLIGHT, threads: int = THREADS) -> None:
+    def __init__(
+        self,
+        in_flight: int = IN_FLIGHT,
+        threads: int = THREADS,
+        on_late: Callable[[Call], None] | None = None,
+    ) -> None:
+        self.on_late = on_late
         self.in_flight = in_flight
         self.queue: deque[Call] = deque()
         self.solo: deque[Call] = deque()
@@ -228,7 +236,9 @@ class Executor:
         try:
             try:
                 target = call.target
-                if target.is_async and target.timeout_s is None:  # the hot path
+                if target.soft_timeout_s is not None:
+                    value = await self._watched(call, target.soft_timeout_s)
+                elif target.is_async and target.timeout_s is None:  # the hot path
                     value = await _called(target, call.arguments)
                 else:
                     value = await self._invoke(call)
@@ -249,6 +259,19 @@ class Executor:
                 raise
             outcome = self._failed(call, error)
         self._finish(call, outcome)
+
+    async def _watched(self, call: Call, soft_s: float) -> Any:
+        """An attempt that is reported when it takes longer than it should."""
+        booking = asyncio.get_running_loop().call_later(soft_s, self._late, call)
+        try:
+            return await self._invoke(call)
+        finally:
+            booking.cancel()
+
+    def _late(self, call: Call) -> None:
+        call.is_late = True
+        if self.on_late is not None:
+            self.on_late(call)
 
     async def _invoke(self, call: Call) -> Any:
         target = call.target

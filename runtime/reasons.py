@@ -73,6 +73,11 @@ async def why(engine: Engine, row: InstanceRow, p: Progress) -> shapes.Why:
     if running and p.failure is None:
         names = ", ".join(running[:5])
         facts.append(shapes.Fact(f"running now: {names}", {"steps": running[:100]}))
+    for call in engine.executor.calls_of(row.id):
+        if call.is_late and call.target.soft_timeout_s is not None:
+            limit = duration_text(call.target.soft_timeout_s)
+            text = f"{call.target.name} ({call.key}) takes longer than the {limit} it should take"
+            facts.append(shapes.Fact(text, {"op": call.key, "soft_timeout": limit}))
     dead = await engine.journal.call(DeadLetters(row.n, 10))
     if dead:
         facts.append(

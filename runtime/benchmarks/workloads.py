@@ -9,6 +9,7 @@ from typing import Any
 
 from greenroom.definitions.declare import workflow
 from greenroom.definitions.ops import sleep_until, wait
+from greenroom.definitions.programs import Workflow
 from greenroom.definitions.steps import begin, done, step
 
 
@@ -45,6 +46,31 @@ async def line(steps: int) -> int:
     for _ in range(steps):
         await nothing()
     return steps
+
+
+class Line(Workflow):
+    """The same with `handle()`."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    async def handle(self) -> int:
+        for _ in range(self.steps):
+            await nothing()
+        return self.steps
+
+
+class PlainLine(Workflow):
+    """The same without `await`."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def handle(self) -> int:
+        ask: Any = nothing
+        for _ in range(self.steps):
+            ask()
+        return self.steps
 
 
 @workflow(name="waiter", on="bench.start", key="::data.k")

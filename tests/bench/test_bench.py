@@ -27,7 +27,11 @@ PROMISED = {
     },
     "limit": {"limit_steps_per_s", "groups", "rows", "bytes"},
     "sequential": {"us_per_step", "bare_us_per_commit", "ratio_to_bare"},
-    "programs": {"few_ops_per_s", "many_ops_per_s", "many_replay_ms", "ratio_many_to_few"},
+    "programs": {
+        "few_ops_per_s", "many_ops_per_s", "many_replay_ms", "ratio_many_to_few",
+        "cpu_ratio_many_to_few", "plain_few_ops_per_s", "plain_many_ops_per_s",
+        "plain_many_replay_ms", "plain_ratio_many_to_few", "plain_cpu_ratio_many_to_few",
+    },
     "events": {"no_match_per_s", "wake_per_s", "rss_mb"},
     "routing": {"waits_1_us", "waits_100_us", "waits_200_us", "waits_ratio", "half_triggers_ratio", "index_200_us", "index_ratio"},
     "waiting": {"ready_ms", "rss_mb", "woken", "made_per_s"},
