@@ -20,7 +20,7 @@ from greenroom.definitions.errors import GreenroomError, from_data
 from greenroom.definitions.events import Event
 from greenroom.definitions.values import Json
 from greenroom.runtime import shapes
-from greenroom.runtime.places import check_socket_path, socket_path
+from greenroom.runtime.places import check_socket_path, is_http, socket_path
 from greenroom.runtime.replies import (
     WINDOW,
     Reply,
@@ -173,8 +173,9 @@ class _Link(asyncio.Protocol):
 class Client:
     """Talks to a daemon. Connects at the first call, and again after a lost connection.
 
-    `server` is `unix:///path` or a path, else `GREENROOM_SERVER`, else the socket in the data
-    directory. Raises `Unreachable` when no daemon answers there.
+    `server` is `unix:///path`, a path or `http://HOST:PORT`, else `GREENROOM_SERVER`, else the socket
+    in the data directory. Over HTTP `key` is the API key, else `GREENROOM_KEY`. Raises `Unreachable`
+    when no daemon answers there.
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -183,18 +184,33 @@ class Client:
             from greenroom.definitions.engines import Environment  # noqa: PLC0415  start-up time
 
             return Environment(*args, **kwargs)
+        server = args[0] if args else kwargs.get("server")
+        if cls is Client and is_http(server, kwargs.get("data")):
+            from greenroom.runtime.http_async import HttpClient  # noqa: PLC0415  it imports this
+
+            return super().__new__(HttpClient)
         return super().__new__(cls)
 
-    def __init__(self, server: str | Path | None = None, *, data: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        server: str | Path | None = None,
+        *,
+        data: str | Path | None = None,
+        key: str | None = None,
+    ) -> None:
         self.path = socket_path(server, data)
+        self._link: _Link | None = None
+        self._connecting = asyncio.Lock()
+        self._request_id = 0
+        self._add_groups()
+
+    def _add_groups(self) -> None:
         self.definitions = Definitions(self)
         self.schedules = Schedules(self)
         self.events = Events(self)
         self.asks = Asks(self)
         self.resources = Resources(self)
-        self._link: _Link | None = None
-        self._connecting = asyncio.Lock()
-        self._request_id = 0
+        self.keys = Keys(self)
 
     async def __aenter__(self) -> Self:
         await self._connected()
@@ -691,3 +707,17 @@ class Resources(_Group):
         params = given(id=id, limit=limit, cursor=cursor)
         kind = shapes.Page[shapes.ResourceVersion]
         return await self._client.ask("resources.history", params, kind)
+
+
+class Keys(_Group):
+    async def create(
+        self, name: str, scopes: builtins.list[str], *, expires: Duration = None
+    ) -> shapes.NewApiKey:
+        params = given(name=name, scopes=scopes, expires=expires)
+        return await self._client.ask("keys.create", params, shapes.NewApiKey)
+
+    async def list(self) -> builtins.list[shapes.ApiKey]:
+        return await self._client.ask("keys.list", {}, builtins.list[shapes.ApiKey])
+
+    async def revoke(self, id: str) -> shapes.ApiKey:
+        return await self._client.ask("keys.revoke", {"id": id}, shapes.ApiKey)

@@ -21,7 +21,7 @@ from greenroom.definitions.errors import GreenroomError
 from greenroom.definitions.events import Event
 from greenroom.definitions.values import Json
 from greenroom.runtime import shapes
-from greenroom.runtime.places import check_socket_path, socket_path
+from greenroom.runtime.places import check_socket_path, is_http, socket_path
 from greenroom.runtime.replies import (
     WINDOW,
     Reply,
@@ -132,19 +132,43 @@ class SyncClient:
     """Talks to a daemon; not for several threads at once. Connects at the first call, and again
     after a lost connection.
 
-    `server` is `unix:///path` or a path, else `GREENROOM_SERVER`, else the socket in the data
-    directory. Raises `Unreachable` when no daemon answers there.
+    `server` is `unix:///path`, a path or `http://HOST:PORT`, else `GREENROOM_SERVER`, else the socket
+    in the data directory. Over HTTP `key` is the API key, else `GREENROOM_KEY`. Raises `Unreachable`
+    when no daemon answers there.
     """
 
-    def __init__(self, server: str | Path | None = None, *, data: str | Path | None = None) -> None:
+    def __new__(
+        cls,
+        server: str | Path | None = None,
+        *,
+        data: str | Path | None = None,
+        key: str | None = None,
+    ) -> Any:
+        if cls is SyncClient and is_http(server, data):
+            from greenroom.runtime.http_client import SyncHttpClient  # noqa: PLC0415  it imports this
+
+            return super().__new__(SyncHttpClient)
+        return super().__new__(cls)
+
+    def __init__(
+        self,
+        server: str | Path | None = None,
+        *,
+        data: str | Path | None = None,
+        key: str | None = None,
+    ) -> None:
         self.path = socket_path(server, data)
+        self._line: _Line | None = None
+        self._request_id = 0
+        self._add_groups()
+
+    def _add_groups(self) -> None:
         self.definitions = Definitions(self)
         self.schedules = Schedules(self)
         self.events = Events(self)
         self.asks = Asks(self)
         self.resources = Resources(self)
-        self._line: _Line | None = None
-        self._request_id = 0
+        self.keys = Keys(self)
 
     def __enter__(self) -> Self:
         self._connected()
@@ -631,3 +655,17 @@ class Resources(_Group):
         params = given(id=id, limit=limit, cursor=cursor)
         kind = shapes.Page[shapes.ResourceVersion]
         return self._client.ask("resources.history", params, kind)
+
+
+class Keys(_Group):
+    def create(
+        self, name: str, scopes: builtins.list[str], *, expires: Duration = None
+    ) -> shapes.NewApiKey:
+        params = given(name=name, scopes=scopes, expires=expires)
+        return self._client.ask("keys.create", params, shapes.NewApiKey)
+
+    def list(self) -> builtins.list[shapes.ApiKey]:
+        return self._client.ask("keys.list", {}, builtins.list[shapes.ApiKey])
+
+    def revoke(self, id: str) -> shapes.ApiKey:
+        return self._client.ask("keys.revoke", {"id": id}, shapes.ApiKey)

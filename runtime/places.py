@@ -42,9 +42,17 @@ def socket_path(server: str | Path | None = None, data: str | Path | None = None
         return Path(server)
     if scheme != "unix":
         raise InvalidRequest(
-            f"{server}: this client speaks to a Unix socket", hint="write unix:///path/to/socket"
+            f"{server}: a daemon is at a Unix socket or an address of HTTP",
+            hint="write unix:///path/to/socket or http://HOST:PORT",
         )
     return Path(rest)
+
+
+def is_http(server: str | Path | None = None, data: str | Path | None = None) -> bool:
+    """Whether a client is told to speak HTTP rather than to a socket."""
+    if server is None and data is None:
+        server = os.environ.get("GREENROOM_SERVER")
+    return isinstance(server, str) and server.startswith(("http://", "https://"))
 
 
 def own_command() -> list[str]:

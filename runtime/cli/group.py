@@ -46,7 +46,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "serve": _SERVE, "ping": _STORE, "info": _STORE, "doctor": _STORE, "db": _STORE,
         "replay": "greenroom.runtime.cli.replays",
         "bench": "greenroom.runtime.cli.bench", "systemd": "greenroom.runtime.cli.systemd",
-        "completion": "greenroom.runtime.cli.completion",
+        "completion": "greenroom.runtime.cli.completion", "key": "greenroom.runtime.cli.keys",
     },
 }  # fmt: skip
 
@@ -82,7 +82,7 @@ def global_options() -> list[click.Option]:
             metavar="URL",
             callback=_option("server"),
             expose_value=False,
-            help="unix:///path of the daemon's socket (GREENROOM_SERVER).",
+            help="unix:///path of the daemon's socket, or http://HOST:PORT (GREENROOM_SERVER).",
         ),
         click.Option(
             ["--data"],

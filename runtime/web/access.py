@@ -1,6 +1,7 @@
 """Who asks over HTTP, and what they may.
 
-A *scope* is a word, for `publish` and `start` with the event types or workflows it is limited to:
+A *scope* is a word, for `publish`, `start` and `answer` with the event types, workflows or
+assignees it is limited to:
 `publish:order.*` lets events of these types be posted, `publish` any. `admin` is everything.
 Which scope a route needs stands in the table of routes; here is only whether a caller holds it.
 """
@@ -19,14 +20,14 @@ SCOPES: Final = {
     "publish": "post events (publish:order.* only these types)",
     "start": "start instances (start:order only this workflow)",
     "read": "look at everything",
-    "answer": "answer open questions",
+    "answer": "answer open questions (answer:noc only those assigned to noc)",
     "control": "pause, resume, cancel, skip, restart, fork, send; pause and trigger schedules",
     "define": "push definitions",
     "promote": "release definitions",
     "admin": "everything, API keys and backups too",
 }
 
-LIMITED: Final = frozenset({"publish", "start"})
+LIMITED: Final = frozenset({"publish", "start", "answer"})
 """Scopes that may be limited to a subject."""
 
 Way = Literal["peer", "key", "oidc", "session", "open", "host", "none"]
@@ -42,9 +43,13 @@ class Caller(msgspec.Struct, frozen=True):
     """The id of the browser's session; CSRF tokens are bound to it."""
 
     def may(self, scope: str, subject: str | None = None) -> bool:
-        """Whether they hold a scope; `subject` is the event type or workflow in question, None:
+        """Whether they hold a scope; `subject` is the event type, workflow or assignee in question, None:
         whether they hold it for any."""
         return any(_allows(held, scope, subject) for held in self.scopes)
+
+    def is_limited(self, scope: str) -> bool:
+        """Whether they hold the scope for some subjects only."""
+        return not any(held in (scope, "admin", f"{scope}:*") for held in self.scopes)
 
     def must(self, scope: str, subject: str | None = None) -> None:
         """Raises `NotAuthenticated` or `NotPermitted`. Nothing was looked up before: the answer is
@@ -94,8 +99,8 @@ def check_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
             )
         if mark and (word not in LIMITED or not limit or "*" in limit[:-1]):
             raise InvalidRequest(
-                f'"{scope[:80]}" is not a scope: only publish and start are limited, by a name or a '
-                "beginning of one (publish:order.*)"
+                f'"{scope[:80]}" is not a scope: only publish, start and answer are limited, by a '
+                "name or a beginning of one (publish:order.*)"
             )
         if scope not in found:
             found.append(scope)

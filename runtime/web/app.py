@@ -30,15 +30,17 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 import msgspec
+from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import BaseRoute, Match, Mount, Route, Router
+from starlette.routing import BaseRoute, Match, Mount, NoMatchFound, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from greenroom.definitions.errors import (
     InvalidRequest,
+    NoSuchAsk,
     NotAuthenticated,
     NotFound,
 )
@@ -271,6 +273,8 @@ class Api(BaseRoute):
                 params[route.whole] = body
             else:
                 _merge(params, _object(body))
+        if route.call == "answer" and caller.is_limited("answer"):
+            await _check_assignee(web, caller, values["ask"])
         given = await calls.run(web.engine, route.call, params, caller.by)
         if route.call == "history" and bulk.NDJSON in request.headers.get("accept", ""):
             lines = b"".join(_encode(item) + b"\n" for item in given.items)
@@ -278,8 +282,19 @@ class Api(BaseRoute):
             return Response(lines, headers=headers, media_type=bulk.NDJSON)
         return Response(_encode(given), route.status, media_type=JSON)
 
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Links to the API are written out: its addresses are the contract."""
+        raise NoMatchFound(name, path_params)
+
     def __repr__(self) -> str:
         return "<the table of the API>"
+
+
+async def _check_assignee(web: Web, caller: Caller, ask: str) -> None:
+    """Others' questions are not there for whom may answer only some."""
+    found = await web.engine.asks.find(ask)
+    if not caller.may("answer", found.assignee or ""):
+        raise NoSuchAsk(f"there is no question {ask}", ask=ask)
 
 
 async def _posted(web: Web, request: Request, caller: Caller) -> Response:

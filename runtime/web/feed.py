@@ -116,7 +116,7 @@ async def _journal(web: Web, params: dict[str, Any], place: tuple[int, int] | No
         terms.append(("namespace", ":", engine.namespace, False))
     if place is not None:
         after = max(0, place[0] - 1)
-    elif "after" in given:
+    elif given.get("after"):
         after = given["after"]
     else:
         after = (await engine.journal.call(Counts())).head

@@ -20,7 +20,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from greenroom.definitions.errors import InvalidRequest, NotAuthenticated, Unreachable
+from greenroom.definitions.errors import InvalidRequest, NotAuthenticated, Unavailable
 from greenroom.runtime.web.access import Caller, known_scopes
 
 ALGORITHMS: Final = (
@@ -131,7 +131,7 @@ class Provider:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, JoseError) as error:
             if self._keys is not None:
                 return self._keys
-            raise Unreachable(
+            raise Unavailable(
                 f"the keys of {self.oidc.issuer} cannot be read: {error}", issuer=self.oidc.issuer
             ) from None
 
