@@ -1388,7 +1388,8 @@ class Engine:
         """What happened, in order. One stored turn unfolds into several lines with one `seq`; `path`
         gives only the changes of one value of the state."""
         row = await self._find(instance)
-        rows = await self.journal.call(ReadRows(row.n, after, max(1, min(limit, 1_000))))
+        limit = max(1, min(limit, 1_000))
+        rows = await self.journal.call(ReadRows(row.n, after, limit))
         items: list[shapes.Entry] = []
         for stored in rows:
             items += views.entry_shapes(stored.iseq, stored.seq, stored.at, decode_entry(stored))

@@ -60,6 +60,8 @@ STATIC: Final = Path(__file__).with_name("static")
 LOGIN: Final = "login"
 """Name of the page somebody who is not known is sent to."""
 WEB: Final = "greenroom.web"
+FOUND: Final = "greenroom.found"
+"""The row of the table that answers a request."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 Pages = Callable[["Web"], Sequence[BaseRoute]]
@@ -148,7 +150,7 @@ class Web:
         """Where a person is sent that is not known; None for programs, or without a login page."""
         request = Request(scope)
         wants_page = "text/html" in request.headers.get("accept", "")
-        if request.method not in SAFE or not wants_page or isinstance(scope.get(ROUTE), Api):
+        if request.method not in SAFE or not wants_page or FOUND in scope:
             return None
         if not any(getattr(route, "name", None) == LOGIN for route in self.routes):
             return None
@@ -238,10 +240,10 @@ class Api(BaseRoute):
         if scope["type"] != "http":
             return Match.NONE, {}
         found = table.find(scope["method"], segments_of(scope))
-        return (Match.FULL, {"greenroom.found": found}) if found else (Match.NONE, {})
+        return (Match.FULL, {FOUND: found}) if found else (Match.NONE, {})
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = scope["greenroom.found"]
+        found = scope[FOUND]
         if isinstance(found, set):
             methods = ", ".join(sorted(found))
             error = InvalidRequest(f"this address takes {methods}, not {scope['method'][:20]}")
@@ -460,6 +462,7 @@ def page(
 
     async def ruled(request: Request) -> Response:
         caller = caller_of(request)
+        request.scope[ROUTE] = path
         if scope != PUBLIC:
             caller.must(scope)
         if body_bytes is not None:

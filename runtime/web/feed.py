@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE: Final = "text/event-stream"
 READ_MAX: Final = 200
+FIRST_S: Final = 0.05
+"""A feed whose first line has not come by then has begun well."""
 _PLACE: Final = re.compile(r"(\d{1,18})(?:\.(\d{1,9}))?")
 
 Frames = AsyncGenerator[bytes, None]
@@ -183,18 +185,20 @@ class FeedResponse(Response):
                            "X-Accel-Buffering": "no"})  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        web = self._web
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         async with aclosing(self._frames) as frames:
-            first = asyncio.ensure_future(anext(frames, None))
-            # what is wrong with the request is told at once, as an error and not as a feed
-            await asyncio.wait({first}, timeout=0.05)
-            if first.done() and first.exception() is not None:
-                first.result()
-            with web.feeds.open(self._by):
-                await send(
-                    {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-                )
-                await self._run(first, frames, receive, send)
+            with self._web.feeds.open(self._by):
+                first = asyncio.ensure_future(anext(frames, None))
+                try:
+                    # what is wrong with the request is told as an error and not as a feed
+                    await asyncio.wait({first}, timeout=FIRST_S)
+                    if first.done():
+                        first.result()
+                    await send(start)
+                    await self._run(first, frames, receive, send)
+                finally:
+                    first.cancel()
+                    await asyncio.gather(first, return_exceptions=True)
 
     async def _run(
         self, first: asyncio.Future[bytes | None], frames: Frames, receive: Receive, send: Send

@@ -96,7 +96,9 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, state, {PEER: by} if by is not None else {})
         self._limits = limits
-        self._in_head = True
+        self._in_head = False
+        self._begun = 0
+        """Requests whose first byte has come."""
         self._head_bytes = 0
         self._slow: asyncio.TimerHandle | None = None
 
@@ -111,36 +113,35 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
+        begun, was_in_head = self._begun, self._in_head
         super().data_received(data)
-        if self._in_head and not self.transport.is_closing():
+        if self._in_head and was_in_head and self._begun == begun:
+            # all of it belongs to one head, which goes on
             self._head_bytes += len(data)
-            if self._slow is None and self._head_bytes:
-                self._slow = self.loop.call_later(self._limits.header_s, self._too_slow)
             if self._head_bytes > self._limits.header_bytes + self._limits.url_bytes:
                 self._end(b"431 Request Header Fields Too Large")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._begun += 1
         self._in_head = True
         self._head_bytes = 0
+        if self._slow is None:
+            self._slow = self.loop.call_later(self._limits.header_s, self._too_slow)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._calm()
         super().on_headers_complete()
 
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._in_head = True
-        self._head_bytes = 0
-
     def _too_slow(self) -> None:
         self._slow = None
-        if self._in_head and not self.transport.is_closing():
-            if self._head_bytes:
-                self._end(b"408 Request Timeout")
-            else:
-                self.transport.close()
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._end(b"408 Request Timeout")
+        else:  # not a byte has come
+            self.transport.close()
 
     def _calm(self) -> None:
         if self._slow is not None:
