@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import uvicorn
 
@@ -30,7 +31,8 @@ from greenroom.runtime.web.limits import HttpLimits
 from greenroom.runtime.web.listen import Listener
 from tests.runtime.web.conftest import leave, order
 
-LIMITS = HttpLimits(header_s=0.15, body_s=0.15, failed_s=0.0, nobody_rate=1e6, caller_rate=1e6)
+LIMITS = HttpLimits(failed_s=0.0, nobody_rate=1e6, caller_rate=1e6)
+IMPATIENT = msgspec.structs.replace(LIMITS, header_s=0.1, body_s=0.1)
 
 
 class Served:
@@ -57,11 +59,14 @@ class Served:
 
 
 @pytest.fixture
-async def served(engine: Any, tmp_path: Path) -> AsyncIterator[Served]:
+async def served(
+    engine: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Served]:
     """The daemon's server and a port on one engine; nobody needs a key."""
+    limits = getattr(request, "param", LIMITS)
     engine.register(order, leave)
     tmp_path.chmod(0o700)
-    listener = Listener(Web(engine._engine, Rules(open=True, limits=LIMITS)))
+    listener = Listener(Web(engine._engine, Rules(open=True, limits=limits)))
     url = await listener.listen("127.0.0.1", 0)
     file = bind(tmp_path / "s.sock")
     server = Server(engine._engine, http=listener.protocol)
@@ -134,12 +139,14 @@ async def test_H22_a_request_that_could_be_read_in_two_ways_is_not_read(
     assert answer.count(b"HTTP/1.1") <= 1
 
 
+@pytest.mark.parametrize("served", [IMPATIENT], indirect=True)
 async def test_H23_a_head_that_comes_slowly_is_not_waited_for(served: Served) -> None:
     answer = await served.talk(b"GET / HTTP/1.1\r\nHost: loc")
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert await served.talk(b"") == b""
 
 
+@pytest.mark.parametrize("served", [IMPATIENT], indirect=True)
 async def test_H23_a_body_that_comes_slowly_is_not_waited_for(served: Served) -> None:
     head = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 20\r\n\r\n{"
     answer = await served.talk(head)

@@ -60,11 +60,15 @@ async def call(http: httpx2.AsyncClient, web: Any, row: table.Route, asked: dict
     }
     request = http.build_request(
         asked["method"], asked["url"], params=asked.get("params"), headers=headers,
-        content=asked.get("data"), json=asked.get("json"),
+        content=_content(asked.get("data")), json=asked.get("json"),
     )  # fmt: skip
     if row.kind == "feed":
         return await first_of(web, request)
     return await http.send(request)
+
+
+def _content(data: Any) -> bytes | str | None:
+    return data if data is None or isinstance(data, bytes | str) else str(data)
 
 
 async def first_of(web: Any, request: httpx2.Request) -> Any:
