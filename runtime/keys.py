@@ -41,7 +41,6 @@ FORGET_MS: Final = 7 * 86_400_000
 _KEPT: Final = "api_keys"
 _USES: Final = "api_key_uses"
 """Apart from the keys: noting a use never writes over what another daemon revoked."""
-_SECRET: Final = "web_secret"
 _FORM: Final = re.compile(r"gr_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 
 
@@ -77,7 +76,6 @@ class Keys:
         self._keys: dict[str, Key] = {}
         self._read_at: int | None = None
         self._changing = asyncio.Lock()
-        self._secret: bytes | None = None
 
     async def create(
         self,
@@ -155,17 +153,6 @@ class Keys:
         ):
             return None
         return key
-
-    async def secret(self) -> bytes:
-        """What browsers' sessions are signed with: made once a store."""
-        if self._secret is None:
-            async with self._changing:
-                kept = await self._engine.journal.call(GetMeta(_SECRET))
-                if kept is None:
-                    kept = self._token_bytes(32).hex()
-                    await self._engine.journal.call(SetMeta(_SECRET, kept))
-                self._secret = bytes.fromhex(kept)
-        return self._secret
 
     async def _read(self) -> None:
         kept = await self._engine.journal.call(GetMeta(_KEPT))

@@ -82,7 +82,7 @@ def global_options() -> list[click.Option]:
             metavar="URL",
             callback=_option("server"),
             expose_value=False,
-            help="unix:///path of the daemon's socket, or http://HOST:PORT (GREENROOM_SERVER).",
+            help="unix:///path or http://HOST:PORT (GREENROOM_SERVER).",
         ),
         click.Option(
             ["--data"],

@@ -162,7 +162,10 @@ class Web:
 
     async def _hook(self, request: Request) -> Response:
         path = request.path_params["path"]
-        base, handler, methods = self.hooks.find(path)
+        try:
+            base, handler, methods = self.hooks.find(path)
+        except NotFound:
+            return await self._event_of_connector(path.strip("/"), request)
         if request.method not in methods:
             raise HttpError(405, InvalidRequest(f"this hook takes {', '.join(methods)}"),
                             Allow=", ".join(methods))  # fmt: skip
@@ -182,6 +185,18 @@ class Web:
         if isinstance(body, str):
             return Response(body, answer.status, headers, "text/plain; charset=utf-8")
         return Response(_encode(body), answer.status, headers, JSON)
+
+    async def _event_of_connector(self, name: str, request: Request) -> Response:
+        """`/hooks/NAME` of a connector that declares events takes them in: signature first."""
+        engine = self.engine
+        known = any(one.id == name and one.events for one in engine.connectors)
+        if not known or request.method != "POST":
+            raise NotFound("there is no such hook")
+        taken = await engine.ingest(name, request.headers.items(), await request.body())
+        if taken.accepted is None:
+            return Response(_encode(taken.reply), media_type=JSON)
+        told = {"id": taken.accepted.id, "accepted": True, "duplicate": taken.accepted.duplicate}
+        return Response(_encode(told), media_type=JSON)
 
     async def _log_in(self, request: Request) -> Response:
         """Opens a browser's session with an API key: JSON `{"key": ...}` or a form's field."""
@@ -275,8 +290,12 @@ class Api(BaseRoute):
                 params[route.whole] = body
             else:
                 _merge(params, _object(body))
-        if route.call == "answer" and caller.is_limited("answer"):
+        if route.scope == "answer" and caller.is_limited("answer"):
             await _check_assignee(web, caller, values["ask"])
+        if route.call == "definitions.push":
+            _check_push(caller, params)
+        if route.kind == "token":
+            await web.engine.callbacks.find(next(iter(values.values())))
         given = await calls.run(web.engine, route.call, params, caller.by)
         if route.call == "history" and bulk.NDJSON in request.headers.get("accept", ""):
             lines = b"".join(_encode(item) + b"\n" for item in given.items)
@@ -290,6 +309,16 @@ class Api(BaseRoute):
 
     def __repr__(self) -> str:
         return "<the table of the API>"
+
+
+def _check_push(caller: Caller, params: dict[str, Any]) -> None:
+    """To release is a right of its own; and a name in the address is that of the document."""
+    if params.get("promote"):
+        caller.must("promote")
+    name = params.pop("name", None)
+    document = params.get("document")
+    if name is not None and not (isinstance(document, dict) and document.get("name") == name):
+        raise InvalidRequest(f'the document is not that of "{name[:80]}"', path="$.name")
 
 
 async def _check_assignee(web: Web, caller: Caller, ask: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
+from starlette._utils import get_route_path
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,6 +39,9 @@ CALLER: Final = "greenroom.caller"
 BODY: Final = "greenroom.body"
 PEER: Final = "greenroom_peer"
 """Where `listen` puts the actor of a Unix socket's peer, in the scope's state."""
+
+OUTSIDE: Final = ("/hooks/", "/callbacks/")
+"""Where outsiders speak: what they show there is for the hook to judge, an `Authorization` too."""
 
 AMBIENT: Final = frozenset({"session", "open", "host"})
 """Ways of being known that a browser takes along by itself, whoever made it ask."""
@@ -160,6 +164,8 @@ class Guard:
     async def _caller(self, request: Request) -> Caller:
         """Who asks. Wrong credentials are an error, none are nobody."""
         rules = self._web.rules
+        if get_route_path(request.scope).startswith(OUTSIDE):
+            return NOBODY
         given = request.headers.get("authorization")
         if given is not None:
             return await self.shown(request, given)

@@ -37,7 +37,7 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_s: float = 15.0
     caller_rate: float = 2_000.0
     """Requests a second of one caller, and of one address that has not said who it is."""
-    nobody_rate: float = 50.0
+    nobody_rate: float = 200.0
     failed_rate: float = 1.0
     """Wrong keys a second of one address, after the first twenty."""
     failed_s: float = 0.3

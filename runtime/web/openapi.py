@@ -137,6 +137,10 @@ def _operation(route: table.Route, params: dict[str, Any], gives: dict[str, Any]
 
 def _suffix(route: table.Route) -> str:
     """Two routes may carry out one method."""
+    if route.kind == "token":
+        return "_by_token"
+    if route.method == "PUT":
+        return "_by_name"
     return "_of_instance" if route.kind == "feed" and route.names else ""
 
 

@@ -1,6 +1,6 @@
 """Browsers: who logged in, kept in a signed cookie, and the tokens that guard their forms.
 
-A session is a cookie that says who, until when and by which key, signed with a secret of the store:
+A session is a cookie that says who, until when and by which key, signed with a secret of the installation:
 nothing is kept for it here, it outlives a restart, and every daemon on the store knows it. The key
 it was opened with is looked at on each request, so revoking the key ends the session.
 
@@ -108,7 +108,7 @@ class Sessions:
         """The token for a form of `purpose`; empty for callers that need none."""
         if caller.way != "session":
             return ""
-        secret = await self._engine.keys.secret()
+        secret = self._engine.secret.derive("web csrf")
         return _mac(secret, f"csrf\n{caller.session}\n{purpose}")
 
     async def check_csrf(self, caller: Caller, given: str | None, purpose: str = API) -> None:
@@ -123,12 +123,12 @@ class Sessions:
 
     async def _sealed(self, session: Session) -> str:
         body = urlsafe_b64encode(msgspec.json.encode(session)).decode().rstrip("=")
-        secret = await self._engine.keys.secret()
+        secret = self._engine.secret.derive("web session")
         return f"{body}.{_mac(secret, 'session' + chr(10) + body)}"
 
     async def _opened(self, text: str) -> Session | None:
         body, _, mac = text.partition(".")
-        secret = await self._engine.keys.secret()
+        secret = self._engine.secret.derive("web session")
         if not hmac.compare_digest(_mac(secret, f"session\n{body}").encode(), mac.encode()):
             return None
         return msgspec.json.decode(urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=Session)

@@ -20,7 +20,7 @@ import msgspec
 from greenroom.runtime import calls, shapes
 from greenroom.runtime.web.access import SCOPES
 
-Kind = Literal["call", "bulk", "feed", "plain"]
+Kind = Literal["call", "bulk", "feed", "plain", "token"]
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -75,6 +75,10 @@ def _match(pattern: Sequence[str], found: Sequence[str]) -> dict[str, str] | Non
     return None
 
 
+PUBLIC: Final = "public"
+"""The scope of a route anybody may ask. What it does needs no permission, or it checks a signature
+or token of its own."""
+
 _I: Final = "/v1/instances/{instance}"
 _GET, _POST, _PUT, _DELETE = "GET", "POST", "PUT", "DELETE"
 
@@ -126,6 +130,8 @@ ROWS: Final = (
     Route(_GET, f"{_I}/feed", "watch", "read", kind="feed",
           about="Entries of one instance (server-sent events)."),
     Route(_GET, _I, "get", "read", shapes.Instance, about="One instance with its state."),
+    Route(_GET, "/v1/instances/{a}/diff/{b}", "diff", "read", shapes.InstanceDiff,
+          about="What two instances have not in common."),
     Route(_POST, f"{_I}/send", "send", "control", shapes.Sent, whole="event",
           about="Sends an event to one instance."),
     _verb("pause", shapes.Verb, "Pauses: running steps finish, nothing new is started."),
@@ -149,24 +155,32 @@ ROWS: Final = (
           about="One resource."),
     Route(_GET, "/v1/resources/{id}/history", "resources.history", "read",
           shapes.Page[shapes.ResourceVersion], about="Which op of which instance changed what."),
+    Route(_POST, "/v1/asks/{ask}/draft", "asks.draft", "answer", shapes.Ask, whole="data",
+          about="Keeps an answer that is not finished."),
+    Route(_POST, "/callbacks/{ask}", "answer", PUBLIC, shapes.Answered, whole="data", kind="token",
+          about="Answers a callback: its token is the permission."),
+    Route(_POST, "/callbacks/{token}/progress", "progress", PUBLIC, shapes.Answered, whole="data",
+          kind="token", about="Reports how far a callback is on its way."),
+    Route(_POST, "/v1/definitions", "definitions.push", "define", shapes.DefinitionInfo,
+          whole="document", about="Stores a document as a version; `promote` releases it, too."),
+    Route(_POST, "/v1/definitions/sync", "definitions.sync", "promote", list[shapes.Synced],
+          about="Releases what is loaded from files."),
+    Route(_PUT, "/v1/definitions/{name}", "definitions.push", "define", shapes.DefinitionInfo,
+          whole="document", about="The same, for the workflow of this name alone."),
+    Route(_DELETE, "/v1/definitions/{name}", "definitions.delete", "promote", shapes.Deleted,
+          about="Deletes a version nothing runs on."),
+    *(Route(_POST, f"/v1/definitions/{{name}}/{verb}", f"definitions.{verb}", "promote",
+            shapes.DefinitionInfo, about=about)
+      for verb, about in (("promote", "Releases a version."), ("rollback", "Releases the one before."),
+                          ("enable", "Starts instances again."), ("disable", "Starts none any more."))),
+    Route(_GET, "/v1/definitions/{name}/diff", "definitions.diff", "read", shapes.Diff,
+          about="What two versions have not in common."),
     Route(_GET, "/v1/definitions", "definitions.list", "read", list[shapes.DefinitionInfo],
           about="Every version of every workflow."),
     Route(_POST, "/v1/definitions/validate", "definitions.validate", "define",
           shapes.DefinitionInfo, whole="document", about="What pushing a document would make."),
-    Route(_GET, "/v1/definitions/{name}/diff", "definitions.diff", "read", shapes.Diff,
-          about="What a version has that another has not."),
     Route(_GET, "/v1/definitions/{name}/check", "definitions.check", "read", shapes.Checked,
           about="How recorded instances would fare on a version."),
-    Route(_POST, "/v1/definitions/{name}/promote", "definitions.promote", "define",
-          shapes.DefinitionInfo, about="Releases a version, the newest by default."),
-    Route(_POST, "/v1/definitions/{name}/rollback", "definitions.rollback", "define",
-          shapes.DefinitionInfo, about="Releases an older version."),
-    Route(_POST, "/v1/definitions/{name}/enable", "definitions.enable", "define",
-          shapes.DefinitionInfo, about="Triggers and schedules act again."),
-    Route(_POST, "/v1/definitions/{name}/disable", "definitions.disable", "define",
-          shapes.DefinitionInfo, about="No event and no schedule starts it."),
-    Route(_POST, "/v1/definitions", "definitions.push", "define", shapes.DefinitionInfo,
-          about="Stores a document as a version."),
     Route(_GET, "/v1/definitions/{name}", "definitions.get", "read", shapes.DefinitionInfo,
           about="One version of a workflow, by default the released one."),
     Route(_GET, "/v1/schedules", "schedules.list", "read", list[shapes.ScheduleInfo],
@@ -185,6 +199,12 @@ ROWS: Final = (
           about="Starts its workflow now."),
     Route(_GET, "/v1/ping", "ping", "read", dict[str, bool], about="Whether the engine answers."),
     Route(_GET, "/v1/info", "info", "read", shapes.Info, about="Version, place and counts."),
+    Route(_GET, "/v1/connectors", "connectors.list", "read", about="Connectors."),
+    Route(_GET, "/v1/connectors/{connector}", "connectors.get", "read", about="One connector."),
+    Route(_POST, "/v1/connectors/{connector}/check", "connectors.check", "admin",
+          about="Whether a connector reaches its service."),
+    Route(_GET, "/v1/replay", "replay", "admin", shapes.Replayed,
+          about="Whether stored histories replay on today's code."),
     Route(_GET, "/v1/doctor", "doctor", "admin", list[shapes.Finding], about="Checks the store."),
     Route(_POST, "/v1/backup", "backup", "admin", dict[str, Any],
           about="Copies the store to a file of the daemon's machine."),
@@ -198,10 +218,6 @@ ROWS: Final = (
 )  # fmt: skip
 """Written by hand. In order: an earlier row wins where two match."""
 
-PUBLIC: Final = "public"
-"""The scope of a route anybody may ask. What it does needs no permission, or it checks a signature
-or token of its own."""
-
 
 def _others() -> Iterator[Route]:
     named = {row.call for row in ROWS}
@@ -211,6 +227,11 @@ def _others() -> Iterator[Route]:
 
 
 ROUTES: Final = (*ROWS, *_others())
+
+
+_BY_CALL: Final[dict[str, list[Route]]] = {}
+for _row in sorted(ROUTES, key=lambda row: -len(row.names)):  # the more an address says, the better
+    _BY_CALL.setdefault(_row.call, []).append(_row)
 
 
 def find(method: str, segments: Sequence[str]) -> tuple[Route, dict[str, str]] | set[str]:
@@ -242,7 +263,7 @@ class Request(msgspec.Struct, frozen=True):
 
 def request_for(method: str, params: Mapping[str, Any]) -> Request:
     """A method of the socket as an HTTP request. Raises `InvalidRequest` for unknown ones."""
-    route = next((row for row in ROUTES if row.call == method and _fits(row, params)), None)
+    route = next((row for row in _BY_CALL.get(method, ()) if _fits(row, params)), None)
     if route is None:
         raise calls.unknown(method)
     rest = {key: value for key, value in params.items() if value is not None}

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from greenroom import approval, step, wait, workflow
+from greenroom import approval, begin, callback_step, done, step, wait, workflow
 from greenroom.runtime.web.limits import HttpLimits
 
 HOST = "http://127.0.0.1:8420"
@@ -32,6 +32,25 @@ async def order(id: str, amount: int = 0) -> str:
 async def leave(id: str) -> str:
     said = await approval("May they go?", assignee="boss")
     return f"{said}"
+
+
+TOKENS: list[str] = []
+
+
+@step
+def book(callback_token: str) -> dict[str, Any]:
+    TOKENS.append(callback_token)
+    return {}
+
+
+@step
+def booked(callback_result: dict[str, Any]) -> dict[str, Any]:
+    return callback_result
+
+
+@workflow(key="::data.id")
+def shipment() -> Any:
+    return begin >> callback_step("Ship", book, booked, timeout="1h") >> done
 
 
 class Face:
@@ -68,7 +87,8 @@ MakeFace = Callable[..., Face]
 @pytest.fixture
 async def make_face(engine: Any) -> AsyncIterator[MakeFace]:
     """Makes the face with rules of the test's own."""
-    engine.register(order, leave)
+    TOKENS.clear()
+    engine.register(order, leave, shipment)
     made: list[Face] = []
 
     def make(base_url: str = HOST, **rules: Any) -> Face:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,19 +158,15 @@ async def test_H24_a_head_without_end_is_cut(served: Served) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
     writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
     sent = 0
-    try:
+    with suppress(ConnectionError):
         async with asyncio.timeout(10):
             while sent < 10 << 20:
                 writer.write(b"a" * 65_536)
                 sent += 65_536
                 await writer.drain()
-    except ConnectionError:
-        pass
     answer = b""
-    try:
+    with suppress(ConnectionError):  # what was in flight may make the kernel send a reset
         answer = await reader.read()
-    except ConnectionError:
-        pass  # what was in flight made the kernel send a reset
     writer.close()
     assert b"431" in answer or sent < 10 << 20
 
@@ -314,9 +311,6 @@ async def test_a_wrong_key_and_a_wrong_address_are_told(
                 pass
         with pytest.raises(Unreachable, match="no engine at"):
             await asyncio.to_thread(lambda: SyncClient(nobody).__enter__())
-
-
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
 
 
 @pytest.mark.parametrize(

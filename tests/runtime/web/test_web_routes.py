@@ -126,11 +126,15 @@ async def test_the_rest_of_the_table_answers(face: Face) -> None:
     assert read(await face.get("/v1/events/e-1"))["type"] == "order.created"
     assert read(await face.get("/v1/events/e-1/explain"))["text"]
     assert read(await face.post("/v1/events/e-1/resend"))["accepted"]
-    assert {d["name"] for d in read(await face.get("/v1/definitions"))} == {"order", "leave"}
+    assert {d["name"] for d in read(await face.get("/v1/definitions"))} == {
+        "order",
+        "leave",
+        "shipment",
+    }
     assert read(await face.get("/v1/definitions/order"))["release"]
     assert read(await face.get("/v1/schedules")) == []
     assert read(await face.get("/v1/ping")) == {"pong": True}
-    assert read(await face.get("/v1/info"))["definitions"] == 2
+    assert read(await face.get("/v1/info"))["definitions"] == 3
     assert read(await face.get("/v1/doctor"))
     assert "instances" in read(await face.post("/v1/prune", {"older_s": "1d", "dry_run": True}))
 
@@ -256,6 +260,12 @@ def _decoded(text: str) -> str:
     from urllib.parse import unquote  # noqa: PLC0415
 
     return unquote(text)
+
+
+def test_no_route_is_there_twice() -> None:
+    """The second would never be asked, and its rule be a lie."""
+    places = [(row.method, row.path) for row in table.ROUTES]
+    assert len(places) == len(set(places))
 
 
 def test_a_method_nobody_knows_is_no_request() -> None:

@@ -27,7 +27,9 @@ from greenroom.runtime.web.guard import Rules
 from greenroom.runtime.web.hooks import HookRequest, HookResponse
 from greenroom.runtime.web.limits import HttpLimits, Rate
 from greenroom.runtime.web.oidc import Oidc, Provider
-from tests.runtime.web.conftest import HOST, QUICK, Face, MakeFace
+from tests.runtime.connectors.test_ingestion import BODY, NOW, SCHEMES, SECRET, TIMED
+from tests.runtime.connectors.test_ingestion import engine as engine_with
+from tests.runtime.web.conftest import HOST, QUICK, TOKENS, Face, MakeFace
 
 ROUTES = pytest.mark.parametrize("row", table.ROUTES, ids=lambda row: f"{row.method} {row.path}")
 GUARDED = pytest.mark.parametrize(
@@ -187,6 +189,16 @@ async def test_H6_a_start_key_starts_only_its_workflows(make_face: MakeFace) -> 
     assert (await face.post("/v1/workflows/order/instances", body)).status_code == 201
     for name in ("leave", "no-such"):  # what there is and what there is not: the same refusal
         assert (await face.post(f"/v1/workflows/{name}/instances", body)).status_code == 403
+
+
+async def test_H6_to_store_a_document_is_not_to_release_it(make_face: MakeFace) -> None:
+    face = make_face()
+    face.key = await face.make_key("define")
+    document = {"name": "welcome", "actions": []}
+    refused = await face.post("/v1/definitions?promote=true", document)
+    assert (refused.status_code, refused.json()["details"]["scope"]) == (403, "promote")
+    other = await face.ask("PUT", "/v1/definitions/goodbye", json=document)
+    assert (other.status_code, other.json()["code"]) == (422, "invalid_request")
 
 
 async def test_H6_a_stranger_cannot_answer_and_is_not_told_that_there_is_a_question(
@@ -600,6 +612,66 @@ async def test_H19_a_hook_is_asked_for_no_key_and_takes_its_own_methods_only(
         face.engine.hooks.add("/a/b/", lambda request: HookResponse())
     face.engine.hooks.remove("a/b")
     assert (await face.ask("PUT", "/hooks/a/b")).status_code == 404
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_H19_the_hook_of_a_connector_takes_in_what_is_signed_once(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bad signature, old, replayed, changed by one byte: nothing is stored but the one event."""
+    monkeypatch.setenv("GREENROOM_SECRET_PEER_SIGNING_KEY", SECRET)
+    sign = SCHEMES[scheme]
+    async with engine_with(scheme) as engine:
+        web = engine.asgi(limits=QUICK)
+        transport = httpx2.ASGITransport(web, client=("10.0.0.1", 1))
+        async with httpx2.AsyncClient(transport=transport, base_url=HOST) as http:
+
+            async def send(
+                headers: dict[str, str], body: bytes = BODY, path: str = "peer"
+            ) -> httpx2.Response:
+                return await http.post(f"/hooks/{path}", content=body, headers=headers)
+
+            good = sign(BODY, NOW, SECRET)
+            wrong = [{}, sign(BODY, NOW, "another"), dict.fromkeys(good, "")]
+            if scheme in TIMED:
+                wrong.append(sign(BODY, NOW - 301, SECRET))
+            for headers in wrong:
+                answer = await send(headers)
+                assert (answer.status_code, answer.json()["code"]) == (401, "signature_invalid"), (
+                    headers
+                )
+            if scheme != "basic":
+                assert (await send(good, BODY.replace(b"1", b"2"))).status_code == 401
+            assert (await send(good, path="other")).status_code == 404
+            assert (await engine.events.list()).items == []
+            first, again = await send(good), await send(good)
+            assert (first.status_code, first.json()["duplicate"]) == (200, False)
+            assert again.json() == {**first.json(), "duplicate": True}
+            assert set(first.json()) == {"id", "accepted", "duplicate"}  # not who listens
+            assert len((await engine.events.list()).items) == 1
+
+
+async def test_H19_a_callback_takes_its_token_and_nothing_else(make_face: MakeFace) -> None:
+    """Neither the id of a question nor the name of an instance is a permission."""
+    face = make_face()
+    started = await face.engine.start("leave", {"id": "a"})
+    called = await face.engine.start("shipment", {"id": "s"})
+    await face.engine.until_idle()
+    (ask,) = (await face.engine.asks.list("instance:" + started.id)).items
+    for named in (ask.id, started.id, "leave%2Fa", "x" * 64, called.id, "shipment%2Fs"):
+        for path in (f"/callbacks/{named}", f"/callbacks/{named}/progress"):
+            answer = await face.post(path, {"approved": True})
+            assert (answer.status_code, answer.json()["code"]) == (404, "no_such_ask"), path
+    (token,) = TOKENS
+    assert (await face.post(f"/callbacks/{token}/progress", {"done": 0.5})).status_code == 200
+    wrong = await face.post(
+        f"/callbacks/{token[:-1]}{'A' if token[-1] != 'A' else 'B'}", {"ok": True}
+    )
+    assert wrong.status_code == 404
+    assert (await face.post(f"/callbacks/{token}", {"ok": True})).status_code == 200
+    again = await face.post(f"/callbacks/{token}", {"ok": False})
+    assert (again.status_code, again.json()["code"]) == (409, "already_decided")
+    assert await face.engine.result("shipment/s", timeout="1s") is not None
 
 
 async def test_H20_a_header_that_is_there_twice_is_not_chosen_from(make_face: MakeFace) -> None:
