@@ -8,6 +8,7 @@ say what matched. A fan-out wider than a commit goes on under the event's cursor
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -31,6 +32,9 @@ from greenroom.definitions.errors import ConditionFailed, GreenroomError, IdConf
 from greenroom.definitions.events import HOPS_MAX, Event
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Trigger, key_text
+
+Line = tuple[str, str]
+"""Namespace and subject."""
 
 Refused = tuple[str, str | None, str]
 """(workflow, key, code) of a trigger that matched and could not start, or has collected it."""
@@ -88,6 +92,10 @@ class Router:
         self.routing: set[int] = set()
         """Places of stored events that are being routed now."""
         self.reading = False
+        self._lines: dict[Line, deque[Callable[[], None]]] = {}
+        """Events of a subject that wait until the one before them is routed to its end."""
+        self._line_of: dict[int, Line] = {}
+        """The line behind a stored event that is not."""
 
     # -- posting -------------------------------------------------------------------------------
 
@@ -102,10 +110,11 @@ class Router:
     ) -> str:
         """Stores and routes an event; `done` is called when that is durable. Gives its id.
 
-        `tick` and `only` are for schedules: the nominal time, and the workflow to start."""
-        now = self.stage.now()
+        Events with one subject are routed one after another, each to its end. `tick` and `only`
+        are for schedules: the nominal time, and the workflow to start."""
         made = not event.id
         if made or event.time is None:
+            now = self.stage.now()
             event = Event(
                 type=event.type,
                 id=event.id or self.stage.new_id(),
@@ -116,16 +125,63 @@ class Router:
                 datacontenttype=event.datacontenttype,
                 extra=event.extra,
             )
+        if not event.subject:
+            self._post_now(event, namespace, by, made, done, tick, only)
+            return event.id
+        line = namespace, event.subject
+
+        def leave(result: Posted | GreenroomError, refused: list[Refused]) -> None:
+            if isinstance(result, Posted) and result.pos in self.routing and not result.duplicate:
+                self._line_of[result.pos] = line
+            else:
+                self._next(line)
+            done(result, refused)
+
+        self._in_line(line, lambda: self._post_now(event, namespace, by, made, leave, tick, only))
+        return event.id
+
+    def _in_line(self, line: Line, work: Callable[[], None]) -> None:
+        waiting = self._lines.get(line)
+        if waiting is None:
+            self._lines[line] = deque()
+            work()
+        else:
+            waiting.append(work)
+
+    def _next(self, line: Line) -> None:
+        waiting = self._lines[line]
+        if waiting:
+            waiting.popleft()()
+        else:
+            del self._lines[line]
+
+    def _routed(self, pos: int) -> None:
+        """A stored event is routed to its end, or given up until the next start."""
+        self.routing.discard(pos)
+        line = self._line_of.pop(pos, None)
+        if line is not None:
+            self._next(line)
+
+    def _post_now(
+        self,
+        event: Event,
+        namespace: str,
+        by: str | None,
+        made: bool,
+        done: Done,
+        tick: tuple[str, int, int | None] | None,
+        only: Definition | None,
+    ) -> None:
+        now = self.stage.now()
         hops = event.extra.get("hops", 0) if event.extra else 0
         hops = hops if isinstance(hops, int) and not isinstance(hops, bool) and hops > 0 else 0
         row = EventRow(namespace, event, now, by, body_hash(event), hops, checked=not made)
         data, found = self._found(event, namespace, only)
         if any(trigger.collect is not None for _, trigger in found):
             self._post_later(row, data, found, done)
-            return event.id
+            return
         starts, instances, refused = self._starts(event, namespace, hops, data, found)
         self._post(Post(row=row, starts=starts, tick=tick), instances, refused, done)
-        return event.id
 
     def _post(
         self, work: Post, instances: list[Instance], refused: list[Refused], done: Done
@@ -295,9 +351,25 @@ class Router:
             return
         for row in result:
             if row.pos not in self.routing:
-                self._route_guarded(row, *self._found(row.event, row.scope, None), _nobody)
+                self.routing.add(row.pos)
+                self._route_in_line(row)
         if len(result) >= UNROUTED_PAGE:
             self.recover()
+
+    def _route_in_line(self, row: StoredEventRow) -> None:
+        def route() -> None:
+            self._route_guarded(row, *self._found(row.event, row.scope, None), _nobody)
+
+        if not row.event.subject:
+            route()
+            return
+        line = row.scope, row.event.subject
+
+        def in_line() -> None:
+            self._line_of[row.pos] = line
+            route()
+
+        self._in_line(line, in_line)
 
     def _route_guarded(
         self, row: StoredEventRow, data: dict[str, Json], found: list[Found], done: Done
@@ -305,7 +377,7 @@ class Router:
         try:
             self._route(row, data, found, done)
         except Exception as error:  # it stays unrouted, and is tried again at the next start
-            self.routing.discard(row.pos)
+            self._routed(row.pos)
             self.stage.component_crashed("router", error)
 
     def _route(
@@ -370,7 +442,7 @@ class Router:
             else:
                 self._drop(instances)
                 then(result)
-            self.routing.discard(pos)
+            self._routed(pos)
 
         self.stage.submit(Route(pos=pos, starts=starts), finish)
 

@@ -93,6 +93,16 @@ def test_a_limit_that_is_none_is_named(more: Any, place: str) -> None:
     assert [problem.path for problem in caught.value.problems] == [place]
 
 
+def test_what_was_missed_before_the_window_is_not_made_up_for() -> None:
+    def missed(policy: str, window: str) -> list[float]:
+        spec = {"cron": "* * * * *", "catch_up": policy, "catch_up_window": window}
+        return parse_schedule(spec).missed(0, 600)
+
+    assert missed("all", "3m") == [420, 480, 540, 600]
+    assert missed("one", "3m") == [600]
+    assert parse_schedule({"rate": "1 hour", "catch_up_window": "1m"}).missed(0, 4000, 0) == []
+
+
 def test_a_single_moment_has_no_limits() -> None:
     with pytest.raises(InvalidDefinition, match="no meaning with at"):
         parse_schedule({"at": "2026-12-25T00:00:00Z", "jitter": "1m"})

@@ -7,12 +7,14 @@ from typing import Final
 from greenroom.actors import decide, instance, rows
 from greenroom.actors.decide import Kernel
 from greenroom.actors.instance import Instance
+from greenroom.actors.machine import Machine
 from greenroom.actors.progress import Progress
 from greenroom.actors.router import Router
 from greenroom.actors.rows import AppendBuilder
 from greenroom.actors.timer import Timer
 from greenroom.definitions import purity
-from greenroom.runtime import supervisor
+from greenroom.definitions.schedules import Schedule
+from greenroom.runtime import explanations, supervisor
 from greenroom.runtime.directory import Directory
 from greenroom.runtime.engine import Engine
 from greenroom.runtime.executor import Executor
@@ -113,7 +115,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "events-are-not-deduplicated", "R17",
-        rewrite(Router.post, "checked=not made", "checked=False"),
+        rewrite(Router._post_now, "checked=not made", "checked=False"),
         (EVENTS + "test_a_repeated_event_gets_the_first_answer_and_does_nothing",),
     ),
     Mutant(
@@ -207,6 +209,40 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "schedule.upcoming(due / 1000 - 0.001, 6, anchor)",
         ),
         (SCHEDULES + "test_times_missed_while_the_engine_was_down_follow_the_policy",),
+    ),
+    Mutant(
+        "runs-of-a-schedule-overlap", "R24",
+        rewrite(Schedules._running, "found += [one.id for one in page.rows]", "found += []"),
+        ("tests/runtime/test_engine_overlap.py::test_skip_leaves_out_the_times_while_a_run_lasts_and_says_so",),
+    ),
+    Mutant(
+        "a-tick-older-than-its-window-is-made-up-for", "R24",
+        rewrite(Schedule.missed, "if self.catch_up_window is not None:", "if False:"),
+        ("tests/definitions/test_calendars.py::test_what_was_missed_before_the_window_is_not_made_up_for",),
+    ),
+    Mutant(
+        "events-of-a-subject-overtake-each-other", "R17",
+        rewrite(Router._in_line, "if waiting is None:", "if True:"),
+        ("tests/runtime/test_subjects.py::test_a_wide_event_is_routed_to_its_end_before_the_next_of_its_subject",),
+    ),
+    Mutant(
+        "what-is-collected-is-in-memory-only", "R17",
+        rewrite(Router._route, "for work in works:", "for work in ():"),
+        ("tests/runtime/test_collecting.py::test_a_batch_starts_when_it_is_full_or_its_time_is_over",),
+    ),
+    Mutant(
+        "a-wait-has-only-its-first-key", "R17",
+        rewrite(Machine._request, "where.hashes[1:],", "(),"),
+        ("tests/runtime/test_correlation.py::test_a_wait_for_one_of_several_values_wakes_at_each",),
+    ),
+    Mutant(
+        "a-past-event-is-explained-by-todays-definition", "R17",
+        rewrite(
+            explanations._of_version,
+            "        if (row.name, row.version) == (name, version):",
+            "        if row.name == name and row.release:",
+        ),
+        ("tests/runtime/test_archive.py::test_a_past_event_is_explained_as_of_its_time",),
     ),
     # -- R25
     Mutant(

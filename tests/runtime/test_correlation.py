@@ -141,3 +141,21 @@ def test_since_is_a_time() -> None:
     with pytest.raises(InvalidInput):
         wait("a", since="yesterday")
     assert wait("a", since=datetime.datetime(2026, 1, 1)).kind == "wait"
+
+
+@workflow
+async def one_of() -> Any:
+    event = await wait("paid", where="data.by == 'card' || data.by == 'cash' || data.by == `7`")
+    return event.data["by"]
+
+
+@pytest.mark.parametrize("by", ["card", "cash", 7])
+async def test_a_wait_for_one_of_several_values_wakes_at_each(by: Any) -> None:
+    async with MemoryEngine(one_of) as kit:
+        made = await kit.start(one_of)
+        await kit.until_idle()
+        for other in ("cheque", "7", True):
+            await post(kit, "paid", by=other)
+        assert (await kit.get(made.id)).status == "waiting"
+        await post(kit, "paid", by=by)
+        assert await kit.result(made.id) == by
