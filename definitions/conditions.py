@@ -79,6 +79,15 @@ class Attribute:
             error=error,
         )
 
+    @property
+    def value(self) -> Json:
+        """What it is compared with; of an expression nothing is known."""
+        return self._constant
+
+    @property
+    def is_constant(self) -> bool:
+        return self._expected is None
+
     def equality(self) -> tuple[str, Json] | None:
         """The path and constant of an `eq` that an index can answer."""
         if self.operator != "eq" or self._expected or self.type not in _INDEXED:

@@ -1,0 +1,423 @@
+"""The actions of a document: read, checked, and with every expression compiled.
+
+One action is a condition, parameters with variables, the work itself, and a transform. What the
+work is, is for others: here it is a name and parameters that fit its schema.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Final
+
+from greenroom.definitions.catalog import Catalog, SchemaLike
+from greenroom.definitions.conditions import Condition, compile_condition
+from greenroom.definitions.coreactions import (
+    ACTION,
+    COMMON_KEYS,
+    CONNECTOR_KEYS,
+    CORE_ACTIONS,
+    DEFS,
+    NESTED_MAX,
+    core_name,
+)
+from greenroom.definitions.durations import seconds
+from greenroom.definitions.errors import ExpressionError, InvalidDefinition, InvalidInput, Problem
+from greenroom.definitions.expressions import Value, compile_value, is_expression, path_in
+from greenroom.definitions.formats import compile_format
+from greenroom.definitions.matching import compile_where
+from greenroom.definitions.paths import path_problem
+from greenroom.definitions.retries import RetryPolicy
+from greenroom.definitions.shapes import Problems, check_shape
+from greenroom.definitions.suggest import did_you_mean
+from greenroom.definitions.transforms import Transform, compile_transform
+from greenroom.definitions.values import Json
+from greenroom.definitions.workflow import Target
+
+RETRY_WAIT_S: Final = 3.0
+RETRY_RATE: Final = 1.5
+TIMEOUT_S: Final = 3.0
+"""Of an action of a connector that says nothing else."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Branch:
+    """One way of a Branch action."""
+
+    order: int
+    path: str
+    condition: Condition | None
+    actions: tuple[Action, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Action:
+    """One compiled action. `kind` is the core name, or None for an action of a connector."""
+
+    path: str
+    order: int
+    kind: str | None
+    connector: str | None
+    type: str
+    description: str | None
+    condition: Condition | None
+    given: dict[str, Json]
+    """The parameters as they are written, without nested actions."""
+    parameters: Value
+    variables: Value
+    transform: Transform | None
+    retry: RetryPolicy | None
+    on_fail: str
+    timeout_s: float | None
+    wait_for_callback: bool | None
+    schema: SchemaLike | None
+    """What the parameters of a connector's action must be, before the run and in it."""
+    target: Target | None
+    """The step of a Call."""
+    actions: tuple[Action, ...]
+    branches: tuple[Branch, ...]
+
+    @property
+    def title(self) -> str:
+        """What people see: `slack PostMessage`, `Log`."""
+        return self.kind or f"{self.connector} {self.type}"
+
+    def inner(self) -> list[Action]:
+        """The actions right inside this one."""
+        return [*self.actions, *(one for branch in self.branches for one in branch.actions)]
+
+
+class ActionReader:
+    """Reads actions and adds what is wrong with them."""
+
+    def __init__(self, problems: Problems, warnings: list[Problem], catalog: Catalog) -> None:
+        self.problems = problems
+        self.warnings = warnings
+        self.catalog = catalog
+        self._depth = 0
+
+    def actions(self, data: list[Json], path: str) -> tuple[Action, ...]:
+        """The actions of a list by their order."""
+        if self._depth > NESTED_MAX:
+            self.problems.add(path, f"actions are nested more than {NESTED_MAX} levels deep")
+            return ()
+        self._depth += 1
+        found = [self._action(item, f"{path}[{at}]") for at, item in enumerate(data)]
+        self._depth -= 1
+        self._check_orders(data, path)
+        return tuple(sorted((one for one in found if one is not None), key=lambda one: one.order))
+
+    def _check_orders(self, data: list[Json], path: str) -> None:
+        seen: dict[int, int] = {}
+        for at, item in enumerate(data):
+            order = item.get("order") if isinstance(item, dict) else None
+            if type(order) is not int:
+                continue
+            if order in seen:
+                self.problems.add(
+                    f"{path}[{at}].order", f"{order} is the order of {path}[{seen[order]}] too"
+                )
+            seen.setdefault(order, at)
+
+    def _action(self, data: Json, path: str) -> Action | None:
+        if not check_shape(data, ACTION, path, self.problems, DEFS) and not isinstance(data, dict):
+            return None
+        before = len(self.problems)
+        kind = core_name(data.get("type"))
+        if kind is not None and kind not in CORE_ACTIONS:
+            self.problems.add(
+                f"{path}.type",
+                f'there is no core action "{kind}"{did_you_mean(kind, CORE_ACTIONS)}',
+            )
+        schema, target = self._work(data, kind, path)
+        parameters = data.get("parameters")
+        given = dict(parameters) if isinstance(parameters, dict) else {}
+        inner = self._inner(kind, given, path)
+        variables = self._variables(data.get("variables"), f"{path}.variables")
+        names = list(variables.source) if variables is not None else []
+        compiled = self._value(given, f"{path}.parameters", names)
+        if compiled is not None:
+            self._check_parameters(kind, given, schema, f"{path}.parameters")
+        condition = self._condition(data, path)
+        transform = self._transform(data, path, names)
+        retry, on_fail = self._on_error(data.get("on_error"), f"{path}.on_error")
+        timeout_s = self._timeout(data, kind, path)
+        self._check_unused(names, given, data.get("transform"), f"{path}.variables")
+        if len(self.problems) > before or compiled is None or type(data.get("order")) is not int:
+            return None
+        return Action(
+            path=path,
+            order=data["order"],
+            kind=kind,
+            connector=data.get("connector_id"),
+            type=data["type"] if kind is None else kind,
+            description=data.get("description"),
+            condition=condition,
+            given=given,
+            parameters=compiled,
+            variables=variables or compile_value({}),
+            transform=transform,
+            retry=retry,
+            on_fail=on_fail,
+            timeout_s=timeout_s,
+            wait_for_callback=data.get("wait_for_callback"),
+            schema=schema if kind is None else None,
+            target=target,
+            actions=inner if isinstance(inner, tuple) else (),
+            branches=tuple(inner) if isinstance(inner, list) else (),
+        )
+
+    # -- what does the work --------------------------------------------------------------------
+
+    def _work(
+        self, data: dict[str, Json], kind: str | None, path: str
+    ) -> tuple[Any, Target | None]:
+        """The schema of the parameters, and the step of a Call."""
+        if kind is not None and kind not in CORE_ACTIONS:
+            return None, None
+        keys = (*COMMON_KEYS, *(CORE_ACTIONS[kind].keys if kind else CONNECTOR_KEYS))
+        for key in data:
+            if key not in keys and key in ACTION["properties"]:
+                what = f"Core:{kind}" if kind else "an action of a connector"
+                self.problems.add(path_in(path, key), f"has no meaning with {what}")
+        if kind is not None:
+            if "transform" not in data and kind == "Transform" and "remove" not in data:
+                self.problems.add(f"{path}.transform", "is missing")
+            return CORE_ACTIONS[kind].parameters, self._step(data, kind, path)
+        connector, type_ = data.get("connector_id"), data.get("type")
+        if connector is None and isinstance(type_, str):
+            near = did_you_mean(type_, CORE_ACTIONS)
+            self.problems.add(
+                f"{path}.connector_id", f"is missing; core actions are written Core:NAME{near}"
+            )
+        if not isinstance(connector, str) or not isinstance(type_, str):
+            return None, None
+        found = self.catalog.action(connector, type_, path, self.problems)
+        return (None if found is None else found.schema), None
+
+    def _step(self, data: dict[str, Json], kind: str, path: str) -> Target | None:
+        parameters = data.get("parameters")
+        if kind != "Call" or not isinstance(parameters, dict):
+            return None
+        name = parameters.get("step")
+        if not isinstance(name, str) or not name:
+            return None
+        return self.catalog.step(name, f"{path}.parameters.step", self.problems)
+
+    def _inner(
+        self, kind: str | None, given: dict[str, Json], path: str
+    ) -> tuple[Action, ...] | list[Branch]:
+        """Takes nested actions out of the parameters and reads them."""
+        place = f"{path}.parameters"
+        if kind == "Iterator" and isinstance(given.get("actions"), list):
+            return self.actions(given["actions"], f"{place}.actions")
+        if kind == "Branch" and isinstance(given.get("branches"), list):
+            self._check_orders(given["branches"], f"{place}.branches")
+            found = [
+                self._branch(item, f"{place}.branches[{at}]")
+                for at, item in enumerate(given["branches"])
+            ]
+            return sorted((one for one in found if one is not None), key=lambda one: one.order)
+        return ()
+
+    def _branch(self, data: Json, path: str) -> Branch | None:
+        if not isinstance(data, dict):
+            return None
+        condition = self._condition(data, path)
+        if condition is not None and "on_fail" in data["condition"]:
+            self._warn(f"{path}.condition.on_fail", "is ignored: the next branch is asked")
+        actions: tuple[Action, ...] = ()
+        if isinstance(data.get("actions"), list):
+            actions = self.actions(data["actions"], f"{path}.actions")
+        order = data.get("order")
+        return Branch(order, path, condition, actions) if type(order) is int else None
+
+    # -- parameters ----------------------------------------------------------------------------
+
+    def _check_parameters(
+        self, kind: str | None, given: dict[str, Json], schema: Any, path: str
+    ) -> None:
+        if kind is None:
+            if schema is not None:
+                self.problems.take(*schema.problems_of_constants(given, path))
+            return
+        if kind not in CORE_ACTIONS:
+            return
+        if schema is None:
+            if given:
+                self.problems.add(path, f"Core:{kind} takes none")
+            return
+        if not check_shape(given, schema, path, self.problems, DEFS):
+            return
+        match kind:
+            case "CustomEvent":
+                self._check_body(given, path)
+            case "Wait":
+                ways = [name for name in ("seconds", "duration", "until") if name in given]
+                if len(ways) != 1:
+                    self.problems.add(path, "give one of seconds, duration, until")
+                self._duration(given.get("duration"), f"{path}.duration")
+            case "WaitForEvent":
+                self._check_where(given.get("where", {}), f"{path}.where")
+            case "Data":
+                self._check_data(given, path)
+            case "Iterator":
+                if "limit" in given and given.get("mode") != "parallel":
+                    self.problems.add(f"{path}.limit", "has no meaning with mode sequential")
+        for name in ("actions", "branches"):
+            given.pop(name, None)
+
+    def _check_body(self, given: dict[str, Json], path: str) -> None:
+        for one, other in (("body", "content_type"), ("content_type", "body")):
+            if one in given and other not in given:
+                self.problems.add(f"{path}.{other}", f"is missing: {one} is given")
+
+    def _check_where(self, where: dict[str, Json], path: str) -> None:
+        for text in where:
+            problem = path_problem(text)
+            if problem is not None:
+                self.problems.add(path_in(path, text), problem)
+        if all(path_problem(text) is None for text in where):
+            try:
+                compile_where({key: None if is_expression(v) else v for key, v in where.items()})
+            except (InvalidDefinition, ExpressionError, InvalidInput) as error:
+                self.problems.add(path, error.message)
+
+    def _check_data(self, given: dict[str, Json], path: str) -> None:
+        operation = given["operation"]
+        counts = operation in ("increment", "decrement")
+        if operation == "write" and "value" not in given:
+            self.problems.add(f"{path}.value", "is missing")
+        if "value" in given and operation in ("read", "query", "delete"):
+            self.problems.add(f"{path}.value", f"has no meaning with {operation}")
+        if counts and "value" in given and not is_expression(given["value"]):
+            if type(given["value"]) is not int:
+                self.problems.add(f"{path}.value", "must be a whole number")
+        if "ttl" in given and operation in ("read", "query", "delete"):
+            self.problems.add(f"{path}.ttl", f"has no meaning with {operation}")
+        self._duration(given.get("ttl"), f"{path}.ttl")
+
+    def _duration(self, value: Json, path: str) -> float | None:
+        if value is None or is_expression(value):
+            return None
+        try:
+            return seconds(value)
+        except InvalidInput as error:
+            self.problems.add(path, error.message)
+        return None
+
+    # -- the rest of an action -----------------------------------------------------------------
+
+    def _condition(self, data: dict[str, Json], path: str) -> Condition | None:
+        if "condition" not in data or data["condition"] == {}:
+            return None
+        try:
+            return compile_condition(data["condition"], f"{path}.condition")
+        except InvalidDefinition as error:
+            self.problems.take(*error.problems)
+        return None
+
+    def _variables(self, data: Json, path: str) -> Value | None:
+        if not isinstance(data, dict):
+            return None
+        for name in data:
+            if not (name.isascii() and name.isidentifier()):
+                self.problems.add(path_in(path, name), "a variable is named like {name}: a word")
+        return self._value(data, path, [])
+
+    def _value(self, data: Json, path: str, names: list[str]) -> Value | None:
+        try:
+            compiled = compile_value(data, names, path)
+        except InvalidDefinition as error:
+            self.problems.take(*error.problems)
+            return None
+        except InvalidInput as error:
+            self.problems.add(path, error.message)
+            return None
+        self.warnings.extend(compiled.warnings)
+        return compiled
+
+    def _transform(self, data: dict[str, Json], path: str, names: list[str]) -> Transform | None:
+        mapping, remove = data.get("transform", {}), data.get("remove", [])
+        if not isinstance(mapping, dict) or not isinstance(remove, list):
+            return None
+        if not mapping and not remove:
+            return None
+        try:
+            compiled = compile_transform(mapping, remove, names, f"{path}.transform")
+        except InvalidDefinition as error:
+            self.problems.take(*error.problems)
+            return None
+        except InvalidInput as error:
+            self.problems.add(f"{path}.transform", error.message)
+            return None
+        self.warnings.extend(compiled.warnings)
+        return compiled
+
+    def _on_error(self, data: Json, path: str) -> tuple[RetryPolicy | None, str]:
+        if not isinstance(data, dict):
+            return None, "fail"
+        written = data.get("backoff")
+        backoff: dict[str, Any] = written if isinstance(written, dict) else {}
+        on_fail = data.get("on_fail", "fail")
+        retries = data.get("max_retries", 0)
+        if not retries:
+            for name in ("backoff", "retry_on"):
+                if name in data:
+                    self.problems.add(f"{path}.{name}", "has no meaning without max_retries")
+            return None, on_fail
+        wait_s = self._duration(backoff.get("wait", RETRY_WAIT_S), f"{path}.backoff.wait")
+        most_s = self._duration(backoff.get("max", "1h"), f"{path}.backoff.max")
+        if wait_s is None or most_s is None or type(retries) is not int:
+            return None, on_fail
+        try:
+            retry_on = data.get("retry_on")
+            policy = RetryPolicy(
+                wait_s,
+                float(backoff.get("rate", RETRY_RATE)),
+                max(most_s, wait_s),
+                max_attempts=retries + 1,
+                retry_on=None if retry_on is None else tuple(map(str, retry_on)),
+            )
+        except (InvalidDefinition, TypeError, ValueError) as error:
+            self.problems.add(path, str(error))
+            return None, on_fail
+        return policy, on_fail
+
+    def _timeout(self, data: dict[str, Json], kind: str | None, path: str) -> float | None:
+        found = self._duration(data.get("timeout"), f"{path}.timeout")
+        if found is not None:
+            if found <= 0:
+                self.problems.add(f"{path}.timeout", "must be more than 0 seconds")
+            return found
+        return TIMEOUT_S if kind is None else None
+
+    def _check_unused(
+        self, names: list[str], given: dict[str, Json], transform: Json, path: str
+    ) -> None:
+        used: set[str] = set()
+        for text in _texts([given, transform]):
+            try:
+                used.update(compile_format(text, names).fields)
+            except InvalidDefinition:
+                continue
+        for name in names:
+            if name not in used:
+                self._warn(path_in(path, name), f"is not used: no text has {{{name}}}")
+
+    def _warn(self, path: str, message: str) -> None:
+        self.warnings.append(Problem(path, message))
+
+
+def _texts(value: Any) -> list[str]:
+    found: list[str] = []
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            if not is_expression(item):
+                found.append(item)
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return found
