@@ -204,7 +204,7 @@ def _circles(edges: dict[str, dict[str, str]]) -> list[list[str]]:
         stack = [(root, iter(sorted(edges[root])))]
         line.append(root)
         while stack:
-            name, rest = stack[-1]
+            _, rest = stack[-1]
             following = next(rest, None)
             if following is None:
                 stack.pop()
