@@ -24,14 +24,19 @@ from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import ExpressionError, InvalidDefinition, InvalidInput, Problem
 from greenroom.definitions.expressions import Value, compile_value, is_expression, path_in
 from greenroom.definitions.formats import compile_format
+from greenroom.definitions.forms import form_target
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.paths import path_problem
 from greenroom.definitions.retries import RetryPolicy
+from greenroom.definitions.schemapages import page_from_schema
 from greenroom.definitions.shapes import Problems, check_shape
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.transforms import Transform, compile_transform
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Target
+
+_FIXED: Final = ("actions", "branches", "schema")
+"""Parameters of core actions that are no values: they are read for themselves."""
 
 RETRY_WAIT_S: Final = 3.0
 RETRY_RATE: Final = 1.5
@@ -72,7 +77,7 @@ class Action:
     schema: SchemaLike | None
     """What the parameters of a connector's action must be, before the run and in it."""
     target: Target | None
-    """The step of a Call."""
+    """The step of a Call, the form of an Ask."""
     actions: tuple[Action, ...]
     branches: tuple[Branch, ...]
 
@@ -119,9 +124,10 @@ class ActionReader:
             seen.setdefault(order, at)
 
     def _action(self, data: Json, path: str) -> Action | None:
-        if not check_shape(data, ACTION, path, self.problems, DEFS) and not isinstance(data, dict):
-            return None
         before = len(self.problems)
+        check_shape(data, ACTION, path, self.problems, DEFS)
+        if not isinstance(data, dict):
+            return None
         kind = core_name(data.get("type"))
         if kind is not None and kind not in CORE_ACTIONS:
             self.problems.add(
@@ -131,17 +137,19 @@ class ActionReader:
         schema, target = self._work(data, kind, path)
         parameters = data.get("parameters")
         given = dict(parameters) if isinstance(parameters, dict) else {}
+        self._check_parameters(kind, given, schema, f"{path}.parameters")
         inner = self._inner(kind, given, path)
+        if kind == "Ask" and given.get("kind") == "form":
+            target = self._form(given, data, f"{path}.parameters")
         variables = self._variables(data.get("variables"), f"{path}.variables")
         names = list(variables.source) if variables is not None else []
-        compiled = self._value(given, f"{path}.parameters", names)
-        if compiled is not None:
-            self._check_parameters(kind, given, schema, f"{path}.parameters")
+        open_ = {key: item for key, item in given.items() if kind is None or key not in _FIXED}
+        compiled = self._value(open_, f"{path}.parameters", names)
         condition = self._condition(data, path)
         transform = self._transform(data, path, names)
         retry, on_fail = self._on_error(data.get("on_error"), f"{path}.on_error")
         timeout_s = self._timeout(data, kind, path)
-        self._check_unused(names, given, data.get("transform"), f"{path}.variables")
+        self._check_unused(names, open_, data.get("transform"), f"{path}.variables")
         if len(self.problems) > before or compiled is None or type(data.get("order")) is not int:
             return None
         return Action(
@@ -152,7 +160,7 @@ class ActionReader:
             type=data["type"] if kind is None else kind,
             description=data.get("description"),
             condition=condition,
-            given=given,
+            given={key: item for key, item in given.items() if key not in ("actions", "branches")},
             parameters=compiled,
             variables=variables or compile_value({}),
             transform=transform,
@@ -206,7 +214,7 @@ class ActionReader:
     def _inner(
         self, kind: str | None, given: dict[str, Json], path: str
     ) -> tuple[Action, ...] | list[Branch]:
-        """Takes nested actions out of the parameters and reads them."""
+        """The actions inside an action."""
         place = f"{path}.parameters"
         if kind == "Iterator" and isinstance(given.get("actions"), list):
             return self.actions(given["actions"], f"{place}.actions")
@@ -230,6 +238,16 @@ class ActionReader:
             actions = self.actions(data["actions"], f"{path}.actions")
         order = data.get("order")
         return Branch(order, path, condition, actions) if type(order) is int else None
+
+    def _form(self, given: dict[str, Json], data: dict[str, Json], path: str) -> Target | None:
+        """The form of an Ask: one page with the fields of its schema."""
+        schema = given.get("schema")
+        if not isinstance(schema, dict):
+            self.problems.add(f"{path}.schema", "is missing: a form has fields")
+            return None
+        title = str(given.get("title") or data.get("description") or "Form")
+        page = page_from_schema(title, schema, f"{path}.schema", self.problems)
+        return None if page is None else form_target(page, title)
 
     # -- parameters ----------------------------------------------------------------------------
 
@@ -263,8 +281,6 @@ class ActionReader:
             case "Iterator":
                 if "limit" in given and given.get("mode") != "parallel":
                     self.problems.add(f"{path}.limit", "has no meaning with mode sequential")
-        for name in ("actions", "branches"):
-            given.pop(name, None)
 
     def _check_body(self, given: dict[str, Json], path: str) -> None:
         for one, other in (("body", "content_type"), ("content_type", "body")):
@@ -289,9 +305,9 @@ class ActionReader:
             self.problems.add(f"{path}.value", "is missing")
         if "value" in given and operation in ("read", "query", "delete"):
             self.problems.add(f"{path}.value", f"has no meaning with {operation}")
-        if counts and "value" in given and not is_expression(given["value"]):
-            if type(given["value"]) is not int:
-                self.problems.add(f"{path}.value", "must be a whole number")
+        constant = "value" in given and not is_expression(given["value"])
+        if counts and constant and type(given["value"]) is not int:
+            self.problems.add(f"{path}.value", "must be a whole number")
         if "ttl" in given and operation in ("read", "query", "delete"):
             self.problems.add(f"{path}.ttl", f"has no meaning with {operation}")
         self._duration(given.get("ttl"), f"{path}.ttl")

@@ -107,7 +107,7 @@ def _contradiction(attributes: list[Attribute]) -> str | None:
         for at, one in enumerate(group):
             for other in group[at + 1 :]:
                 why = _clash(one, other)
-                if why:
+                if why is not None:
                     return (
                         f"cannot hold{why}: {text} {one.operator} {_shown(one)} and "
                         f"{other.operator} {_shown(other)}"
