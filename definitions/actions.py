@@ -9,7 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Final
 
-from greenroom.definitions.catalog import Catalog, SchemaLike
+from greenroom.definitions import connectors
+from greenroom.definitions.catalog import Catalog
 from greenroom.definitions.conditions import Condition, compile_condition
 from greenroom.definitions.coreactions import (
     ACTION,
@@ -40,8 +41,6 @@ _FIXED: Final = ("actions", "branches", "schema")
 
 RETRY_WAIT_S: Final = 3.0
 RETRY_RATE: Final = 1.5
-TIMEOUT_S: Final = 3.0
-"""Of an action of a connector that says nothing else."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,8 +73,8 @@ class Action:
     on_fail: str
     timeout_s: float | None
     wait_for_callback: bool | None
-    schema: SchemaLike | None
-    """What the parameters of a connector's action must be, before the run and in it."""
+    service: connectors.Action | None
+    """The action of the connector, which judges parameters and carries it out."""
     target: Target | None
     """The step of a Call, the form of an Ask."""
     actions: tuple[Action, ...]
@@ -134,10 +133,10 @@ class ActionReader:
                 f"{path}.type",
                 f'there is no core action "{kind}"{did_you_mean(kind, CORE_ACTIONS)}',
             )
-        schema, target = self._work(data, kind, path)
+        service, target = self._work(data, kind, path)
         parameters = data.get("parameters")
         given = dict(parameters) if isinstance(parameters, dict) else {}
-        self._check_parameters(kind, given, schema, f"{path}.parameters")
+        self._check_parameters(kind, given, service, f"{path}.parameters")
         inner = self._inner(kind, given, path)
         if kind == "Ask" and given.get("kind") == "form":
             target = self._form(given, data, f"{path}.parameters")
@@ -148,7 +147,7 @@ class ActionReader:
         condition = self._condition(data, path)
         transform = self._transform(data, path, names)
         retry, on_fail = self._on_error(data.get("on_error"), f"{path}.on_error")
-        timeout_s = self._timeout(data, kind, path)
+        timeout_s = self._timeout(data, path)
         self._check_unused(names, open_, data.get("transform"), f"{path}.variables")
         if len(self.problems) > before or compiled is None or type(data.get("order")) is not int:
             return None
@@ -168,7 +167,7 @@ class ActionReader:
             on_fail=on_fail,
             timeout_s=timeout_s,
             wait_for_callback=data.get("wait_for_callback"),
-            schema=schema if kind is None else None,
+            service=service,
             target=target,
             actions=inner if isinstance(inner, tuple) else (),
             branches=tuple(inner) if isinstance(inner, list) else (),
@@ -178,8 +177,8 @@ class ActionReader:
 
     def _work(
         self, data: dict[str, Json], kind: str | None, path: str
-    ) -> tuple[Any, Target | None]:
-        """The schema of the parameters, and the step of a Call."""
+    ) -> tuple[connectors.Action | None, Target | None]:
+        """The action of a connector, the step of a Call."""
         if kind is not None and kind not in CORE_ACTIONS:
             return None, None
         keys = (*COMMON_KEYS, *(CORE_ACTIONS[kind].keys if kind else CONNECTOR_KEYS))
@@ -190,7 +189,7 @@ class ActionReader:
         if kind is not None:
             if "transform" not in data and kind == "Transform" and "remove" not in data:
                 self.problems.add(f"{path}.transform", "is missing")
-            return CORE_ACTIONS[kind].parameters, self._step(data, kind, path)
+            return None, self._step(data, kind, path)
         connector, type_ = data.get("connector_id"), data.get("type")
         if connector is None and isinstance(type_, str):
             near = did_you_mean(type_, CORE_ACTIONS)
@@ -199,8 +198,7 @@ class ActionReader:
             )
         if not isinstance(connector, str) or not isinstance(type_, str):
             return None, None
-        found = self.catalog.action(connector, type_, path, self.problems)
-        return (None if found is None else found.schema), None
+        return self.catalog.action(connector, type_, path, self.problems), None
 
     def _step(self, data: dict[str, Json], kind: str, path: str) -> Target | None:
         parameters = data.get("parameters")
@@ -252,14 +250,19 @@ class ActionReader:
     # -- parameters ----------------------------------------------------------------------------
 
     def _check_parameters(
-        self, kind: str | None, given: dict[str, Json], schema: Any, path: str
+        self,
+        kind: str | None,
+        given: dict[str, Json],
+        service: connectors.Action | None,
+        path: str,
     ) -> None:
         if kind is None:
-            if schema is not None:
-                self.problems.take(*schema.problems_of_constants(given, path))
+            if service is not None:
+                self.problems.take(*service.problems(given, path, constants=True))
             return
         if kind not in CORE_ACTIONS:
             return
+        schema = CORE_ACTIONS[kind].parameters
         if schema is None:
             if given:
                 self.problems.add(path, f"Core:{kind} takes none")
@@ -399,13 +402,13 @@ class ActionReader:
             return None, on_fail
         return policy, on_fail
 
-    def _timeout(self, data: dict[str, Json], kind: str | None, path: str) -> float | None:
+    def _timeout(self, data: dict[str, Json], path: str) -> float | None:
         found = self._duration(data.get("timeout"), f"{path}.timeout")
         if found is not None:
             if found <= 0:
                 self.problems.add(f"{path}.timeout", "must be more than 0 seconds")
             return found
-        return TIMEOUT_S if kind is None else None
+        return None
 
     def _check_unused(
         self, names: list[str], given: dict[str, Json], transform: Json, path: str

@@ -1,102 +1,116 @@
-"""What a document may name: connectors with their actions and events, and registered steps.
+"""What a document may name: connectors with their actions and events, and steps that are offered.
 
 A document is compiled against a catalog. What the catalog lacks is a problem of the document,
-found when it is saved and not when it runs.
+found when it is saved and not when it runs. A document cannot name a Python function by where it
+lies: only what its author has put on offer can be called.
+
+    @offer
+    @step("Reserve stock")
+    async def reserve(sku: str, n: int = 1) -> State: ...
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Final, TypeVar
 
-from greenroom.definitions.errors import Problem
+from greenroom.definitions.connectors import Action, Connectors
+from greenroom.definitions.errors import InvalidDefinition, NotFound
+from greenroom.definitions.events import NAME_MAX
 from greenroom.definitions.shapes import Problems
 from greenroom.definitions.suggest import did_you_mean
-from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Target
 
+T = TypeVar("T")
 
-class SchemaLike(Protocol):
-    """What judges parameters: all of a value, or only what is settled before the run."""
-
-    def problems(self, value: Json, path: str = "$") -> list[Problem]: ...
-    def problems_of_constants(self, value: Json, path: str = "$") -> list[Problem]: ...
+OFFERED: Final[dict[str, Target]] = {}
+"""Steps documents may call, by name. A name is process-wide, as that of a task."""
 
 
-class ActionLike(Protocol):
-    """An action of a connector, as a document sees it. `schema` is that of its parameters."""
+def offer(step: T | None = None, *, name: str | None = None) -> Any:
+    """Lets documents call a step: `{"type": "Core:Call", "parameters": {"step": "reserve"}}`.
 
-    @property
-    def schema(self) -> SchemaLike | None: ...
+    `name` is the key of the step unless told. A step of the same name from elsewhere is refused.
+    """
+    if step is None:
+        return lambda one: offer(one, name=name)
+    target = getattr(step, "target", None)
+    if not isinstance(target, Target):
+        raise InvalidDefinition(
+            f"only a step can be offered to documents, got {step!r}", hint="@offer above @step(...)"
+        )
+    called = name or str(getattr(step, "key", target.name))
+    if not 0 < len(called) <= NAME_MAX:
+        raise InvalidDefinition(f"the name of an offered step has 1 to {NAME_MAX} characters")
+    known = OFFERED.get(called)
+    if known is not None and _place(known) != _place(target):
+        raise InvalidDefinition(
+            f'two steps are offered as "{called}": {_place(known)} and {_place(target)}',
+            hint="give one another name:  @offer(name=...)",
+        )
+    OFFERED[called] = target
+    return step
 
 
-class ConnectorLike(Protocol):
-    """A connector, as a document sees it."""
-
-    @property
-    def actions(self) -> Mapping[str, Any]: ...
-    @property
-    def events(self) -> Mapping[str, Any]: ...
+def _place(target: Target) -> str:
+    func = target.func
+    return f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', '?')}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Catalog:
-    """`target_of` makes the unit of work of a connector's action."""
+    """What there is to name."""
 
-    connectors: Mapping[str, ConnectorLike] = dataclasses.field(default_factory=dict)
-    steps: Mapping[str, Target] = dataclasses.field(default_factory=dict)
-    target_of: Callable[[str, str], Target] | None = None
-    event_name: Callable[[str, str], str] = lambda connector, event: f"{connector}.{event}"
+    connectors: Connectors = dataclasses.field(default_factory=Connectors)
+    steps: Mapping[str, Target] = dataclasses.field(default_factory=lambda: OFFERED)
 
-    def action(self, connector: str, kind: str, path: str, problems: Problems) -> ActionLike | None:
-        """The action, or None with a problem that names what there is."""
-        found = self._connector(connector, path, problems)
-        if found is None:
-            return None
-        action: ActionLike | None = found.actions.get(kind)
-        if action is None:
-            problems.add(
-                f"{path}.type",
-                f'the connector "{connector}" has no action "{kind}"'
-                f"{did_you_mean(kind, found.actions) or _known(found.actions)}",
-            )
-        return action
+    def action(self, connector: str, kind: str, path: str, problems: Problems) -> Action | None:
+        """The action of a connector, or None with a problem that says what there is."""
+        return self._found(
+            connector, path, problems, lambda: self.connectors.resolve(connector, kind)
+        )
 
     def event_type(self, connector: str, kind: str, path: str, problems: Problems) -> str | None:
         """The type of the events of a connector, or None with a problem."""
-        found = self._connector(connector, path, problems)
-        if found is None:
-            return None
-        if kind not in found.events:
-            problems.add(
-                f"{path}.type",
-                f'the connector "{connector}" has no event "{kind}"'
-                f"{did_you_mean(kind, found.events) or _known(found.events)}",
-            )
-            return None
-        return self.event_name(connector, kind)
+        return self._found(
+            connector, path, problems, lambda: self.connectors.event_type(connector, kind)
+        )
+
+    def _found(
+        self, connector: str, path: str, problems: Problems, look: Callable[[], T]
+    ) -> T | None:
+        place = f"{path}.connector_id"
+        try:
+            self.connectors.get(connector)
+            place = f"{path}.type"
+            return look()
+        except NotFound as error:
+            known = ", ".join(map(str, error.details.get("known", ())))
+            there = "" if "did you mean" in error.message else f"; there is: {known or 'none'}"
+            problems.add(place, f"{error.message}{there}")
+        return None
 
     def step(self, name: str, path: str, problems: Problems) -> Target | None:
-        """The registered step, or None with a problem."""
+        """The step on offer, or None with a problem."""
         found = self.steps.get(name)
         if found is None:
-            problems.take(
-                Problem(
-                    path,
-                    f'there is no step "{name}"{did_you_mean(name, self.steps) or _known(self.steps)}',
-                )
-            )
-        return found
-
-    def _connector(self, name: str, path: str, problems: Problems) -> ConnectorLike | None:
-        found = self.connectors.get(name)
-        if found is None:
-            near = did_you_mean(name, self.connectors) or _known(self.connectors)
-            problems.add(f"{path}.connector_id", f'there is no connector "{name}"{near}')
+            near = did_you_mean(name, self.steps)
+            known = ", ".join(sorted(self.steps)[:10]) or "none; put @offer above a step"
+            problems.add(path, f'no step "{name}" is offered{near or f"; there is: {known}"}')
         return found
 
 
-def _known(names: Mapping[str, Any]) -> str:
-    shown = ", ".join(sorted(names)[:10])
-    return f"; there is: {shown}" if shown else "; there is none"
+CATALOG: Final[ContextVar[Catalog | None]] = ContextVar("greenroom_catalog", default=None)
+
+
+@contextmanager
+def using(catalog: Catalog) -> Iterator[None]:
+    """Documents that are compiled inside find this catalog."""
+    token = CATALOG.set(catalog)
+    try:
+        yield
+    finally:
+        CATALOG.reset(token)

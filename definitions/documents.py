@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from greenroom.definitions.actions import Action, ActionReader
-from greenroom.definitions.catalog import Catalog
+from greenroom.definitions.catalog import CATALOG, Catalog
 from greenroom.definitions.conditions import Condition, compile_condition
 from greenroom.definitions.coreactions import DEFS, DOCUMENT, SOURCES, core_name
 from greenroom.definitions.errors import (
@@ -87,12 +87,12 @@ def read_document(text: str | bytes, label: str = "", catalog: Catalog | None = 
 
     Raises `InvalidDefinition` with every problem, each as `file:line:col` and JSON path.
     """
-    return _read(read_located(text, label), catalog or Catalog())
+    return _read(read_located(text, label), catalog or CATALOG.get() or Catalog())
 
 
 def document_from(data: Json, label: str = "", catalog: Catalog | None = None) -> Document:
     """The document of a value made in code, or kept in a store."""
-    return _read(located(data, label), catalog or Catalog())
+    return _read(located(data, label), catalog or CATALOG.get() or Catalog())
 
 
 def _read(found: Located, catalog: Catalog) -> Document:

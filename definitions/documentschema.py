@@ -6,11 +6,11 @@ so what it passes is still checked when it is saved; what it marks is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from greenroom.definitions.catalog import ConnectorLike
 from greenroom.definitions.conditions import GROUP_MAX, JOINS, ON_FAIL
+from greenroom.definitions.connectors import Connector
 from greenroom.definitions.coreactions import (
     ACTION_KEYS,
     COMMON_KEYS,
@@ -52,9 +52,9 @@ _ABOUT: Final = {
 }
 
 
-def document_schema(connectors: Mapping[str, ConnectorLike] | None = None) -> dict[str, Any]:
+def document_schema(connectors: Iterable[Connector] = ()) -> dict[str, Any]:
     """The schema of workflow documents; connectors add their actions and events."""
-    known = connectors or {}
+    known = {one.id: one for one in connectors}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,
@@ -92,7 +92,7 @@ def _when(test: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
     return {"if": {"properties": test, "required": list(test)}, "then": then}
 
 
-def _action(connectors: Mapping[str, ConnectorLike]) -> dict[str, Any]:
+def _action(connectors: Mapping[str, Connector]) -> dict[str, Any]:
     kinds = [prefix + name for prefix in reversed(CORE) for name in CORE_ACTIONS]
     return {
         "type": "object",
@@ -123,7 +123,7 @@ def _core_action(name: str, core: Core) -> dict[str, Any]:
     return _when({"type": {"enum": [prefix + name for prefix in CORE]}}, then)
 
 
-def _connector_actions(connectors: Mapping[str, ConnectorLike]) -> list[dict[str, Any]]:
+def _connector_actions(connectors: Mapping[str, Connector]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for name, connector in sorted(connectors.items()):
         found.append(
@@ -138,9 +138,8 @@ def _connector_actions(connectors: Mapping[str, ConnectorLike]) -> list[dict[str
             )
         )
         for kind, action in sorted(connector.actions.items()):
-            source = getattr(action.schema, "source", None)
-            if isinstance(source, dict):
-                then = {"properties": {"parameters": open_schema(source)}}
+            if action.schema is not None:
+                then = {"properties": {"parameters": open_schema(action.schema.source)}}
                 test = {"connector_id": {"const": name}, "type": {"const": kind}}
                 found.append(_when(test, then))
     return found
@@ -166,7 +165,7 @@ def _or_expression(schema: Json) -> Json:
     return {"anyOf": [open_schema(schema), {"$ref": "#/$defs/expression"}]}
 
 
-def _source(connectors: Mapping[str, ConnectorLike]) -> dict[str, Any]:
+def _source(connectors: Mapping[str, Connector]) -> dict[str, Any]:
     kinds = [prefix + name for prefix in reversed(CORE) for name in SOURCES]
     rules = [
         _when(

@@ -116,10 +116,10 @@ def _annotation(schema: Json, path: str, problems: Problems) -> Any:
             return None
         kind = Literal[tuple(choices)]
     elif schema.get("type") == "array":
-        inner = _annotation(schema.get("items", {"type": "string"}), f"{path}.items", problems)
+        inner: Any = _annotation(schema.get("items", {"type": "string"}), f"{path}.items", problems)
         if inner is None:
             return None
-        kind = list[inner]
+        kind = types.GenericAlias(list, (inner,))
     else:
         kind = _TYPES.get(str(schema.get("type")))
         if kind is None:

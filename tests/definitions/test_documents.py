@@ -263,7 +263,7 @@ def test_F12_actions_are_taken_by_their_order() -> None:
 
 def test_F14_an_unknown_connector_or_core_action_is_named() -> None:
     found = problems(document({"connector_id": "slak", "type": "PostMessage", "order": 1}))
-    assert found["$.actions[0].connector_id"] == 'there is no connector "slak"; there is none'
+    assert "there is no connector 'slak'" in found["$.actions[0].connector_id"]
     found = problems(document({"type": "Core:Lag", "order": 1}))
     assert 'did you mean "Log"?' in found["$.actions[0].type"]
     assert (
@@ -454,7 +454,7 @@ def test_a_call_names_a_step_that_is_offered() -> None:
     found = problems(
         document({"type": "Core:Call", "order": 1, "parameters": {"step": "os.system"}})
     )
-    assert found["$.actions[0].parameters.step"].startswith('there is no step "os.system"')
+    assert found["$.actions[0].parameters.step"].startswith('no step "os.system"')
 
 
 def test_actions_nest_to_a_limit() -> None:
