@@ -470,6 +470,24 @@ class ListDefinitions(Struct, frozen=True):
     name: str | None = None
 
 
+class ReadData(Struct, frozen=True):
+    """What the Data action keeps under a key, or under all keys that begin with it."""
+
+    scope: str
+    key: str
+    now: int
+    prefix: bool = False
+    limit: int = 1
+
+
+class DataView(Struct, frozen=True):
+    """`value` is None for what is past its time."""
+
+    key: str
+    value: bytes | None
+    version: int
+
+
 class ListSchedules(Struct, frozen=True):
     workflow: str | None = None
 
@@ -558,8 +576,8 @@ ScheduleRow | None · GetResources, ListResources list[ResourceRow] · FindResou
 None (several: InvalidRequest) · ReadRows list[StoredRow] · ReadJournal list[JournalRow] ·
 ListInstances Listed · ListEvents, UnroutedEvents list[StoredEventRow] · GetEvent StoredEventRow |
 None · EventMatches list[Matched] · WaitsAt list[WaitSeen] · DueTimers list[Due] · BusyInstances
-list[int] · FindRequest Request | None · ListAsks list[AskView] · ListDefinitions
-list[DefinitionRow] · ListSchedules list[ScheduleRow] · Counts CountsRow · DeadLetters
+list[int] · FindRequest Request | None · ListAsks list[AskView] · ReadData list[DataView] ·
+ListDefinitions list[DefinitionRow] · ListSchedules list[ScheduleRow] · Counts CountsRow · DeadLetters
 list[DeadRow] · Audit Audited · Orphans Orphaned · GetMeta str | None · NoteAsk bool · AskNotes dict[str, bytes] · everything else None
 """
 

@@ -8,6 +8,7 @@ group, and what is to be taken back. A turn says what it changes in them, as it 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -39,8 +40,9 @@ from greenroom.actors.machine import REQUESTS_PER_TURN_MAX, Death, Turn, failure
 from greenroom.actors.progress import Progress
 from greenroom.actors.replay import Changed
 from greenroom.actors.spots import DUE, UNDO, Spot, fixed, lane_frame, locate
+from greenroom.definitions import instants
 from greenroom.definitions.injection import VIRTUAL
-from greenroom.definitions.matching import key_hash
+from greenroom.definitions.instants import Instant
 from greenroom.definitions.values import Json, copy, encode_decode
 from greenroom.definitions.workflow import Change, Definition, Guard, Node, Place, Plan, Target
 
@@ -65,7 +67,13 @@ def apply_to_plan(
         turn = _in_line(definition.plan, entry)
         if turn is not None:
             return turn
-    held = list(held)
+    if definition.kind != "document":
+        return _applied(definition, progress, entry, list(held))
+    with instants.at(Instant(entry.at, f"{progress.id}\n{progress.iseq}")):
+        return _applied(definition, progress, entry, list(held))
+
+
+def _applied(definition: Definition, progress: Progress, entry: Entry, held: list[Entry]) -> Turn:
     try:
         walk = Walk(definition, progress, entry)
         walk.apply(entry, held)
@@ -649,7 +657,7 @@ class Walk:
                     raise Death(_gone(self.definition, key))
                 if node.ask.early and not early:
                     return self._reach_early(node, key, lanes)
-                self._add(self._question(node, key, early))
+                self._add(self._question(node, key, early, lanes))
             case "call":
                 if node.target is None:
                     raise Death(_gone(self.definition, key))
@@ -658,9 +666,15 @@ class Walk:
                 return self._request_computed(node, key, lanes)
         return True
 
-    def _question(self, node: Node, key: str, early: bool) -> Request:
+    def _question(self, node: Node, key: str, early: bool, lanes: tuple[str, ...]) -> Request:
         ask = node.ask
         assert ask is not None
+        if node.args is not None:  # words that depend on the state
+            try:
+                words = node.args(copy(self._view(lanes)))
+            except Exception as error:
+                raise Death(self._because(error, node, "")) from None
+            ask = dataclasses.replace(ask, **words)
         due = None if ask.due_s is None or early else self.at + round(ask.due_s * 1000)
         question = Question(
             ask.kind, ask.title, ask.schema, ask.assignee, ask.result_key, ask.enforce
@@ -679,9 +693,16 @@ class Walk:
         if node.kind == "wait" and match is None:
             match = Match()
         kind: Any = node.kind
-        self._add(Request(key, kind, node.name, args, due, None, match))
+        name = node.name
+        if kind in ("emit", "wait") and isinstance(args, dict):
+            name = str(args.pop("type", name))  # a type that depends on the state
+        self._add(Request(key, kind, name, args, due, None, match))
         if kind == "emit":
+            if node.after is not None:
+                self._merge(lanes, self._after(node, lanes, {"type": name, **(args or {})}))
             return False
+        if kind == "child" and node.after is not None and (args or {}).get("detach"):
+            self._merge(lanes, self._after(node, lanes, None))
         return not (kind == "child" and isinstance(args, dict) and args.get("detach"))
 
     def _add(self, request: Request) -> None:
@@ -846,8 +867,9 @@ def _match(where: Any, since: str) -> Match:
     return Match(
         where.source,
         where.paths,
-        key_hash(where.values),
+        where.hashes[0],
         None if since == "now" else 0,
+        more=where.hashes[1:],
     )
 
 

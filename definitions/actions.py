@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from greenroom.definitions import connectors
 from greenroom.definitions.catalog import Catalog
-from greenroom.definitions.conditions import Condition, compile_condition
+from greenroom.definitions.conditions import Condition, OnFail, compile_condition
 from greenroom.definitions.coreactions import (
     ACTION,
     COMMON_KEYS,
@@ -70,7 +70,7 @@ class Action:
     variables: Value
     transform: Transform | None
     retry: RetryPolicy | None
-    on_fail: str
+    on_fail: OnFail
     timeout_s: float | None
     wait_for_callback: bool | None
     service: connectors.Action | None
@@ -372,12 +372,12 @@ class ActionReader:
         self.warnings.extend(compiled.warnings)
         return compiled
 
-    def _on_error(self, data: Json, path: str) -> tuple[RetryPolicy | None, str]:
+    def _on_error(self, data: Json, path: str) -> tuple[RetryPolicy | None, OnFail]:
         if not isinstance(data, dict):
             return None, "fail"
         written = data.get("backoff")
         backoff: dict[str, Any] = written if isinstance(written, dict) else {}
-        on_fail = data.get("on_fail", "fail")
+        on_fail: OnFail = data.get("on_fail", "fail")
         retries = data.get("max_retries", 0)
         if not retries:
             for name in ("backoff", "retry_on"):

@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 from greenroom.definitions.connectors import Action, Connectors
 from greenroom.definitions.errors import InvalidDefinition, NotFound
@@ -30,17 +30,30 @@ OFFERED: Final[dict[str, Target]] = {}
 """Steps documents may call, by name. A name is process-wide, as that of a task."""
 
 
-def offer(step: T | None = None, *, name: str | None = None) -> Any:
+@overload
+def offer(step: T) -> T: ...
+@overload
+def offer(*, name: str) -> Callable[[T], T]: ...
+def offer(step: Any = None, *, name: str | None = None) -> Any:
     """Lets documents call a step: `{"type": "Core:Call", "parameters": {"step": "reserve"}}`.
 
     `name` is the key of the step unless told. A step of the same name from elsewhere is refused.
     """
     if step is None:
-        return lambda one: offer(one, name=name)
+        return lambda one: _offered(one, name)
+    return _offered(step, name)
+
+
+def _offered(step: Any, name: str | None) -> Any:
     target = getattr(step, "target", None)
     if not isinstance(target, Target):
         raise InvalidDefinition(
             f"only a step can be offered to documents, got {step!r}", hint="@offer above @step(...)"
+        )
+    if target.injector is None or target.injector.resources:
+        raise InvalidDefinition(
+            f"{target.name} takes resources, which a document cannot name",
+            hint="offer a step that takes their ids",
         )
     called = name or str(getattr(step, "key", target.name))
     if not 0 < len(called) <= NAME_MAX:

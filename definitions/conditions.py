@@ -10,7 +10,7 @@ why.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from greenroom.definitions.errors import ExpressionError, InvalidDefinition, Problem
 from greenroom.definitions.evaluation import Meter, OverBudget
@@ -30,7 +30,8 @@ from greenroom.definitions.syntax import PREFIX
 from greenroom.definitions.values import Json, copy
 
 GROUP_MAX: Final = 10
-ON_FAIL: Final = ("fail", "skip", "stop")
+OnFail = Literal["fail", "skip", "stop"]
+ON_FAIL: Final[tuple[OnFail, ...]] = ("fail", "skip", "stop")
 JOINS: Final = ("and", "or")
 
 
@@ -159,7 +160,9 @@ class Condition:
 
     __slots__ = ("criteria", "either", "on_fail", "source")
 
-    def __init__(self, criteria: list[Criterion], either: bool, on_fail: str, source: Json) -> None:
+    def __init__(
+        self, criteria: list[Criterion], either: bool, on_fail: OnFail, source: Json
+    ) -> None:
         self.criteria = criteria
         self.either = either
         self.on_fail = on_fail
@@ -253,7 +256,8 @@ class _Check:
             self._criterion(item, f"{path}.criteria[{at}]", f"criteria[{at}]")
             for at, item in enumerate(self._group(data, "criteria", path))
         ]
-        return Condition([one for one in criteria if one], either, on_fail, copy(data))
+        kept: OnFail = next((one for one in ON_FAIL if one == on_fail), "fail")
+        return Condition([one for one in criteria if one], either, kept, copy(data))
 
     def _criterion(self, data: Json, path: str, short: str) -> Criterion | None:
         if not self._object(data, path, ("operator", "attributes")):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -28,6 +29,7 @@ from greenroom.definitions.evaluation import (
     same,
     weigh,
 )
+from greenroom.definitions.instants import INSTANT, Instant
 from greenroom.definitions.values import INT_MAX, INT_MIN, Json
 
 NUMBERS, STRINGS = "array of numbers", "array of strings"
@@ -35,11 +37,13 @@ ANY: Final = ("any",)
 
 
 class Function(NamedTuple):
-    """`params` lists the types each argument may have; the last repeats if `variadic`."""
+    """`params` lists the types each argument may have; the last repeats if `variadic`, and the last
+    `optional` of them may be left out."""
 
     body: Callable[..., Json]
     params: tuple[tuple[str, ...], ...]
     variadic: bool = False
+    optional: int = 0
 
 
 def type_of(value: Json) -> str:
@@ -264,6 +268,53 @@ def _diff_arrays(meter: Meter, current: list[Json], previous: list[Json]) -> dic
     return {"added": without(current, previous), "removed": without(previous, current)}
 
 
+# -- time and chance, as the entry that is the cause has them ------------------------------------
+
+_ALPHABETS: Final = {
+    "lowercase": "abcdefghijklmnopqrstuvwxyz",
+    "uppercase": "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "numbers": "0123456789",
+}
+RANDOM_MAX: Final = 256
+
+
+def _instant(name: str) -> Instant:
+    found = INSTANT.get()
+    if found is None:
+        raise WrongType(f"{name}() has a meaning only inside a run")
+    return found
+
+
+def _now(meter: Meter) -> str:
+    return _iso(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=_instant("now").at))
+
+
+def _now_seconds(meter: Meter) -> str:
+    return _format_date(meter, _instant("flexli_datetime_now").at / 1000, "%Y-%m-%dT%H:%M:%SZ")
+
+
+def _now_formatted(meter: Meter, layout: str) -> str:
+    return _format_date(meter, _instant("flexli_datetime").at / 1000, layout)
+
+
+def _random_string(meter: Meter, length: float, *sets: str) -> str:
+    instant = _instant("random_string")
+    if not isinstance(length, int) or not 0 < length <= RANDOM_MAX:
+        raise WrongType(f"random_string() takes a length from 1 to {RANDOM_MAX}")
+    for name in sets:
+        if name not in _ALPHABETS:
+            raise WrongType(f"random_string() knows {', '.join(_ALPHABETS)}, not {name!r:.40}")
+    letters = "".join(_ALPHABETS[name] for name in dict.fromkeys(sets or _ALPHABETS))
+    meter.spend(length)
+    drawn = b"".join(instant.draw(64) for _ in range(0, length, 8))
+    numbers = (int.from_bytes(drawn[8 * n : 8 * n + 8], "big") for n in range(length))
+    return "".join(letters[number % len(letters)] for number in numbers)
+
+
+def _uuid(meter: Meter) -> str:
+    return str(uuid.UUID(bytes=_instant("uuid").draw(16), version=4))
+
+
 _DATE: Final = ("string", "number")
 _NUM, _STR, _ARR, _OBJ, _EXP = ("number",), ("string",), ("array",), ("object",), ("expression",)
 
@@ -300,7 +351,13 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "format_date": Function(_format_date, (_DATE, _STR)),
     "add_delta": Function(_add_delta, (_DATE, _DATE)),
     "diff_arrays": Function(_diff_arrays, (_ARR, _ARR)),
+    "now": Function(_now, ()),
+    "uuid": Function(_uuid, ()),
+    "random_string": Function(_random_string, (_NUM, _STR), variadic=True, optional=1),
     # The original's names, with the argument order of its documentation.
+    "flexli_datetime_now": Function(_now_seconds, ()),
+    "flexli_datetime": Function(_now_formatted, (_STR,)),
+    "flexli_random_string": Function(_random_string, (_NUM, _STR), variadic=True, optional=1),
     "flexli_to_json_string": Function(_to_json, (ANY,)),
     "flexli_time_delta": Function(_time_delta, (_STR, _STR, _NUM)),
     "flexli_diff_arrays": Function(_diff_arrays, (_ARR, _ARR)),
@@ -315,11 +372,13 @@ def call(node: Node) -> Run:
         near = difflib.get_close_matches(name, FUNCTIONS, 1)
         raise BadTree(f"there is no function {name}()" + (f"; {near[0]}()?" if near else ""))
     params = function.params
-    if len(children) < len(params) or (len(children) > len(params) and not function.variadic):
+    fewest = len(params) - function.optional
+    if len(children) < fewest or (len(children) > len(params) and not function.variadic):
         least = "at least " if function.variadic else ""
-        plural = "" if len(params) == 1 else "s"
-        raise BadTree(f"{name}() takes {least}{len(params)} argument{plural}, not {len(children)}")
-    params += (params[-1],) * (len(children) - len(params))
+        plural = "" if fewest == 1 else "s"
+        raise BadTree(f"{name}() takes {least}{fewest} argument{plural}, not {len(children)}")
+    params += params[-1:] * (len(children) - len(params))
+    params = params[: len(children)]
     makers = [_argument(name, *pair) for pair in zip(children, params, strict=True)]
     body = function.body
 

@@ -94,7 +94,8 @@ def located(data: Json, label: str = "") -> Located:
 
 
 def read_located(text: str | bytes, label: str = "") -> Located:
-    """The document of a text; YAML when the label says so, else JSON.
+    """The document of a text. It is YAML when the label ends as such a file does, or when it is
+    not a file's and does not begin like JSON.
 
     Raises `InvalidDefinition` for what is no such text, or over a limit."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
@@ -107,7 +108,8 @@ def read_located(text: str | bytes, label: str = "") -> Located:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise _wrong(label, "not UTF-8 text", "$", line, 1) from None
-    if label.endswith(YAML_SUFFIXES):
+    named = label.endswith((*YAML_SUFFIXES, ".json"))
+    if label.endswith(YAML_SUFFIXES) or (not named and words.lstrip()[:1] not in ("{", "[", "")):
         from greenroom.definitions.yamltext import read_yaml  # noqa: PLC0415  an optional extra
 
         return read_yaml(words, label)

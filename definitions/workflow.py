@@ -147,7 +147,8 @@ class Node:
     `args(state)` gives what an op other than a call is asked for with: `{"data": ...}` of an emit,
     `{"input", "key", "detach"}` of a child. `after(state, outcome)` says what an outcome changes;
     without it a dict is merged. `due(state, at)` is when a sleep ends or a wait is given up, in
-    milliseconds. `where(state)` is what a wait takes. `on_error` lets a failure count as a skip, or
+    milliseconds. `where(state)` is what a wait takes. The arguments of an emit or a wait may name
+    another `type`; those of an ask give its `title` and `assignee` where they depend on the state. `on_error` lets a failure count as a skip, or
     stop the instance. `undo` takes back what a call has done, when the instance is cancelled or
     fails. `restart`: a failure inside a group begins the group anew. `inline`: the keys inside do
     not carry the key of this node.
@@ -326,6 +327,10 @@ class Definition:
     """What may start."""
     classify: Classify | None = None
     """What failures of its steps are called."""
+    key: Value | None = None
+    """The key of an instance from its input, where no trigger gives it."""
+    opening: Callable[[Json], dict[str, Json]] | None = None
+    """What the input of a direct start becomes; raises `ConditionFailed`."""
     gone: bool = False
     """It stands for a workflow nobody has any more: instances can be read and cancelled."""
     label: str | None = None
@@ -355,6 +360,8 @@ class Definition:
         for trigger in self.triggers:
             if trigger.key is not None:
                 return key_text(trigger.key.evaluate(event), self.name)
+        if self.key is not None:
+            return key_text(self.key.evaluate(event.get("data")), self.name)
         return None
 
     def key_of(self, input: dict[str, Json]) -> str | None:

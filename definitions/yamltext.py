@@ -23,7 +23,7 @@ _WORDS: Final[dict[str, Json]] = {
 def read_yaml(text: str, label: str) -> Located:
     """The document of a YAML text. Raises `InvalidDefinition`."""
     try:
-        import yaml  # type: ignore[import-untyped]  # noqa: PLC0415  an optional extra
+        import yaml  # noqa: PLC0415  an optional extra
     except ImportError:
         raise InvalidDefinition(
             f"{label}: reading YAML needs PyYAML", hint="pip install 'greenroom[documents]'"

@@ -15,16 +15,18 @@ class StepContext:
 
     `idempotency_key` is the same in every attempt of the op: hand it to whatever you call, since
     an at-least-once step may run again after a crash. At most as many steps as may be in flight
-    (256 unless configured) run again.
+    (256 unless configured) run again. `at` is when the attempt began, in milliseconds.
     """
 
     __slots__ = (
         "_log",
+        "at",
         "attempt",
         "event",
         "instance",
         "key",
         "mode",
+        "namespace",
         "op",
         "statements",
         "workflow",
@@ -39,6 +41,8 @@ class StepContext:
         attempt: int,
         event: Event | None,
         mode: Mode,
+        at: int = 0,
+        namespace: str = "",
     ) -> None:
         self.instance = instance
         self.workflow = workflow
@@ -47,6 +51,8 @@ class StepContext:
         self.attempt = attempt
         self.event = event
         self.mode = mode
+        self.at = at
+        self.namespace = namespace
         self.statements: list[tuple[str, tuple[Any, ...]]] = []
         self._log: Any = None
 

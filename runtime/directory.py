@@ -61,6 +61,7 @@ from greenroom.definitions.errors import (
 from greenroom.definitions.events import TICK_TYPE, Event
 from greenroom.definitions.injection import injector
 from greenroom.definitions.resources import Stored
+from greenroom.definitions.roots import unwrapped
 from greenroom.definitions.tasks import TaskContext
 from greenroom.definitions.values import copy
 from greenroom.definitions.workflow import PLAN_KINDS, Definition, Plan, Program, Target
@@ -332,7 +333,7 @@ class Directory:
         event = (
             Event(**{k: v for k, v in p.event.items() if k in _EVENT_FIELDS}) if p.event else None
         )
-        return StepContext(p.id, p.workflow, p.key, key, attempt, event, mode)
+        return StepContext(p.id, p.workflow, p.key, key, attempt, event, mode, self.clock.now())
 
     def _virtual(self, p: Progress, definition: Definition, context: StepContext) -> dict[str, Any]:
         return {
@@ -356,12 +357,14 @@ class Directory:
         p = parent.kernel.progress
         args = request.args
         try:
-            definition = self.registry.released(request.name)
+            definition = self._child_definition(request.name, args.get("version"))
             input = {} if args["input"] is None else args["input"]
             if not isinstance(input, dict):
                 raise InvalidInput(f"the input of {definition.name} must be an object")
             if definition.only_if is not None:
                 definition.only_if.check(definition.name, input)
+            if definition.opening is not None:
+                input = definition.opening(unwrapped(input))
         except GreenroomError as error:
             failure = Failure(type(error).__name__, error.message, op=request.key)
             parent.tell(Outcome(request.key, request.attempt, error=failure, final=True))
@@ -380,6 +383,14 @@ class Directory:
             tells=args.get("on_failed") == "raise",
         )
         return create
+
+    def _child_definition(self, name: str, version: int | None) -> Definition:
+        if version is None:
+            return self.registry.released(name)
+        found = self.registry.version(name, version)
+        if found is None:
+            raise NotFound(f"there is no {name} v{version}", workflow=name)
+        return found
 
     def stored(self, instance: Instance, append: Append, result: Appended) -> None:
         if self.doomed:

@@ -41,6 +41,7 @@ from greenroom.actors.ports import (
     Append,
     Appended,
     AskView,
+    ChangeDefinition,
     Clock,
     Counts,
     CountsRow,
@@ -71,8 +72,8 @@ from greenroom.actors.ports import (
 from greenroom.actors.progress import Progress, decode_progress, fold, status_of
 from greenroom.actors.router import HELD, Refused, Router
 from greenroom.actors.rows import body_hash, result_of, rfc3339
+from greenroom.definitions.catalog import Catalog, using
 from greenroom.definitions.connectors import PERFORMER
-from greenroom.definitions.declare import definition_of
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.engines import ENGINE, ENVIRONMENT
 from greenroom.definitions.errors import (
@@ -96,6 +97,7 @@ from greenroom.definitions.errors import (
 from greenroom.definitions.events import NAME_MAX, Event, check_event, event_from
 from greenroom.definitions.networks import Network
 from greenroom.definitions.programs import Workflow, workflow_input, workflow_key
+from greenroom.definitions.roots import wrapped
 from greenroom.definitions.tasks import Task, TaskContext
 from greenroom.definitions.values import Json, canonical, encode_decode
 from greenroom.definitions.workflow import Definition, Desk, key_text
@@ -115,6 +117,7 @@ from greenroom.runtime.forks import prefix_of
 from greenroom.runtime.forms import Forms
 from greenroom.runtime.identity import may_answer, person
 from greenroom.runtime.journal import Journal, State
+from greenroom.runtime.keptdata import KeptData
 from greenroom.runtime.keys import Keys
 from greenroom.runtime.ledger import Ledger
 from greenroom.runtime.loading import connectors_among, load, workflows_among
@@ -127,6 +130,7 @@ from greenroom.runtime.resources import Resources
 from greenroom.runtime.schedules import Schedules
 from greenroom.runtime.secrets import SecretStore
 from greenroom.runtime.sections import Asks, Events
+from greenroom.runtime.sources import defined
 from greenroom.runtime.sqlite import SqliteStore
 from greenroom.runtime.store import Store
 from greenroom.runtime.supervisor import Supervisor
@@ -239,8 +243,11 @@ class Engine:
         found = loaded([*connectors, *workflows])
         for connector in connectors_among(found):
             self.connectors.add(connector)
-        for workflow in workflows_among(found):
-            self.registry.add(definition_of(workflow))
+        self.registry.catalog = Catalog(self.connectors)
+        with using(self.registry.catalog):
+            for workflow in workflows_among(found):
+                self.registry.add(defined(workflow))
+        self.data = KeptData(self)
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -496,12 +503,13 @@ class Engine:
         given = loaded(workflows)
         for connector in connectors_among(given):
             self.connectors.add(connector)
-        found = workflows_among(given)
-        for workflow in found:
-            self.registry.add(definition_of(workflow))
+        with using(self.registry.catalog):
+            found = [defined(workflow) for workflow in workflows_among(given)]
+        for definition in found:
+            self.registry.add(definition)
         if self.state == "open":
-            for workflow in found:
-                self._settle_soon(definition_of(workflow))
+            for definition in found:
+                self._settle_soon(definition)
 
     def _settle_soon(self, definition: Definition) -> None:
         now = self.clock.now()
@@ -515,11 +523,14 @@ class Engine:
             now, definition.source, True, all(row.enabled for row in rows),
         )  # fmt: skip
         settled = self.registry.settle(definition.name, row)
-        if row.enabled:
+        on = row.enabled and definition.enabled is not False
+        self.journal.submit(save_work(definition, now), _nothing)
+        if definition.enabled is False and row.enabled:
+            self.journal.submit(ChangeDefinition(definition.name, None, None, False), _nothing)
+        if on:
             self.router.index.add(self.namespace, settled)
         else:
             self.router.index.remove(self.namespace, definition.name)
-        self.journal.submit(save_work(definition, now), _nothing)
         for work in self._schedule_works(settled):
             self.journal.submit(work, _nothing)
         self._schedules_changed()
@@ -642,6 +653,7 @@ class Engine:
         stage: str | None = None,
         delay: str | float | None = None,
         test: bool = False,
+        raw: bool = False,
         request_id: str | None = None,
         by: str | None = None,
     ) -> InstanceHandle:
@@ -650,7 +662,8 @@ class Engine:
         `workflow` is a name, function or class; `input` the initial state (step lists), arguments by
         name (functions) or properties (classes). `key` is unique among live instances. The same
         `request_id` gives the same instance again. `delay` keeps it pending for a while. `form` is
-        the pages of the workflow's initial form: one object, or a list of them.
+        the pages of the workflow's initial form: one object, or a list of them. The condition of a
+        document's source must hold and its transform is applied, unless `raw`.
         """
         self._check_open()
         if request_id is not None:
@@ -664,13 +677,15 @@ class Engine:
                 workflow=definition.name,
             )
         back = encode_decode({} if input is None else input, "the input")[1]
-        if not isinstance(back, dict):
+        if definition.opening is None and not isinstance(back, dict):
             raise InvalidInput(f"the input of {definition.name} must be an object")
         if definition.form is not None:
             back = await self.forms.started(definition, back, form, by, test)
         if definition.desk is not None:
             back = encode_decode(definition.desk.started(back, form, by), "the input")[1]
         key = self._key(definition, back, key)
+        if definition.opening is not None:
+            back = wrapped(back) if raw else definition.opening(back)
         self._check_input(definition, back)
         due = None
         if delay is not None:
@@ -700,7 +715,7 @@ class Engine:
             return found
         return definition
 
-    def _key(self, definition: Definition, input: dict[str, Json], key: str | None) -> str | None:
+    def _key(self, definition: Definition, input: Json, key: str | None) -> str | None:
         if key is not None:
             return key_text(key, definition.name)
         return definition.key_for({"data": input}) or definition.key_of(input)

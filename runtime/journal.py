@@ -44,8 +44,8 @@ _READS: Final = frozenset({
     ports.Load, ports.Find, ports.ReadRows, ports.ReadJournal, ports.ListInstances,
     ports.ListEvents, ports.GetEvent, ports.EventMatches, ports.WaitsAt, ports.DueTimers,
     ports.BusyInstances, ports.UnroutedEvents, ports.FindRequest, ports.ListAsks,
-    ports.ListDefinitions, ports.ListSchedules, ports.Counts, ports.DeadLetters, ports.Audit,
-    ports.Orphans, ports.GetMeta, ports.GetResources, ports.FindResource, ports.ListResources,
+    ports.ListDefinitions, ports.ReadData, ports.ListSchedules, ports.Counts, ports.DeadLetters,
+    ports.Audit, ports.Orphans, ports.GetMeta, ports.GetResources, ports.FindResource, ports.ListResources,
     ports.ResourceHistory, ports.ListProducts,
 })  # fmt: skip
 

@@ -12,12 +12,14 @@ import importlib
 import importlib.util
 import inspect
 import json
+import re
 import sys
 import traceback
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 from greenroom.definitions.connectordocs import compile_connector, is_connector_document
 from greenroom.definitions.connectors import Connector
@@ -26,6 +28,11 @@ from greenroom.definitions.flows import Flow
 from greenroom.definitions.programs import Workflow
 from greenroom.definitions.versions import Version
 from greenroom.definitions.workflow import Definition
+from greenroom.runtime.sources import DocumentFile
+
+SUFFIXES: Final = (".json", ".yaml", ".yml")
+CASES: Final = ".test"
+"""How the name of a file with the cases of a document ends, before its suffix."""
 
 
 def load(what: str | Iterable[str]) -> list[object]:
@@ -44,10 +51,10 @@ def _load_one(what: str) -> list[object]:
     path = Path(what)
     if path.is_dir():
         return _in_folder(path)
-    if path.suffix == ".json":
+    if path.suffix in SUFFIXES:
         if (connector := connector_in(path)) is not None:
             return [connector]
-        _no_documents(path)
+        return [_document(path)]
     if path.suffix == ".py":
         if not path.is_file():
             raise _wrong(what, "there is no such file")
@@ -67,14 +74,11 @@ def _in_folder(folder: Path) -> list[object]:
     if (folder / "stages.json").is_file():
         raise _wrong(str(folder), "stage folders come with the support of stages")
     found: list[object] = []
-    documents: list[Path] = []
-    for path in sorted(folder.glob("*.json")):
+    for path in sorted(one for one in folder.iterdir() if one.suffix in SUFFIXES):
         if (connector := connector_in(path)) is not None:
             found.append(connector)
-        elif _is_workflow(path):
-            documents.append(path)
-    if documents:
-        _no_documents(*documents)
+        elif is_workflow(path):
+            found.append(_document(path))
     for path in sorted(folder.glob("*.py")):
         if not path.name.startswith(("test_", ".")) and path.name != "conftest.py":
             found += workflows_in(import_file(path))
@@ -112,20 +116,28 @@ def workflows_among(found: Iterable[object]) -> list[object]:
     return [one for one in found if not (isinstance(one, Connector) or is_connector_document(one))]
 
 
-def _is_workflow(path: Path) -> bool:
-    """A folder may hold other JSON: a document is known by its `source` and `actions`."""
+def is_workflow(path: Path) -> bool:
+    """A folder may hold other data: a document is known by its `schema_version`, `actions` or
+    `$schema`. Cases of a test beside it (`welcome.test.json`) are none."""
+    if path.stem.endswith(CASES):
+        return False
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix != ".json":
+        return re.search(r"^(schema_version|actions):", text, re.MULTILINE) is not None
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(text)
     except ValueError:
         return True  # what it was meant to be is for its author to see
-    return isinstance(data, dict) and ("actions" in data or "$schema" in data)
+    return isinstance(data, dict) and not data.keys().isdisjoint(("actions", "$schema"))
 
 
-def _no_documents(*paths: Path) -> None:
-    message = "workflows written as documents come with the support of documents"
-    raise InvalidDefinition(
-        "only Python workflows can be loaded", [Problem("", message, str(path)) for path in paths]
-    )
+def _document(path: Path) -> DocumentFile:
+    try:
+        return DocumentFile(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise _wrong(str(path), f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise _wrong(str(path), "is not UTF-8 text") from None
 
 
 def _some(what: str, found: list[object]) -> list[object]:
@@ -133,7 +145,7 @@ def _some(what: str, found: list[object]) -> list[object]:
         raise _wrong(
             what,
             "no workflow in it",
-            hint="decorate one with @workflow, or derive a class from Workflow",
+            hint="decorate one with @workflow, derive a class from Workflow, or write a document",
         )
     return found
 

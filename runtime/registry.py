@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import msgspec
 
 from greenroom.actors.ports import DefinitionRow, SaveDefinition
+from greenroom.definitions.catalog import Catalog, using
 from greenroom.definitions.collecting import collect_from
 from greenroom.definitions.declare import definition_of
 from greenroom.definitions.errors import GreenroomError, InvalidDefinition, NotFound
@@ -54,6 +55,8 @@ class Registry:
         self._rows: dict[str, dict[int, DefinitionRow]] = {}
         self._bound: dict[tuple[str, int], Definition] = {}
         self._release: dict[str, int] = {}
+        self.catalog = Catalog()
+        """What documents may name."""
         self.unreadable: dict[tuple[str, int], GreenroomError] = {}
         """Stored documents this release cannot compile, and why."""
 
@@ -168,7 +171,8 @@ class Registry:
         if found is not None or written is None:
             return found
         try:
-            found = compile_written(written, f"{row.name} v{row.version}")
+            with using(self.catalog):
+                found = compile_written(written, f"{row.name} v{row.version}")
         except GreenroomError as error:
             self.unreadable[key] = error
             return None

@@ -25,6 +25,7 @@ from greenroom.actors.ports import (
     SetMeta,
 )
 from greenroom.actors.rows import rfc3339
+from greenroom.definitions.catalog import using
 from greenroom.definitions.declare import definition_of
 from greenroom.definitions.errors import (
     CodeChanged,
@@ -123,7 +124,8 @@ class Definitions:
         if isinstance(document, list | bytes):
             raise InvalidDefinition("a workflow document is an object or text")
         if isinstance(document, dict | str):
-            definition = compile_document(document, source or "the document")
+            with using(self._engine.registry.catalog):
+                definition = compile_document(document, source or "the document")
         else:
             definition = definition_of(document)
         triggers: Any = [trigger.as_data() for trigger in definition.triggers]
@@ -150,7 +152,8 @@ class Definitions:
         engine._check_open(runs=False)
         if source is not None and (not isinstance(source, str) or not 0 < len(source) <= NAME_MAX):
             raise InvalidRequest(f"source is text of 1 to {NAME_MAX} characters")
-        definition = compile_document(document, source or PUSHED)
+        with using(engine.registry.catalog):
+            definition = compile_document(document, source or PUSHED)
         name = definition.name
         if engine.registry.is_loaded(name):
             code = engine.registry.current(name)

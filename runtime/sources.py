@@ -31,6 +31,7 @@ from typing import Final
 
 import msgspec
 
+from greenroom.definitions.declare import definition_of
 from greenroom.definitions.errors import InvalidDefinition
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Written
@@ -42,8 +43,30 @@ ACTIONS: Final = "actions"
 STAGES: Final = "stages"
 """The reader of stage graphs."""
 
-READERS: Final[dict[str, str]] = {}
+READERS: Final[dict[str, str]] = {ACTIONS: "greenroom.runtime.documents:read"}
 """Name of a reader -> `"module:function"`."""
+
+
+class DocumentFile(msgspec.Struct, frozen=True):
+    """A document that was found in a file, not compiled yet: what it may name is known only when
+    everything beside it is loaded."""
+
+    text: str
+    place: str
+
+
+def is_document(workflow: object) -> bool:
+    """Whether something given as a workflow is one written as data."""
+    return isinstance(workflow, dict | DocumentFile)
+
+
+def defined(workflow: object) -> Definition:
+    """The definition of a workflow of any kind. Raises `InvalidDefinition`."""
+    if isinstance(workflow, DocumentFile):
+        return compile_document(workflow.text, workflow.place)
+    if isinstance(workflow, dict):
+        return compile_document(workflow, f"the document {str(workflow.get('name', ''))[:80]}")
+    return definition_of(workflow)
 
 
 def compile_document(document: Json, place: str) -> Definition:

@@ -98,16 +98,13 @@ def test_a_file_named_like_a_module_of_python_is_its_own(tmp_path: Path) -> None
         ("no such thing", "neither a file, a folder nor a module name"),
         ("helper:missing", "helper has no missing"),
         ("empty.py", "no workflow in it"),
-        ("welcome.json", "come with the support of documents"),
-        ("documents", "come with the support of documents"),
+        ("gone.json", "cannot be read"),
         ("stages", "come with the support of stages"),
     ],
 )
 def test_what_cannot_be_loaded_is_named(tmp_path: Path, what: str, words: str) -> None:
     write(tmp_path, "helper.py", HELPER)
     write(tmp_path, "empty.py", "x = 1")
-    write(tmp_path, "welcome.json", "{}")
-    write(tmp_path, "documents/one.json", '{"name": "x", "actions": []}')
     write(tmp_path, "stages/stages.json", "{}")
     with pytest.raises(InvalidDefinition) as caught:
         load(what)

@@ -1,0 +1,588 @@
+"""From a document to the model: each action becomes a node of a plan.
+
+An action is a guard (its condition), one op (its work) and a change of the state (its transform).
+What does the work outside comes from whoever compiles: `Works` makes a function for each kind of
+action that has an effect. The state a document sees is any JSON value; an instance's state is an
+object. A value that is none lies in it under `::`, a key no document can name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from greenroom.definitions import instants
+from greenroom.definitions.actionerrors import ParameterInvalid
+from greenroom.definitions.actions import Action, Branch
+from greenroom.definitions.conditions import Condition
+from greenroom.definitions.documents import Document, Source
+from greenroom.definitions.durations import seconds
+from greenroom.definitions.errors import ConditionFailed, Fatal, InvalidInput
+from greenroom.definitions.evaluation import Meter
+from greenroom.definitions.expressions import (
+    BUDGET,
+    Value,
+    compile_expression,
+    is_expression,
+    steps_text,
+)
+from greenroom.definitions.injection import Injector
+from greenroom.definitions.instants import Instant
+from greenroom.definitions.matching import Where, compile_where
+from greenroom.definitions.operands import OPERANDS
+from greenroom.definitions.paths import MISSING
+from greenroom.definitions.roots import ROOT, wrapped
+from greenroom.definitions.syntax import PREFIX
+from greenroom.definitions.transforms import Effect, Transform, apply_effect
+from greenroom.definitions.values import Json, decode
+from greenroom.definitions.workflow import (
+    Ask,
+    Change,
+    Definition,
+    Fan,
+    Guard,
+    Lane,
+    Node,
+    Plan,
+    Target,
+    Trigger,
+)
+
+APPROVAL: Final[dict[str, Json]] = {
+    "type": "object",
+    "properties": {"approved": {"type": "boolean"}, "comment": {"type": "string"}},
+    "required": ["approved"],
+}
+
+
+class Works(Protocol):
+    """What does the work of an action that has an effect: of a connector, Log, Data.
+
+    The function of the target is called with `parameters` (evaluated) and `ctx`, and gives the
+    response.
+    """
+
+    def work(self, action: Action) -> Target: ...
+
+
+class WaitTimedOut(Fatal):
+    """An event that an action waited for has not come in time."""
+
+
+# -- the state as documents see it -------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scope:
+    """How deep in iterators an action stands: at 0 it sees the state, inside an iterator the item,
+    which lies under a name of that depth."""
+
+    depth: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{ROOT}{self.depth}"
+
+    @property
+    def item(self) -> str:
+        return f"{ROOT}in{self.depth}"
+
+    @property
+    def index(self) -> str:
+        return f"{ROOT}at{self.depth}"
+
+    def see(self, state: dict[str, Json]) -> Json:
+        """What an action reads."""
+        if self.depth == 0:
+            return state.get(ROOT, state)
+        return state[self.name] if self.name in state else state[self.item]
+
+    def change(self, seen: Json, effect: Effect) -> Change:
+        """What an effect does to the state of the instance."""
+        after = apply_effect(seen, effect)
+        if self.depth:
+            return Change({self.name: after})
+        before = seen if isinstance(seen, dict) else {}
+        drop = () if isinstance(seen, dict) else (ROOT,)
+        if not isinstance(after, dict):
+            return Change({ROOT: after}, (*(name for name in before if name != ROOT),))
+        changed = {
+            name: value
+            for name, value in after.items()
+            if name not in before
+            or (before[name] is not value and before[name] != value)
+            or type(before[name]) is not type(value)
+        }
+        return Change(changed, (*(name for name in before if name not in after), *drop))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resolved(Injector):
+    """Hands the function of an action its parameters, evaluated when the attempt begins, and the
+    context of the attempt; a step that is called gets its arguments by name."""
+
+    action: Action | None = None
+    scope: Scope = Scope()
+    step: Injector | None = None
+
+    def arguments(
+        self,
+        source: Mapping[str, Any],
+        virtual: Mapping[str, Any],
+        found: Mapping[str, Any] | None = None,
+        new_id: Callable[[str], Any] | None = None,
+    ) -> dict[str, Any]:
+        assert self.action is not None
+        ctx = virtual["ctx"]
+        with instants.at(Instant(ctx.at, f"{ctx.idempotency_key}\n{ctx.attempt}")):
+            parameters, _ = resolve(self.action, self.scope.see(dict(source)))
+        if self.step is not None:
+            return self.step.arguments(parameters.get("arguments", {}), virtual)
+        return {"parameters": parameters, "ctx": ctx}
+
+    def call(self, func: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        return func(**arguments) if self.step is None else self.step.call(func, arguments)
+
+
+def resolve(action: Action, seen: Json) -> tuple[dict[str, Json], dict[str, Json]]:
+    """The parameters and the variables of an action, evaluated over what it sees.
+
+    Raises `ExpressionError` with the place, and `ParameterInvalid` for what its schema refuses.
+    """
+    meter = Meter(BUDGET)
+    variables: dict[str, Json] = action.variables.evaluate(seen, meter)
+    parameters: dict[str, Json] = action.parameters.evaluate(seen, meter, variables)
+    if action.service is not None and not action.parameters.constant:
+        problems = action.service.problems(parameters, f"{action.path}.parameters")
+        if problems:
+            lines = "; ".join(f"{one.path} {one.message}" for one in problems[:5])
+            raise ParameterInvalid(
+                f"action {action.order} ({action.title}): {lines}",
+                hint=_hint(action, seen),
+                action=action.order,
+                problems=[one.as_data() for one in problems[:20]],
+            )
+    return parameters, variables
+
+
+def _hint(action: Action, seen: Json) -> str:
+    has = ", ".join(sorted(seen)[:20]) if isinstance(seen, dict) else type(seen).__name__
+    return f"nothing was sent; the state has: {has}"
+
+
+# -- actions -----------------------------------------------------------------------------------
+
+
+def lower_actions(
+    actions: tuple[Action, ...], works: Works, scope: Scope, prefix: str = ""
+) -> tuple[Node, ...]:
+    """The nodes of a list of actions."""
+    return tuple(_node(action, works, scope, f"{prefix}{action.order}") for action in actions)
+
+
+def _node(action: Action, works: Works, scope: Scope, key: str) -> Node:
+    common: dict[str, Any] = {"key": key, "name": action.title, "guards": _guards(action, scope)}
+    match action.kind:
+        case "Transform":
+            return Node(**common, kind="set", after=_after(action, scope, own=True))
+        case "CustomEvent":
+            return Node(
+                **common, kind="emit", args=_emit_args(action, scope), after=_after(action, scope)
+            )
+        case "RunWorkflow":
+            common["name"] = str(action.given["workflow_id"])
+            return Node(
+                **common,
+                kind="child",
+                args=_child_args(action, scope),
+                after=_after(action, scope),
+                on_error=action.on_fail,
+            )
+        case "Wait":
+            return Node(
+                **common, kind="sleep", due=_wait_due(action, scope), after=_after(action, scope)
+            )
+        case "WaitForEvent":
+            return Node(
+                **common,
+                kind="wait",
+                args=_event_args(action, scope),
+                where=_where(action, scope),
+                since=action.given.get("since", "start"),
+                due=_deadline(action),
+                after=_after(action, scope),
+            )
+        case "Ask" | "WaitForCallback":
+            return Node(
+                **common,
+                kind="ask",
+                ask=_ask(action),
+                target=action.target,
+                args=_ask_args(action, scope),
+                after=_after(action, scope),
+            )
+        case "Iterator":
+            return _iterator(action, works, scope, common)
+        case "Branch":
+            return _branches(action, works, scope, common)
+    target = _target(action, works, scope)
+    return Node(
+        **common, kind="call", target=target, after=_after(action, scope), on_error=action.on_fail
+    )
+
+
+def _guards(action: Action, scope: Scope) -> tuple[Guard, ...]:
+    condition = action.condition
+    if condition is None:
+        return ()
+    return (Guard(_test(condition, scope), "condition", condition.on_fail),)
+
+
+def _test(condition: Condition, scope: Scope) -> Callable[[dict[str, Any]], bool]:
+    return lambda state: condition.holds(scope.see(state))
+
+
+def _target(action: Action, works: Works, scope: Scope) -> Target:
+    step = action.target if action.kind == "Call" else None
+    made = step if step is not None else works.work(action)
+    injector = Resolved(
+        name=action.title,
+        parameters=(),
+        positional_only=0,
+        open_keywords=False,
+        where=f"action {action.order}",
+        virtual=("ctx",),
+        action=action,
+        scope=scope,
+        step=None if step is None else step.injector,
+    )
+    return dataclasses.replace(
+        made,
+        name=action.title,
+        injector=injector,
+        retry=action.retry or made.retry,
+        timeout_s=action.timeout_s if action.timeout_s is not None else made.timeout_s,
+    )
+
+
+def _after(
+    action: Action, scope: Scope, *, own: bool = False
+) -> Callable[[dict[str, Any], Json], Change]:
+    """What the response of an action does to the state; `own`: the state is the response."""
+    transform = action.transform
+    fails = action.given.get("on_timeout") == "fail"
+
+    def after(state: dict[str, Any], outcome: Json) -> Change:
+        response = _response(outcome)
+        if fails and response is None:
+            raise WaitTimedOut(f"action {action.order} ({action.title}): the time is over")
+        if transform is None:
+            return Change({})
+        seen = scope.see(state)
+        variables = action.variables.evaluate(seen)
+        effect = transform.effect(seen, seen if own else response, variables)
+        return scope.change(seen, effect)
+
+    return after
+
+
+def _response(outcome: Any) -> Json:
+    """An event is a response as its data shows it."""
+    as_data = getattr(outcome, "as_data", None)
+    return outcome if as_data is None else as_data()
+
+
+def _emit_args(action: Action, scope: Scope) -> Callable[[dict[str, Any]], Json]:
+    def args(state: dict[str, Any]) -> Json:
+        found, _ = resolve(action, scope.see(state))
+        kind = _text(action, found, "event_type")
+        body, content = found.get("body"), found.get("content_type")
+        if isinstance(body, str) and isinstance(content, str) and _is_json(content):
+            try:
+                body = decode(body)
+            except InvalidInput as error:
+                raise ParameterInvalid(
+                    f"action {action.order}: body is said to be {content}: {error.message}",
+                    action=action.order,
+                ) from None
+        made = {"type": kind, "data": body}
+        if found.get("subject") is not None:
+            made["subject"] = _text(action, found, "subject")
+        return made
+
+    return args
+
+
+def _is_json(content: str) -> bool:
+    kind = content.partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+def _text(action: Action, found: dict[str, Json], name: str) -> str:
+    value = found.get(name)
+    if not isinstance(value, str) or not value:
+        raise ParameterInvalid(
+            f"{action.path}.parameters.{name} must be text, got {_shown(value)}",
+            action=action.order,
+        )
+    return value
+
+
+def _shown(value: Json) -> str:
+    return "null" if value is None else f"{type(value).__name__} {str(value)[:60]!r}"
+
+
+def _child_args(action: Action, scope: Scope) -> Callable[[dict[str, Any]], Json]:
+    detach = action.given.get("mode") == "async" or action.wait_for_callback is False
+
+    def args(state: dict[str, Any]) -> Json:
+        seen = scope.see(state)
+        found, _ = resolve(action, seen)
+        made: dict[str, Json] = {
+            "input": wrapped(found.get("workflow_input", seen)),
+            "key": None,
+            "detach": detach,
+        }
+        key = found.get("key")
+        if key is not None:
+            if isinstance(key, bool) or not isinstance(key, str | int | float):
+                raise ParameterInvalid(
+                    f"{action.path}.parameters.key must be text or a number, got {_shown(key)}"
+                )
+            made["key"] = str(key)
+        if "workflow_version" in found:
+            made["version"] = found["workflow_version"]
+        return made
+
+    return args
+
+
+def _wait_due(action: Action, scope: Scope) -> Callable[[dict[str, Any], int], int]:
+    def due(state: dict[str, Any], at: int) -> int:
+        found, _ = resolve(action, scope.see(state))
+        if "until" in found:
+            moment = OPERANDS["Date"].read(found["until"])
+            if moment is MISSING:
+                raise ParameterInvalid(
+                    f"{action.path}.parameters.until must be a time, got {_shown(found['until'])}"
+                )
+            return int(moment.total_seconds() * 1000)
+        name = "seconds" if "seconds" in found else "duration"
+        return at + round(_seconds(action, found, name) * 1000)
+
+    return due
+
+
+def _seconds(action: Action, found: dict[str, Json], name: str) -> float:
+    try:
+        return seconds(found[name], name)
+    except InvalidInput as error:
+        raise ParameterInvalid(f"{action.path}.parameters.{name}: {error.message}") from None
+
+
+def _deadline(action: Action) -> Callable[[dict[str, Any], int], int] | None:
+    limit = action.timeout_s
+    return None if limit is None else lambda state, at: at + round(limit * 1000)
+
+
+def _event_args(action: Action, scope: Scope) -> Callable[[dict[str, Any]], Json]:
+    def args(state: dict[str, Any]) -> Json:
+        found, _ = resolve(action, scope.see(state))
+        return {"type": _text(action, found, "event_type")}
+
+    return args
+
+
+def _where(action: Action, scope: Scope) -> Callable[[dict[str, Any]], Where]:
+    def where(state: dict[str, Any]) -> Where:
+        found, _ = resolve(action, scope.see(state))
+        return compile_where(found.get("where"))
+
+    return where
+
+
+def _ask(action: Action) -> Ask:
+    given = action.given
+    kind = "callback" if action.kind == "WaitForCallback" else given["kind"]
+    schema = given.get("schema")
+    if kind == "approval":
+        schema = schema or APPROVAL
+    expires = "fail" if given.get("on_timeout") == "fail" else "go_on"
+    title = given.get("title") or action.description or action.title
+    return Ask(kind, str(title), schema, given.get("assignee"), action.timeout_s, expires=expires)  # type: ignore[arg-type]
+
+
+def _ask_args(action: Action, scope: Scope) -> Callable[[dict[str, Any]], Json] | None:
+    """The words of a question that depend on the state."""
+    if action.parameters.constant:
+        return None
+
+    def args(state: dict[str, Any]) -> Json:
+        found, _ = resolve(action, scope.see(state))
+        made = {name: _text(action, found, name) for name in ("title", "assignee") if name in found}
+        return dict(made)
+
+    return args
+
+
+def _iterator(action: Action, works: Works, scope: Scope, common: dict[str, Any]) -> Node:
+    inner = Scope(scope.depth + 1)
+    given = action.given
+    mode = given.get("on_item_error", "fail")
+    parallel = given.get("mode") == "parallel"
+
+    def items(state: dict[str, Any]) -> Json:
+        return resolve(action, scope.see(state))[0]["array_path"]
+
+    after_all = _after(action, scope)
+
+    def after(state: dict[str, Any], outcome: Json) -> Change:
+        if action.transform is None:
+            return Change({})
+        before: list[Json] = items(state)
+        results: list[Json] = []
+        for item, lane in zip(before, outcome, strict=True):
+            if "error" in lane and inner.name not in lane and set(lane) == {"error"}:
+                if mode == "collect":
+                    results.append({"error": lane["error"]})
+            else:
+                results.append(lane.get(inner.name, item))
+        return after_all(state, results)
+
+    on_error = "skip" if mode != "fail" else "settle" if parallel else "park"
+    fan = Fan(
+        merge="list",
+        into=ROOT,
+        items=items,
+        item=inner.item,
+        index=inner.index,
+        limit=given.get("limit") if parallel else 1,
+        on_error=on_error,  # type: ignore[arg-type]
+    )
+    nodes = lower_actions(action.actions, works, inner)
+    return Node(**common, kind="foreach", lanes=(Lane("item", nodes),), fan=fan, after=after)
+
+
+def _branches(action: Action, works: Works, scope: Scope, common: dict[str, Any]) -> Node:
+    lanes = tuple(_lane(branch, works, scope) for branch in action.branches)
+    return Node(**common, kind="choice", lanes=lanes)
+
+
+def _lane(branch: Branch, works: Works, scope: Scope) -> Lane:
+    guard = None
+    if branch.condition is not None:
+        guard = Guard(_test(branch.condition, scope), f"branch {branch.order}")
+    nodes = lower_actions(branch.actions, works, scope, f"{branch.order}-")
+    return Lane(str(branch.order), nodes, guard)
+
+
+# -- what starts it ----------------------------------------------------------------------------
+
+
+def trigger_of(name: str, source: Source, key: Value | None) -> Trigger:
+    """The trigger of a source. Its condition, transform and key read the data of the event."""
+    condition = None if source.condition is None else over_data(source.condition.source)
+    return Trigger(
+        source.event_type,
+        compile_where(condition),
+        None if key is None else _of_data(key),
+        _input_of(source.transform),
+        schedule=source.schedule,
+        schedule_id=None if source.schedule is None else name,
+    )
+
+
+def over_data(condition: dict[str, Json]) -> dict[str, Json]:
+    """A condition on the data of an event as one on the event, which an index and a later
+    explanation know how to read."""
+    criteria = [
+        {
+            **criterion,
+            "attributes": [
+                {**one, "attribute": _in_data(one["attribute"]), "value": _in_data(one["value"])}
+                for one in criterion["attributes"]
+            ],
+        }
+        for criterion in condition["criteria"]
+    ]
+    return {**condition, "criteria": criteria}
+
+
+def _in_data(value: Json) -> Json:
+    if not is_expression(value):
+        return value
+    expression = compile_expression(value[len(PREFIX) :])
+    if expression.path is None:
+        return f"{PREFIX}data | ({expression.text})"
+    return f"{PREFIX}data" + (f".{steps_text(expression.path)}" if expression.path else "")
+
+
+def _of_data(value: Value) -> Value:
+    return Value(
+        value.source,
+        lambda event, meter, variables: value.evaluate(event.get("data"), meter),
+        [],
+    )
+
+
+def _input_of(transform: Transform | None) -> Value:
+    def make(event: Json, meter: Meter, variables: Mapping[str, Json]) -> Json:
+        data = event.get("data")
+        return wrapped(data if transform is None else started_with(transform, data))
+
+    return Value(None if transform is None else transform.source, make, [])
+
+
+def started_with(transform: Transform | None, data: Json) -> Json:
+    """The first state an input gives."""
+    return data if transform is None else transform.apply({}, data)
+
+
+# -- the whole ---------------------------------------------------------------------------------
+
+
+def lower(document: Document, works: Works) -> Definition:
+    """The workflow a document is."""
+    triggers: tuple[Trigger, ...] = ()
+    if document.source is not None:
+        triggers = (trigger_of(document.name, document.source, document.key),)
+    attributes = {
+        name: Value(value.source, _seen_by(value), [])
+        for name, value in document.attributes.items()
+    }
+    return Definition(
+        name=document.name,
+        version=None,
+        kind="document",
+        body=Plan.of(lower_actions(document.actions, works, Scope())),
+        triggers=triggers,
+        hash=document.hash,
+        source=document.label,
+        attributes=attributes,
+        key=document.key,
+        opening=_opening(document.source),
+        enabled=document.data.get("enabled"),
+    )
+
+
+def _opening(source: Source | None) -> Callable[[Json], dict[str, Json]]:
+    """A direct start is as strict as the source, and changes the input as it does."""
+
+    def opening(input: Json) -> dict[str, Json]:
+        if source is None:
+            return wrapped(input)
+        if source.condition is not None and not source.condition.holds(input):
+            blamed = source.condition.first_failure(input)
+            raise ConditionFailed(
+                f"the condition of the source does not hold: {blamed}",
+                hint="give another input; raw=True starts without asking",
+                finding=None if blamed is None else blamed.as_data(),
+            )
+        return wrapped(started_with(source.transform, input))
+
+    return opening
+
+
+def _seen_by(value: Value) -> Callable[[Json, Meter, Mapping[str, Json]], Json]:
+    return lambda state, meter, variables: value.evaluate(Scope().see(state), meter)
