@@ -54,7 +54,7 @@ from greenroom.definitions.people import actor_of, user_named, username_of, user
 from greenroom.definitions.permissions import permission_from
 from greenroom.definitions.reading import problem
 from greenroom.definitions.retries import RetryPolicy
-from greenroom.definitions.services import RECORDER, called
+from greenroom.definitions.services import RECORDER, called, recorded
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.templates import ENDED, Template
 from greenroom.definitions.values import Json, encode_decode
@@ -315,7 +315,8 @@ class Flow:
     def votes_needed(self, state: Mapping[str, Json]) -> int:
         if self.needs != "all":
             return int(self.needs)
-        named = set(permission_from(state["permission"]).people)
+        permission = permission_from(state["permission"])
+        named = {*permission.people, *self.roles.get(permission.level or "", ())}
         for stage in route_from(state["route"]).stages:
             for one in stage:
                 named |= set(one.people() or ())
@@ -412,15 +413,19 @@ class Flow:
         handler = self.handlers.get("get_identity")
         if handler is None:
             return user_named(user, self.users).email or user
-        known = self._identities.get((user, service))
-        if known is None:
-            known = _awaited(handler.func(user_named(user, self.users), service))
-            if not isinstance(known, str) or not known:
-                raise IdentityNotFound(
-                    f"{user} has no account in {service}", user=user, service=service
-                )
-            self._identities[user, service] = known
-        return known
+        func = handler.func
+
+        def find() -> Any:
+            known = self._identities.get((user, service))
+            return known or _awaited(func(user_named(user, self.users), service))
+
+        found = recorded("get_identity", {"user": user, "service": service}, find)
+        if not isinstance(found, str) or not found:
+            raise IdentityNotFound(
+                f"{user} has no account in {service}", user=user, service=service
+            )
+        self._identities[user, service] = found
+        return found
 
     def values_of(self, given: Mapping[str, Json]) -> dict[str, Json]:
         """What an event is fired with, checked: `duration` becomes seconds, `target` must be one.
@@ -524,6 +529,14 @@ class FlowDesk:
         if delegate is not None:
             return {"delegate": username_of(delegate, "delegate"), "actor": actor}
         return self._said(event, actor, values, channel, by)
+
+    def submitted(self, state: Mapping[str, Json], by: str | None) -> None:
+        """A request is written by whoever asks. Raises `NotPermitted`."""
+        actor = self._actor(by, "ask for")
+        if actor != state["user"] and not self.flow.speaks_for_others(by or ""):
+            raise NotPermitted(
+                f"{self.flow.name}: {state['user']} asks here, not {actor}", actor=actor
+            )
 
     def sent(self, state: Mapping[str, Json], event: Event, by: str | None) -> Event:
         """An event with who sent it. Raises `NotPermitted`, `FormInvalid`."""

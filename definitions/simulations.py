@@ -59,6 +59,8 @@ class _Stage:
 
     def outcome(self, name: str, args: Json, make: Callable[[], Any]) -> Json:
         self.say(f"  {name}")
+        if name == "get_identity":
+            return make()
         if name in self._services:
             given = self._services[name]
             return encode_decode(given(**args) if callable(given) else given, name)[1]

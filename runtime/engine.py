@@ -909,9 +909,11 @@ class Engine:
         if instance_in(ask) is not None:
             return await self.callbacks.answer(ask, data)
         found = await self._open_ask(ask)
-        desk, state = (None, {}) if found.kind == "form" else await self._desk(found)
+        desk, state = await self._desk(found)
         if desk is None:  # a desk knows better who may
             await self._check_person(found, by)
+        elif found.kind == "form":
+            desk.submitted(state, by)
         back = encode_decode(data, "the answer")[1]
         if found.kind == "form":
             back = await self.forms.answer(found, back)

@@ -37,6 +37,8 @@ class Recorded:
         self._context = context
         self._known: tuple[CallRecorded, ...] = context.recorded
         self._n = 0
+        self._inside = False
+        """A call is being made; what it asks for itself is a part of it."""
         self._task: asyncio.Future[None] | None = None
 
     @property
@@ -47,14 +49,19 @@ class Recorded:
     def outcome(self, name: str, args: Json, make: Callable[[], Any]) -> Json:
         """What the call gave, when it was recorded or now. What it raised is always a
         `StepFailed`, then as now; `CodeChanged` where another call was recorded."""
+        if self._inside:
+            return make()
         self._n += 1
         if self._n <= len(self._known):
             return self._handed_back(self._known[self._n - 1], name, args)
         value, failure = None, None
+        self._inside = True
         try:
             value = encode_decode(make(), f"what {name} gave")[1]
         except Exception as error:
             failure = failure_of(error)
+        finally:
+            self._inside = False
         self._keep(name, args, value, failure)
         if failure is not None:
             raise _raised(failure)

@@ -474,6 +474,32 @@ async def test_S11_identities_are_looked_up_when_needed_and_once(engine: TestEng
     assert found.error.details["type"] == "IdentityNotFound"
 
 
+async def test_S11_a_handler_that_runs_again_is_told_the_identity_it_was_told(
+    engine: TestEngine,
+) -> None:
+    """Else the call it made with it would be another one the second time."""
+    names = iter(["first", "second"])
+    tries: list[str] = []
+
+    @reducer
+    def get_identity(user: Any, service: str) -> str:
+        return next(names)
+
+    def ask(event: Any) -> None:
+        tries.append(identity(event.user, "pagerduty"))
+        flow._identities.clear()
+        if len(tries) == 1:
+            raise ConnectionError("try again")
+
+    flow = flow_of(
+        get_identity, named("on_request", ask), retry=RetryPolicy(delay_s=1, max_attempts=2)
+    )
+    id = await begun(engine, flow)
+    await engine.advance("5s")
+    assert (await engine.get(id)).state["state"] == "requested"
+    assert tries == ["first", "first"]
+
+
 async def test_S12_after_hooks_of_every_event(engine: TestEngine) -> None:
     after = [named(f"after_{event}") for event in ApprovalTemplate.events]
     flow = flow_of(*after, timeout="1h", duration="1h")
@@ -584,6 +610,8 @@ async def test_a_prompt_offers_what_was_prefetched_and_refuses_the_rest(
     assert "North" in str(ask.schema)
     with pytest.raises(FormInvalid):
         await engine.answer(ask.id, {"target": "db", "region": "x"}, by="ann")
+    with pytest.raises(NotPermitted, match="ann asks here, not eve"):
+        await engine.answer(ask.id, {"target": "db", "region": "n"}, by="eve")
     await engine.crash()
     await engine.answer(ask.id, {"target": "db", "region": "n"}, by="ann")
     await engine.until_idle()
@@ -715,6 +743,40 @@ async def test_events_decide_as_answers_do(engine: TestEngine) -> None:
         await engine.answer(f"{id}.approval", {"approved": True}, by="cat")
 
 
+async def test_of_two_events_at_once_the_second_is_late(engine: TestEngine) -> None:
+    """Both were let through before either was looked at."""
+
+    def meanwhile(event: Any) -> None:
+        other = engine.send(event.run.id, Event(type="deny"), by="cat")
+        asyncio.run_coroutine_threadsafe(other, engine.loop).result()
+
+    id = await begun(engine, flow_of(named("on_approve", meanwhile), strategy=Strategy))
+    await engine.send(id, Event(type="approve"), by="bob")
+    await engine.until_idle()
+    found = await engine.get(id)
+    assert (found.state["state"], found.state["reason"]) == ("escalated", None)
+    assert ("deny", "late") in results(found)
+    assert (await engine.asks.list()).items == []
+
+
+async def test_while_a_request_expires_nobody_is_told_they_decided_it(
+    engine: TestEngine,
+) -> None:
+    refused: list[str] = []
+
+    def meanwhile(event: Any) -> None:
+        answer = engine.answer(f"{event.run.id}.approval", {"approved": True}, by="bob")
+        try:
+            asyncio.run_coroutine_threadsafe(answer, engine.loop).result()
+        except NoSuchAsk as error:
+            refused.append(error.code)
+
+    id = await begun(engine, flow_of(named("on_request_expire", meanwhile), timeout="1h"))
+    await engine.advance("1h")
+    assert (await engine.get(id)).outcome == "expired"
+    assert refused == ["no_such_ask"]
+
+
 async def test_levels_hold_each_other(engine: TestEngine) -> None:
     roles = {"admin": ["root"], "member": ["bob"]}
 
@@ -771,6 +833,7 @@ async def test_the_same_event_is_fired_again_once(engine: TestEngine) -> None:
     flow = flow_of(named("on_request", lambda e: ApprovalTemplate.request()))
     found = await engine.get(await begun(engine, flow))
     assert found.error.details["type"] == "HookRecursion"
+    assert CALLS.count("on_request") == 4
 
 
 async def test_hooks_that_lead_round_and_round_are_stopped(engine: TestEngine) -> None:
@@ -820,6 +883,14 @@ async def test_all_who_were_asked_must_approve(engine: TestEngine) -> None:
     flow = flow_of(
         named("get_approvers", lambda e: slack.group(["bob", "cat", "ann"])), needs="all"
     )
+    id = await begun(engine, flow)
+    assert (await decided(engine, id, by="bob")).status == "waiting"
+    assert (await decided(engine, id, by="cat")).outcome == "ok"
+
+
+async def test_all_of_a_level_must_approve(engine: TestEngine) -> None:
+    rule = named("get_permissions", lambda e: RequestPermission("member"))
+    flow = flow_of(rule, needs="all", roles={"member": ["bob", "cat", "ann"]})
     id = await begun(engine, flow)
     assert (await decided(engine, id, by="bob")).status == "waiting"
     assert (await decided(engine, id, by="cat")).outcome == "ok"

@@ -1,0 +1,161 @@
+"""Mutants of template flows: the order of handlers, who may decide, and what is recorded."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from greenroom.actors import progress
+from greenroom.actors.machine import Machine
+from greenroom.definitions import flowruns, permissions, services
+from greenroom.definitions.flowruns import Runner
+from greenroom.definitions.flows import Flow, FlowDesk
+from greenroom.definitions.matching import compile_where
+from greenroom.runtime.buttons import SlackButtons
+from greenroom.runtime.recording import Recorded
+from tests.mutants.registry import Mutant, replace, rewrite
+
+FLOWS: Final = "tests/runtime/test_flows.py::"
+OVER: Final = "tests/runtime/connectors/test_flows_over_connectors.py::"
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    Mutant(
+        "a-late-event-happens",
+        "3.3.8",
+        rewrite(Runner._is_taken, "if run.state not in row.sources:", "if False:"),
+        (FLOWS + "test_of_two_events_at_once_the_second_is_late",),
+    ),
+    Mutant(
+        "strangers-decide",
+        "3.3.7",
+        rewrite(FlowDesk._check, "if why is not None:", "if False:"),
+        (FLOWS + "test_a_stranger_is_refused_and_nothing_is_stored",),
+    ),
+    Mutant(
+        "whoever-asked-decides",
+        "C13",
+        rewrite(permissions.may_decide, "if actor == requester and not (", "if False and not ("),
+        (FLOWS + "test_whoever_asked_may_not_decide_unless_told_so",),
+    ),
+    Mutant(
+        "a-given-name-always-counts",
+        "C12",
+        rewrite(
+            Flow.speaker,
+            "if actor.spoken_for is not None and not self.speaks_for_others(by):",
+            "if False:",
+        ),
+        (FLOWS + "test_faces_say_who_it_is_and_a_name_that_is_only_given_counts_for_some",),
+    ),
+    Mutant(
+        "anybody-writes-the-request",
+        "C12",
+        rewrite(FlowDesk.submitted, 'if actor != state["user"] and', "if False and"),
+        (FLOWS + "test_a_prompt_offers_what_was_prefetched_and_refuses_the_rest",),
+    ),
+    Mutant(
+        "a-posted-event-decides",
+        "S6",
+        replace(flowruns, "_SENT", compile_where(None)),
+        (FLOWS + "test_an_event_that_was_posted_to_all_decides_nothing",),
+    ),
+    Mutant(
+        "an-ignored-question-is-gone",
+        "3.3.3",
+        rewrite(
+            Runner._redirect,
+            '({"message": message} if message else {}))\n        self._ask_again()',
+            '({"message": message} if message else {}))',
+        ),
+        (FLOWS + "test_an_ignored_click_leaves_the_question_open_for_the_next",),
+    ),
+    Mutant(
+        "an-expiring-question-is-open",
+        "3.3.8",
+        rewrite(Runner._is_due, "if row.to == ENDED:", "if False:"),
+        (FLOWS + "test_while_a_request_expires_nobody_is_told_they_decided_it",),
+    ),
+    Mutant(
+        "after-hooks-fail-the-request",
+        "S4",
+        rewrite(Runner._after, "except StepFailed as error:", "except ZeroDivisionError as error:"),
+        (FLOWS + "test_S4_an_after_hook_that_raises_or_returns_changes_nothing",),
+    ),
+    Mutant(
+        "hooks-lead-round",
+        "3.3.4",
+        rewrite(
+            flowruns.check_chain,
+            "if (wanted == event and event in causes) or",
+            "if False or",
+        ),
+        (FLOWS + "test_the_same_event_is_fired_again_once",),
+    ),
+    Mutant(
+        "one-vote-is-enough",
+        "3.6",
+        rewrite(
+            Runner._is_taken, "if row.quorum and len(run.votes)", "if False and len(run.votes)"
+        ),
+        (FLOWS + "test_as_many_as_needed_must_approve_and_one_may_deny",),
+    ),
+    Mutant(
+        "later-handlers-count",
+        "1.9",
+        rewrite(
+            Runner._before,
+            "if hook not in self.run.handlers:",
+            "if hook not in self.flow.handlers:",
+        ),
+        (FLOWS + "test_a_request_keeps_the_handlers_it_was_started_with",),
+    ),
+    Mutant(
+        "cancelled-access-stays",
+        "S12",
+        rewrite(Runner.to_end, "if template.cleanup is not None:", "if False:"),
+        (FLOWS + "test_a_cancelled_request_takes_back_what_it_gave",),
+    ),
+    Mutant(
+        "calls-are-made-again",
+        "C31",
+        rewrite(Recorded.outcome, "if self._n <= len(self._known):", "if False:"),
+        (FLOWS + "test_S13_a_message_is_sent_once_though_its_handler_runs_again",),
+    ),
+    Mutant(
+        "calls-are-forgotten-with-the-attempt",
+        "C31",
+        rewrite(
+            progress._call_again,
+            "while recorded and recorded[-1].error is not None:",
+            "while recorded:",
+        ),
+        (FLOWS + "test_S13_a_message_is_sent_once_though_its_handler_runs_again",),
+    ),
+    Mutant(
+        "a-test-run-tells-everybody",
+        "A13",
+        rewrite(services._function, "recorder.is_test and", "False and"),
+        (FLOWS + "test_a_test_run_tells_nobody",),
+    ),
+    Mutant(
+        "what-is-given-up-stays-open",
+        "K28",
+        rewrite(Machine.release, "self._close(key)", "pass"),
+        (FLOWS + "test_of_two_events_at_once_the_second_is_late",),
+    ),
+    Mutant(
+        "what-came-meanwhile-is-lost",
+        "K30",
+        rewrite(Machine._ready, "select.ready.append((key, value))", "pass"),
+        (FLOWS + "test_of_two_events_at_once_the_second_is_late",),
+    ),
+    Mutant(
+        "unsigned-clicks-count",
+        "H29",
+        rewrite(
+            SlackButtons.__call__,
+            "_RULE.verify(Headers(request.headers), request.body, secrets, now_s)",
+            "pass",
+        ),
+        (OVER + "test_a_button_in_slack_decides_and_says_who_did",),
+    ),
+)
