@@ -216,7 +216,7 @@ ROWS: Final = (
     Route(_DELETE, "/v1/keys/{id}", "keys.revoke", "admin", shapes.ApiKey,
           about="Revokes an API key."),
 )  # fmt: skip
-"""Written by hand. In order: an earlier row wins where two match."""
+"""Written by hand, in any order: where two match, the one with more words of its own wins."""
 
 
 def _others() -> Iterator[Route]:
@@ -229,6 +229,7 @@ def _others() -> Iterator[Route]:
 ROUTES: Final = (*ROWS, *_others())
 
 
+_LITERAL_FIRST: Final = sorted(ROUTES, key=lambda row: len(row.names) - len(row.segments))
 _BY_CALL: Final[dict[str, list[Route]]] = {}
 for _row in sorted(ROUTES, key=lambda row: -len(row.names)):  # the more an address says, the better
     _BY_CALL.setdefault(_row.call, []).append(_row)
@@ -237,7 +238,7 @@ for _row in sorted(ROUTES, key=lambda row: -len(row.names)):  # the more an addr
 def find(method: str, segments: Sequence[str]) -> tuple[Route, dict[str, str]] | set[str]:
     """The route of a request and the parameters of its path, or the methods its path knows."""
     allowed: set[str] = set()
-    for route in ROUTES:
+    for route in _LITERAL_FIRST:
         values = route.match(segments)
         if values is not None:
             if route.method == method or (method == "HEAD" and route.method == _GET):

@@ -30,6 +30,8 @@ def test_the_blocks_of_a_page_do_what_it_says(path: Path, monkeypatch: pytest.Mo
     text = path.read_text(encoding="utf-8")
     if "| nc " in text and not has_nc():
         pytest.skip("netcat-openbsd is not here")
+    if "$ curl " in text and shutil.which("curl") is None:
+        pytest.skip("curl is not here")
     with opened(monkeypatch.chdir) as page:
         for block in blocks(text):
             try:

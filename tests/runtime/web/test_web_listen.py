@@ -285,6 +285,36 @@ async def test_the_blocking_client_has_them_too(
     assert "InstanceCompleted" in await asyncio.to_thread(work)
 
 
+async def test_the_command_line_works_over_http(
+    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from greenroom.runtime.main import main  # noqa: PLC0415
+
+    async def command(*words: str, code: int = 0) -> str:
+        assert (
+            await asyncio.to_thread(main, [*words, "-o", "jsonl", "--server", served.url]) == code
+        )
+        told = capsys.readouterr()
+        return told.out if code == 0 else told.err
+
+    assert json.loads(await command("post", "order.created", "id=7"))["matched_total"] == 1
+    assert json.loads(await command("show", "order/7"))["status"] == "waiting"
+    made = json.loads(
+        await command("key", "create", "shop", "--scope", "read", "--scope", "start:order")
+    )
+    monkeypatch.setenv("GREENROOM_KEY", made["key"])
+    assert json.loads(await command("ls"))["key"] == "7"
+    assert "not_permitted" in await command("cancel", "order/7", code=5)
+    assert json.loads(await command("start", "order", "id=8"))["created"]
+    monkeypatch.delenv("GREENROOM_KEY")
+    (row,) = (json.loads(line) for line in (await command("key", "ls")).splitlines())
+    assert (row["name"], row["scopes"], row["revoked"]) == ("shop", ["read", "start:order"], False)
+    assert made["key"] not in str(row)
+    assert json.loads(await command("key", "revoke", "shop"))["revoked"]
+    monkeypatch.setenv("GREENROOM_KEY", made["key"])
+    assert "not_authenticated" in await command("ls", code=5)
+
+
 async def test_a_wrong_key_and_a_wrong_address_are_told(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
