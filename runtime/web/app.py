@@ -24,9 +24,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, unquote
 
 import msgspec
@@ -39,6 +39,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from greenroom.definitions.errors import (
+    EngineStopping,
     InvalidRequest,
     NoSuchAsk,
     NotAuthenticated,
@@ -53,6 +54,8 @@ from greenroom.runtime.web.hooks import HookRequest, Hooks
 from greenroom.runtime.web.metrics import ROUTE, Metrics
 from greenroom.runtime.web.problems import HttpError
 from greenroom.runtime.web.sessions import API, Sessions
+
+T = TypeVar("T")
 
 JSON: Final = "application/json"
 PUBLIC: Final = table.PUBLIC
@@ -119,6 +122,20 @@ class Web:
 
     def stop(self) -> None:
         self.stopping.set()
+
+    async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
+        """What may take for ever ends with the daemon. Raises `EngineStopping` then."""
+        task = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self.stopping.wait())
+        try:
+            await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise EngineStopping("the daemon is shutting down; the instance goes on afterwards")
+        finally:
+            stopping.cancel()
+            task.cancel()
+            await asyncio.gather(task, stopping, return_exceptions=True)
 
     # -- routes ----------------------------------------------------------------------------------
 
@@ -296,7 +313,8 @@ class Api(BaseRoute):
             _check_push(caller, params)
         if route.kind == "token":
             await web.engine.callbacks.find(next(iter(values.values())))
-        given = await calls.run(web.engine, route.call, params, caller.by)
+        work = calls.run(web.engine, route.call, params, caller.by)
+        given = await (web.unless_stopped(work) if route.call == "result" else work)
         if route.call == "history" and bulk.NDJSON in request.headers.get("accept", ""):
             lines = b"".join(_encode(item) + b"\n" for item in given.items)
             headers = {"X-Cursor": given.cursor} if given.cursor else {}
