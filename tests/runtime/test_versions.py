@@ -128,7 +128,8 @@ async def test_disabled_stops_triggers_and_not_what_runs(tmp_path: Path) -> None
         waits = await engine.start("welcome")
         assert not (await engine.definitions.disable("welcome")).enabled
         assert await started(engine) == []
-        await engine.definitions.push(welcome("greet"), promote=True)  # a new version is off too
+        newer = await engine.definitions.push(welcome("greet"), promote=True)
+        assert not newer.enabled  # a new version is off too
         assert await started(engine) == []
     async with Engine.open(store) as engine:
         assert await started(engine) == []
