@@ -19,6 +19,8 @@ PAGE: Final = 10_000
 _FOR_EVER: Final = (1 << 62) - 1
 _LAST: Final = 1 << 62
 FIRE_MAX: Final = 1_000
+HELD_MAX: Final = 2 * PAGE
+"""When very much is due at once the next page is read as there is room for it."""
 
 
 class Stage(Protocol):
@@ -43,6 +45,10 @@ class Timer:
         self.far: int | None = None
         """The first due time beyond that; None: there is none, and nothing to come back for."""
         self.reading = False
+        self._until = 0
+        """How far the read that goes on will come."""
+        self._next_page: tuple[int, int, str] | None = None
+        """Where it goes on when there is room."""
         self.stopped = False
         self._booked: Handle | None = None
         self._booked_at: int | None = None
@@ -58,14 +64,18 @@ class Timer:
 
     def arm(self, due: int, n: int, op: str) -> None:
         """A timer that is durable now. The far future stays in the store."""
-        if due <= self.loaded_until or self.reading:
+        if due <= max(self.loaded_until, self._until if self.reading else 0):
             self.agenda.add(due, n, op)
+        elif self.reading:
+            return  # what is read last, the first one beyond, may be this
         elif self.far is None or due < self.far:
             self.far = due
         self._book()
 
     def _read(self, until: int, after: tuple[int, int, str] | None) -> None:
         self.reading = True
+        self._until = until
+        self._next_page = None
 
         def done(result: Any) -> None:
             if self.stopped or isinstance(result, Exception):
@@ -79,12 +89,17 @@ class Timer:
             self.agenda.add(item.due, item.n, item.op)
         if len(items) >= PAGE:
             last = items[-1]
-            self._read(until, (last.due, last.n, last.op))
+            self._next_page = (last.due, last.n, last.op)
+            self._read_on()
         else:
             self.loaded_until = until
             self.reading = False
             self._look_ahead()
         self.wake()
+
+    def _read_on(self) -> None:
+        if self._next_page is not None and len(self.agenda) < HELD_MAX:
+            self._read(self._until, self._next_page)
 
     def _look_ahead(self) -> None:
         """When the store must be read again: shortly before the first due time not in memory."""
@@ -116,6 +131,7 @@ class Timer:
         items = self.agenda.take(now, FIRE_MAX)
         if items:
             self.stage.due(items)
+            self._read_on()
         if not self.reading and self.far is not None and now >= self.far - HORIZON_MS // 2:
             self._read(now + HORIZON_MS, (self.loaded_until, _LAST, ""))
         self._book()

@@ -1,30 +1,53 @@
-"""How late is a timer when very many are due in the same second?
+"""How late is a timer when very many are due in the same second, and very many more are pending?
 
 What counts is the moment at which its firing is on the disk, in a process set up like a daemon.
+The pending ones are rows of the due list, spread over the next year; of them only the near future
+may be in memory.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from greenroom.runtime.benchmarks.common import Figures, in_lanes, percentile_ms
+from greenroom.runtime.benchmarks.common import Figures, in_lanes, percentile_ms, rss_mb
 from greenroom.runtime.benchmarks.workloads import sleeper
 from greenroom.runtime.daemon import calm_collector
 from greenroom.runtime.engine import Engine
 
-SIZES: Final = {"timers": 10_000, "ahead_s": 6}
-QUICK: Final = {"timers": 200, "ahead_s": 1}
+SIZES: Final = {"timers": 10_000, "ahead_s": 6, "pending": 1_000_000}
+QUICK: Final = {"timers": 200, "ahead_s": 1, "pending": 5_000}
+
+YEAR_MS: Final = 365 * 86_400_000
+FROM: Final = 1 << 40
+"""Numbers that no instance of the benchmark has."""
+PENDING: Final = (
+    "INSERT INTO timer WITH RECURSIVE k(k) AS (SELECT 0 UNION ALL SELECT k + 1 FROM k LIMIT ?)"
+    " SELECT ? + k, '1', ? + CAST(k AS REAL) * ? / ? FROM k"
+)
 
 
-def measure(folder: Path, *, timers: int, ahead_s: int) -> Figures:
+def measure(folder: Path, *, timers: int, ahead_s: int, pending: int) -> Figures:
     calm_collector()
-    return asyncio.run(_measure(folder, timers, ahead_s))
+    asyncio.run(_pending(folder / "run.db", pending))
+    return asyncio.run(_measure(folder, timers, ahead_s, pending))
 
 
-async def _measure(folder: Path, timers: int, ahead_s: int) -> Figures:
+async def _pending(path: Path, count: int) -> None:
+    """A store with that many timers, none of them soon."""
+    async with Engine.open(path, workflows=[sleeper]):
+        pass
+    soonest = round(time.time() * 1000) + 3_600_000
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(PENDING, (count, FROM, soonest, YEAR_MS, count))
+
+
+async def _measure(folder: Path, timers: int, ahead_s: int, pending: int) -> Figures:
+    before_mb, begun = rss_mb(), time.perf_counter()
     late: list[float] = []
     ended: list[float] = []
     all_ended = asyncio.Event()
@@ -40,6 +63,11 @@ async def _measure(folder: Path, timers: int, ahead_s: int) -> Figures:
                     all_ended.set()
 
         engine.directory.watchers.append(stored)
+        ready_ms = round((time.perf_counter() - begun) * 1000, 1)
+        await engine.info()  # the timer has read its near future
+        if (held := len(engine.directory.timer.agenda)) > pending // 1000:
+            raise RuntimeError(f"{held} of {pending} timers are in memory, none is soon")
+        pending_mb = round(rss_mb() - before_mb, 1)
 
         async def start(number: int) -> None:
             await engine.start(sleeper, {"at_ms": round(due * 1000)})
@@ -53,5 +81,8 @@ async def _measure(folder: Path, timers: int, ahead_s: int) -> Figures:
         "late_max_ms": round(max(late) * 1000, 1),
         "ended_max_ms": round(max(ended) * 1000, 1),
         "started_per_s": round(timers / made.seconds),
+        "pending_ready_ms": ready_ms,
+        "pending_in_memory": held,
+        "pending_rss_mb": pending_mb,
         "ready_before_s": round(ready, 1),
     }

@@ -35,7 +35,7 @@ PROMISED = {
     "events": {"no_match_per_s", "wake_per_s", "rss_mb"},
     "routing": {"waits_1_us", "waits_100_us", "waits_200_us", "waits_ratio", "half_triggers_ratio", "index_200_us", "index_ratio"},
     "waiting": {"ready_ms", "rss_mb", "woken", "made_per_s"},
-    "timers": {"fired", "late_p50_ms", "late_max_ms"},
+    "timers": {"fired", "late_p50_ms", "late_max_ms", "pending_in_memory", "pending_ready_ms"},
     "recovery": {"ready_ms", "all_done_ms", "recovered"},
     "startup": {"import_cpu_ms", "version_cpu_ms", "post_cpu_ms", "ls_cpu_ms"},
 }  # fmt: skip
