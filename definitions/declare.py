@@ -20,7 +20,7 @@ from greenroom.definitions.forms import form_target
 from greenroom.definitions.gates import classifier, gate
 from greenroom.definitions.injection import injector, location
 from greenroom.definitions.matching import compile_where
-from greenroom.definitions.ops import child, is_driven
+from greenroom.definitions.ops import child, is_driven, named_version
 from greenroom.definitions.planshape import plan_shape
 from greenroom.definitions.programs import Workflow, key_rule
 from greenroom.definitions.purity import check_program
@@ -207,6 +207,9 @@ def compile_definition(
             f"{subject.name} is a step; put @workflow on a function   {location(subject.target.func)}"
         )
     title = name or getattr(subject, "__name__", None)
+    if name is None and inspect.isclass(subject) and issubclass(subject, Workflow):
+        title, number = named_version(subject.__name__)
+        version = version if number is None else number
     if title == "<lambda>" and label:
         title = label
     place = location(subject) if callable(subject) else "?"

@@ -8,6 +8,7 @@ driving right now; a step called anywhere else is the plain function it decorate
 from __future__ import annotations
 
 import datetime
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextvars import ContextVar
@@ -420,12 +421,27 @@ def child(
     return asked(Op("child", name, args))  # type: ignore[no-any-return]
 
 
+_VERSIONED: Final = re.compile(r"(.+)_v([1-9]\d{0,5})")
+
+
+def named_version(name: str) -> tuple[str, int | None]:
+    """`WelcomeFlow_v3`, the name of a class, is version 3 of WelcomeFlow."""
+    found = _VERSIONED.fullmatch(name)
+    return (name, None) if found is None else (found[1], int(found[2]))
+
+
 def workflow_name(workflow: Any) -> str:
     """The name a workflow is registered under."""
-    definition = getattr(workflow, "__greenroom__", None)
+    is_class = isinstance(workflow, type)
+    declared = vars(workflow) if is_class else {}  # not that of a class it derives from
+    definition = (
+        declared.get("__greenroom__") if is_class else getattr(workflow, "__greenroom__", None)
+    )
     if definition is not None:
         return str(definition.name)
     name = getattr(workflow, "__name__", None)
+    if is_class and isinstance(name, str) and hasattr(workflow, "_child"):
+        return named_version(name)[0]
     if not isinstance(name, str):
         raise InvalidInput(f"{workflow!r} is not a workflow: give its name, class or function")
     return name

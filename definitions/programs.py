@@ -17,7 +17,7 @@ from greenroom.definitions.engines import ENGINE, EngineFace, current_engine, pr
 from greenroom.definitions.errors import InvalidDefinition, InvalidInput, InvalidRequest
 from greenroom.definitions.events import NAME_MAX
 from greenroom.definitions.injection import location
-from greenroom.definitions.ops import CURRENT, Gather, Op, asked
+from greenroom.definitions.ops import CURRENT, Gather, Op, asked, workflow_name
 from greenroom.definitions.tasks import OnError, Task
 from greenroom.definitions.values import Json, encode
 
@@ -91,7 +91,7 @@ class Workflow:
     @classmethod
     def where_id(cls, key: str | int) -> Any:
         """The instance with this key: `.pause() .resume() .kill() .find() .send_event(...)`."""
-        return current_engine(f"{cls.__name__}.where_id()").where_id(cls.__name__, str(key))
+        return current_engine(f"{cls.__name__}.where_id()").where_id(workflow_name(cls), str(key))
 
     def get_context(self) -> WorkflowContext:
         """The instance this object is the state of: `.id`."""
@@ -105,7 +105,7 @@ class Workflow:
     def _child(self, *, detach: bool) -> Op:
         return Op(
             "child",
-            type(self).__name__,
+            workflow_name(type(self)),
             {"input": workflow_input(self), "key": workflow_key(self), "detach": detach},
         )
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from greenroom.definitions.engines import Environment, current_engine
 from greenroom.definitions.errors import GreenroomError, InvalidInput, NotFound, Unavailable
+from greenroom.definitions.ops import workflow_name
 from greenroom.definitions.programs import Workflow
 
 Client = Environment
@@ -34,5 +35,5 @@ class Builder:
         self._class = class_
 
     def where_id(self, id: str | int) -> Any:
-        name = self._class.__name__
+        name = workflow_name(self._class)
         return current_engine(f"Builder({name}).where_id()").where_id(name, str(id))

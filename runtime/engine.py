@@ -96,6 +96,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.events import NAME_MAX, Event, check_event, event_from
 from greenroom.definitions.networks import Network
+from greenroom.definitions.ops import named_version
 from greenroom.definitions.programs import Workflow, workflow_input, workflow_key
 from greenroom.definitions.roots import wrapped
 from greenroom.definitions.tasks import Task, TaskContext
@@ -1572,8 +1573,11 @@ class Engine:
         runs it alone."""
         self._know_task(job)
         key = workflow_key(job) if isinstance(job, Workflow) else None
+        version = None
+        if isinstance(job, Workflow):  # `Flow_v1(...)` is version 1, whatever is released
+            version = named_version(type(job).__name__)[1]
         return await self.start(
-            type(job), workflow_input(job), key=key, namespace=ENVIRONMENT.get()
+            type(job), workflow_input(job), key=key, version=version, namespace=ENVIRONMENT.get()
         )
 
     async def schedule(self, job: Workflow | Task, rule: str) -> ScheduleHandle:

@@ -20,12 +20,12 @@ from greenroom.definitions.declare import definition_of
 from greenroom.definitions.errors import GreenroomError, InvalidDefinition, NotFound
 from greenroom.definitions.expressions import compile_value
 from greenroom.definitions.matching import compile_where
-from greenroom.definitions.ops import workflow_name
+from greenroom.definitions.ops import named_version, workflow_name
 from greenroom.definitions.planshape import PlanShape, bind, plan_shape
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.tasks import task_called
 from greenroom.definitions.values import Json
-from greenroom.definitions.workflow import Definition, Plan, Trigger, Written
+from greenroom.definitions.workflow import Definition, Plan, Program, Trigger, Written
 from greenroom.runtime.sources import compile_written
 
 
@@ -62,7 +62,9 @@ class Registry:
 
     def add(self, definition: Definition) -> None:
         known = self._current.get(definition.name)
-        if (
+        if known is not None and _are_versions(known, definition):
+            definition = _together(known, definition)
+        elif (
             known is not None
             and known.source != definition.source
             and definition.name not in self._pushed
@@ -229,6 +231,25 @@ class Registry:
             found = _bind(current, row, version)
         self._bound[name, version] = found
         return found
+
+
+def _are_versions(one: Definition, other: Definition) -> bool:
+    """Whether two classes of a name say which version each is: `Flow_v1`, `Flow_v2`."""
+    return all(
+        isinstance(each.body, Program)
+        and each.body.cls is not None
+        and named_version(each.body.cls.__name__) == (each.name, each.version)
+        for each in (one, other)
+    )
+
+
+def _together(one: Definition, other: Definition) -> Definition:
+    """The later of two versions, which knows the one before."""
+    if one.version == other.version:
+        return dataclasses.replace(other, older=one.older)
+    old, new = sorted((one, other), key=lambda each: each.version or 0)
+    assert old.version is not None
+    return dataclasses.replace(new, older={**old.older, **new.older, old.version: old})
 
 
 def save_work(

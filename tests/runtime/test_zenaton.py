@@ -1189,3 +1189,65 @@ def test_versions_are_found_in_a_module() -> None:
     )
     exec(source, vars(module))  # noqa: S102
     assert [definition_of(found).name for found in workflows_in(module)] == ["One", "Both"]
+
+
+class Trip_v1(Workflow):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def id(self) -> str:
+        return self.name
+
+    async def handle(self) -> str:
+        await Wait("go").execute()
+        return f"one {self.name}"
+
+
+class Trip_v3(Trip_v1):
+    async def handle(self) -> str:
+        await Wait("go").execute()
+        return f"three {self.name}"
+
+
+async def test_versions_may_be_in_the_names_of_classes() -> None:
+    engine = TestEngine(Trip_v1)
+    async with engine:
+        first = await engine.start("Trip", {"name": "a"}, key="a")
+        engine._workflows = [Trip_v3, Trip_v1]  # in any order
+        await engine.crash()
+        second = await engine.start("Trip", {"name": "b"}, key="b")
+        third = await Trip_v3("c").dispatch()
+        old = await Trip_v1("d").dispatch()
+        assert [(await engine.get(i.id)).version for i in (first, second, third, old)] == [
+            1, 3, 3, 1,
+        ]  # fmt: skip
+        for cls, name in ((Trip_v1, "a"), (Trip_v3, "b"), (Trip_v1, "c"), (Trip_v3, "d")):
+            await cls.where_id(name).send_event("go")  # either class finds all
+        results = [await engine.result(i.id) for i in (first, second, third, old)]
+        assert results == ["one a", "three b", "three c", "one d"]
+
+
+async def test_a_class_declared_under_another_name_is_found_under_it() -> None:
+    @workflow(name="other name")
+    class Named(Workflow):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def id(self) -> str:
+            return self.name
+
+        async def handle(self) -> str:
+            await Wait("go").execute()
+            return self.name
+
+    @workflow
+    async def parent() -> Any:
+        return await Named("child").execute()
+
+    async with TestEngine(Named, parent) as engine:
+        await Named("x").dispatch()
+        assert (await Named.where_id("x").find()).name == "x"
+        instance = await engine.start(parent)
+        await engine.until_idle()
+        await Named.where_id("child").send_event("go")
+        assert await instance.result() == "child"
