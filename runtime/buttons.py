@@ -1,10 +1,9 @@
 """The buttons of requests in Slack: what is clicked there comes in over a signed hook.
 
-An engine that was given the connector of Slack answers `POST /hooks/slack/buttons`: the request URL
-of the app's interactivity. Slack signs what it sends; who
-clicked is what Slack says, mapped to a user name by the `users` of the flow
-(`{"ann": {"slack": "U123"}}`), else Slack's own name for them. Whether they may decide is asked
-as for any answer.
+An engine with flows answers `POST /hooks/slack/buttons`: the request URL of the app's interactivity.
+Slack signs what it sends; who clicked is what Slack says, mapped to a user name by the `users` of
+the flow (`{"ann": {"slack": "U123"}}`), else Slack's own name for them. Whether they may decide is
+asked as for any answer.
 """
 
 from __future__ import annotations

@@ -346,10 +346,7 @@ class Engine:
             await self.journal.close(clean=False)
             self._unlock()
             raise
-        if len(self.connectors):
-            from greenroom.runtime.outlets import listen  # noqa: PLC0415  start-up time
-
-            listen(self)
+        self._listen()
         self.started_at = self.clock.now()
         self.ready_ms = round((time.monotonic() - begun) * 1000)
         self.state = "open"
@@ -499,6 +496,13 @@ class Engine:
 
     # -- definitions ---------------------------------------------------------------------------
 
+    def _listen(self) -> None:
+        """Takes what people click elsewhere, where there are flows to decide."""
+        if self.registry.has_desks():
+            from greenroom.runtime.outlets import listen  # noqa: PLC0415  start-up time
+
+            listen(self)
+
     def register(self, *workflows: object) -> None:
         """Adds workflows to an open engine; what is loaded from code is released at once."""
         given = loaded(workflows)
@@ -511,6 +515,7 @@ class Engine:
         if self.state == "open":
             for definition in found:
                 self._settle_soon(definition)
+            self._listen()
 
     def _settle_soon(self, definition: Definition) -> None:
         now = self.clock.now()

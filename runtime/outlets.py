@@ -1,13 +1,16 @@
 """Outlets: what carries the messages of flows to people, and their questions to services.
 
 An outlet has `deliver(to, notice)` for requests that can be answered and `send_message(to,
-message)` for plain texts; what it raises is a failed delivery. A service whose connector the engine
-was given is reached over it; messages of any other go to the log.
+message)` for plain texts; what it raises is a failed delivery. Services are reached over their
+connectors. Slack and mail need one that was given or set up (a secret `slack_token`, a server in
+`GREENROOM_SMTP_HOST`); until then their messages go to the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from greenroom.definitions.connectors import Connector
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 FIELDS_MAX: Final = 10
 """As many fields as a block of Slack takes."""
 TEXT_MAX: Final = 2000
+PATIENCE_S: Final = 2.0
 
 
 class LogOutlet:
@@ -119,31 +123,37 @@ class OktaCalls:
         return [str(one.get("email") or one.get("login") or one["id"]) for one in found["users"]]
 
 
-_OVER: Final[Mapping[str, tuple[str, Callable[[Connector], Any]]]] = {
-    "slack": ("slack", SlackOutlet),
-    "email": ("smtp", MailOutlet),
-    "pagerduty": ("pagerduty", PagerDutyCalls),
-    "okta": ("okta", OktaCalls),
-}
-"""Service -> the connector that reaches it, and what speaks to that."""
-
-
 def providers(engine: Engine) -> dict[str, Any]:
-    """Who carries out the calls of services for the flows of an engine."""
+    """Who carries out the calls of services for the flows of an engine. Called from the thread of a
+    handler: a look at a secret may take a while."""
     log = LogOutlet()
     found: dict[str, Any] = {LOG: log, "slack": log, "email": log}
-    given = {connector.id: connector for connector in engine.connectors}
-    for service, (id, made) in _OVER.items():
-        if id in given:
-            found[service] = made(given[id])
+    found["pagerduty"] = PagerDutyCalls(engine.connectors.get("pagerduty"))
+    found["okta"] = OktaCalls(engine.connectors.get("okta"))
+    if _is_given(engine, "slack") or _has_secret(engine, "slack_token"):
+        found["slack"] = SlackOutlet(engine.connectors.get("slack"))
+    if _is_given(engine, "smtp") or os.environ.get("GREENROOM_SMTP_HOST"):
+        found["email"] = MailOutlet(engine.connectors.get("smtp"))
     return found
 
 
+def _is_given(engine: Engine, id: str) -> bool:
+    return any(connector.id == id for connector in engine.connectors)
+
+
+def _has_secret(engine: Engine, name: str) -> bool:
+    looked = asyncio.run_coroutine_threadsafe(engine.connections.secrets.look(name), engine.loop)
+    try:
+        return looked.result(PATIENCE_S).found
+    except TimeoutError:
+        return False
+
+
 def listen(engine: Engine) -> None:
-    """Takes the buttons of requests in Slack, where the engine was given its connector."""
-    given = next((one for one in engine.connectors if one.id == "slack"), None)
-    names = () if given is None else given.signature.secrets()
-    if names and PATH not in engine.hooks.paths():
+    """Takes the buttons of requests in Slack. Without the signing secret each click is refused."""
+    if PATH not in engine.hooks.paths():
+        given = next((one for one in engine.connectors if one.id == "slack"), None)
+        names = ("slack_signing_secret",) if given is None else given.signature.secrets()
         engine.hooks.add(PATH, SlackButtons(engine, names))
 
 

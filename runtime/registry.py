@@ -99,6 +99,10 @@ class Registry:
     def is_loaded(self, name: str) -> bool:
         return name in self._current and name not in self._pushed
 
+    def has_desks(self) -> bool:
+        """Whether there are workflows that people come past a desk to."""
+        return any(definition.desk is not None for definition in self._current.values())
+
     def current(self, workflow: object) -> Definition:
         """Today's definition by name, class or function. Raises `NotFound`."""
         name = workflow if isinstance(workflow, str) else workflow_name(workflow)

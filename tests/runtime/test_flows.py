@@ -436,7 +436,8 @@ async def test_S9_helpers_are_plain_functions_and_integrations_are_mocked(
         assert (await engine.get(await begun(engine, flow, by="eve"))).status == "waiting"
     found = await engine.get(await begun(engine, flow))
     assert found.status == "failed"
-    assert "nobody was told how to reach pagerduty" in found.error.message
+    assert found.error.details["type"] == "SecretMissing"
+    assert "pagerduty_token" in found.error.message
 
 
 async def test_S10_a_request_is_denied_at_once(engine: TestEngine, outlet: Outlet) -> None:
@@ -1269,6 +1270,15 @@ async def test_every_decision_has_a_line_in_the_audit(engine: TestEngine) -> Non
     ]  # fmt: skip
     assert [line.get("reason") for line in found.state["audit"]][2:4] == ["fine", "me too"]
     assert "approval" in (await engine.why(id)).text or found.status == "completed"
+
+
+async def test_an_engine_takes_clicks_once_it_has_a_flow(engine: TestEngine) -> None:
+    assert "slack/buttons" not in engine.hooks.paths()
+    engine.register(flow_of())
+    assert "slack/buttons" in engine.hooks.paths()
+    engine.register(flow_of())
+    await engine.crash()
+    assert engine.hooks.paths().count("slack/buttons") == 1
 
 
 def test_a_flow_on_a_blocking_engine() -> None:
