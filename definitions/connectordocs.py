@@ -25,17 +25,28 @@ from greenroom.definitions.connectors import (
     read_timeout,
 )
 from greenroom.definitions.credentials import KINDS, SCHEME, Credentials, secret_name
-from greenroom.definitions.errors import GreenroomError, InvalidDefinition, Problem
+from greenroom.definitions.errors import (
+    GreenroomError,
+    InvalidDefinition,
+    InvalidInput,
+    Problem,
+    TooLarge,
+)
+from greenroom.definitions.evaluation import weigh
 from greenroom.definitions.networks import parse_allowed
 from greenroom.definitions.rates import parse_rate
 from greenroom.definitions.requests import RequestTemplate, compile_request
 from greenroom.definitions.schemas import Schema, compile_schema
 from greenroom.definitions.signatures import signature_from
 from greenroom.definitions.suggest import did_you_mean
-from greenroom.definitions.values import Json
+from greenroom.definitions.values import Json, encode_decode
 
 ACTIONS_MAX: Final = 200
 EVENTS_MAX: Final = 200
+BYTES_MAX: Final = 512 * 1024
+WEIGHT_MAX: Final = BYTES_MAX // 2
+"""Nodes, and texts by eight: what weighs more is longer than it may be, and is not even encoded."""
+PROBLEMS_MAX: Final = 100
 
 _TOP: Final = (
     "$schema", "id", "type", "name", "description", "schema_version", "config", "events", "actions",
@@ -71,8 +82,17 @@ def compile_connector(
 ) -> Connector:
     """The connector of a document; `source` is where it was read. Raises `InvalidDefinition` with
     everything wrong in it."""
-    found = _Reader(source)
-    return found.connector(data, cls)
+    if weigh(data, WEIGHT_MAX) > WEIGHT_MAX:
+        problem = Problem("$", f"the document has more than {BYTES_MAX:,} bytes", source)
+        raise InvalidDefinition("the connector is not valid", [problem])
+    try:
+        # Once through the codec: what is left is JSON, not too deep and not too large.
+        plain = encode_decode(data, "the document", BYTES_MAX)[1]
+    except (InvalidInput, TooLarge) as error:
+        place = str(error.details.get("path", "$"))
+        problem = Problem(place, error.message, source)
+        raise InvalidDefinition("the connector is not valid", [problem]) from None
+    return _Reader(source).connector(plain, cls)
 
 
 class _Reader:
@@ -85,7 +105,8 @@ class _Reader:
     # -- small things --------------------------------------------------------------------------
 
     def wrong(self, path: str, message: str) -> None:
-        self.problems.append(Problem(path, message, self.source))
+        if len(self.problems) < PROBLEMS_MAX:
+            self.problems.append(Problem(path, message, self.source))
 
     def keys(self, data: Any, known: Collection[str], path: str) -> dict[str, Any]:
         """The object at a place, unknown keys reported."""
@@ -93,7 +114,7 @@ class _Reader:
             self.wrong(path, f"must be an object, got {_kind(data)}")
             return {}
         for key in data:
-            if key not in known:
+            if key not in known and len(self.problems) < PROBLEMS_MAX:
                 self.wrong(f"{path}.{key}", f"unknown key{did_you_mean(key, known)}")
         return data
 

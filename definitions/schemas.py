@@ -14,9 +14,15 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.definitions.errors import InvalidDefinition, InvalidRequest, Problem
+from greenroom.definitions.errors import (
+    InvalidDefinition,
+    InvalidInput,
+    InvalidRequest,
+    Problem,
+    TooLarge,
+)
 from greenroom.definitions.syntax import PREFIX
-from greenroom.definitions.values import Json, canonical
+from greenroom.definitions.values import Json, canonical, encode_decode
 
 SCHEMA_BYTES_MAX: Final = 256 * 1024
 PROBLEMS_MAX: Final = 50
@@ -67,7 +73,10 @@ def compile_schema(source: Json, path: str = "$") -> Schema:
     the validator is not installed."""
     if not isinstance(source, dict):
         raise InvalidDefinition(problems=[Problem(path, "a schema must be an object")])
-    raw = canonical(source)
+    try:
+        raw = canonical(encode_decode(source, "the schema")[1])
+    except (InvalidInput, TooLarge) as error:
+        raise InvalidDefinition(problems=[Problem(path, error.message)]) from None
     if len(raw) > SCHEMA_BYTES_MAX:
         raise InvalidDefinition(
             problems=[

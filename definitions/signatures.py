@@ -114,7 +114,7 @@ def signature_from(data: Json, connector_id: str) -> Signature:
         if key not in _KEYS:
             raise InvalidDefinition(f'unknown key "{key}" in a signature{did_you_mean(key, _KEYS)}')
     scheme = data.get("scheme")
-    if scheme not in SCHEMES:
+    if not isinstance(scheme, str) or scheme not in SCHEMES:
         raise InvalidDefinition(
             f"the scheme of a signature is one of {', '.join(SCHEMES)}, got {scheme!r}"
             f"{did_you_mean(str(scheme), SCHEMES)}"

@@ -21,7 +21,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from greenroom.definitions.connectordocs import compile_connector, is_connector_document
+from greenroom.definitions.connectordocs import (
+    BYTES_MAX,
+    compile_connector,
+    is_connector_document,
+)
 from greenroom.definitions.connectors import Connector
 from greenroom.definitions.errors import InvalidDefinition, Problem
 from greenroom.definitions.flows import Flow
@@ -88,8 +92,10 @@ def _in_folder(folder: Path) -> list[object]:
 def connector_in(path: Path) -> Connector | None:
     """The connector a document holds; None where it is something else by its shape."""
     try:
+        if path.stat().st_size > BYTES_MAX:
+            return None
         data = json.loads(path.read_bytes())
-    except (ValueError, OSError):
+    except (ValueError, OSError, RecursionError):
         return None  # what it was meant to be is for others to say
     if not is_connector_document(data):
         return None

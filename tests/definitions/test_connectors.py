@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +224,63 @@ def test_parameters_are_judged_with_all_problems_and_expressions_left_open() -> 
     with pytest.raises(ParameterInvalid) as caught:
         action.check({"system_id": 1})
     assert "$.parameters.system_id" in caught.value.message
+
+
+JUNK: list[Any] = [
+    None, True, 0, -1, 1.5, 10**30, "", "::", "::a[", "{x", "secret://", "secret://a", "x" * 5000,
+    "\ud800", [], {}, [[]], {"a": {}}, {"$ref": "#"}, float("nan"), "http://", "[::1", "a:b:c",
+    "127.0.0.1:99999", "a\r\nb",
+]  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    found = [path]
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            found += places(value[key], (*path, key))
+    return found
+
+
+def test_mutated_documents_are_refused_with_their_problems_and_never_a_traceback() -> None:
+    """Mutants of a document that uses everything: each is read, or says what is wrong."""
+    dice = random.Random(4)
+    whole = document()
+    whole["config"] |= {
+        "allow": ["10.0.0.0/8"], "grants": ["a"], "rate_limit": "5/s", "redirects": 1,
+        "timeout": "5s", "events": {"signature": {"scheme": "github", "secret": "secret://x"},
+                                    "type_keypath": "a.b", "default_schema": {}},
+    }  # fmt: skip
+    ways = [path for path in places(whole) if path]
+    refused = 0
+    for _ in range(600):
+        mutant = copy.deepcopy(whole)
+        for path in dice.sample(ways, dice.randint(1, 3)):
+            holder: Any = mutant
+            try:
+                for step in path[:-1]:
+                    holder = holder[step]
+                holder[path[-1]] = dice.choice(JUNK)
+            except (LookupError, TypeError):
+                continue  # an earlier change took the place away
+        try:
+            compile_connector(mutant, "mutant.json")
+        except InvalidDefinition as error:
+            refused += 1
+            assert error.problems and all(problem.path for problem in error.problems)
+    assert refused > 300
+
+
+def test_documents_that_are_too_large_or_too_deep_are_refused_at_once() -> None:
+    deep: Any = {}
+    for _ in range(5_000):
+        deep = {"a": deep}
+    many = {f"k{n}": n for n in range(300_000)}
+    for part in (deep, many, "x" * 1_000_000):
+        data = document(config={"host": "a.example", "default_headers": part})
+        with pytest.raises(InvalidDefinition, match=r"levels deep|bytes"):
+            compile_connector(data)
+    with pytest.raises(InvalidDefinition, match="100 problems"):
+        compile_connector(document(**{f"k{n}": n for n in range(1_000)}))
 
 
 # -- in Python -----------------------------------------------------------------------------------
