@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -68,14 +68,27 @@ def _rebuild(
 
 
 def from_data(data: dict[str, Any]) -> GreenroomError:
-    """The exception for an error that came over a wire; unknown codes keep their text."""
-    cls = ERRORS.get(str(data.get("code")), Rejected)
+    """The exception for an error that came over a wire.
+
+    One whose class this process has not loaded, or does not know, is a `Rejected` that keeps its
+    code and its text.
+    """
+    code = str(data.get("code"))
+    cls = ERRORS.get(code)
     details = data.get("details")
-    return cls(
+    error = (cls or Rejected)(
         str(data.get("message", "")),
         hint=data.get("hint"),
         **(details if isinstance(details, dict) else {}),
     )
+    if cls is None and "code" in data:
+        error.code = code  # type: ignore[misc]
+        error.exit_code = _EXITS.get(code, Rejected.exit_code)  # type: ignore[misc]
+    return error
+
+
+_EXITS: Final = {"parameter_invalid": 2, "request_invalid": 2}
+"""Exit codes of classes that most processes never load."""
 
 
 # -- the author's fault ------------------------------------------------------------------------

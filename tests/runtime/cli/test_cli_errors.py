@@ -130,6 +130,12 @@ def test_the_message_is_the_same_over_the_wire(name: str) -> None:
     assert render(from_data(error.as_data())) == text
 
 
+def test_an_error_whose_class_was_never_loaded_keeps_its_code() -> None:
+    error = from_data({"code": "not_yet_known", "message": "so it is", "details": {"a": 1}})
+    assert (error.code, error.exit_code, error.details) == ("not_yet_known", 5, {"a": 1})
+    assert from_data({"message": "x"}).code == "rejected"
+
+
 @pytest.mark.parametrize(
     ("error", "exit_code"),
     [(DEFINITION, 2), (NotFound("x"), 3), (Unreachable("x"), 4), (Locked("x"), 5)],
