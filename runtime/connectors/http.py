@@ -27,7 +27,6 @@ from greenroom.definitions.credentials import SCHEME, secret_name
 from greenroom.definitions.errors import InvalidDefinition
 from greenroom.definitions.requests import SAFE, Request, clean_path
 from greenroom.definitions.values import Json
-from greenroom.runtime import masking
 from greenroom.runtime.connectors.authority import Authority
 from greenroom.runtime.connectors.wire import Response, Wire, library
 from greenroom.runtime.secrets import SecretStore
@@ -123,7 +122,7 @@ class Http:
             retry_names=status_names(response.status),
             retry_after_s=self._retry_after(response),
             status=response.status,
-            body=masking.secrets.hidden(body),
+            body=body,  # looked through for secrets, like any error, where it leaves
         )
 
     def _url(self, path: str, query: list[tuple[str, str]]) -> httpx2.URL:
