@@ -47,6 +47,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "replay": "greenroom.runtime.cli.replays",
         "bench": "greenroom.runtime.cli.bench", "systemd": "greenroom.runtime.cli.systemd",
         "completion": "greenroom.runtime.cli.completion", "key": "greenroom.runtime.cli.keys",
+        "web": "greenroom.runtime.cli.web",
     },
 }  # fmt: skip
 

@@ -97,6 +97,8 @@ class Web:
         self.metrics = Metrics()
         self.feeds = Feeds(self)
         self.stopping = asyncio.Event()
+        self.url: str | None = None
+        """Where browsers reach it, if it is a daemon's that serves a port."""
         self.oidc = self.rules.oidc
         self.routes = [*self._own(), *(r for make in (*PAGES, *pages) for r in make(self))]
         for route in self.routes:
@@ -145,6 +147,7 @@ class Web:
             page("/hooks/{path:path}", self._hook, PUBLIC, methods=HOOK_METHODS, csrf=False),
             page("/session", self._log_in, PUBLIC, methods=("POST",), csrf=False),
             page("/session/ticket", self._log_in_by_ticket, PUBLIC),
+            page("/session/tickets", self._ticket, "admin", methods=("POST",)),
             page("/session/end", self._log_out, PUBLIC, methods=("POST",), csrf=False),
         ]
         if STATIC.is_dir():
@@ -237,6 +240,17 @@ class Web:
 
     async def _knock(self, request: Request, text: str) -> Caller:
         return await self._app.shown(request, f"Bearer {text}")
+
+    async def _ticket(self, request: Request) -> Response:
+        """A link that logs a browser in as who asks for it, once and within a minute."""
+        if self.url is None:
+            raise InvalidRequest(
+                "this daemon serves no port a browser could reach",
+                hint="serve --http 127.0.0.1:8420 ...",
+            )
+        ticket = await self.sessions.ticket(caller_of(request))
+        link = f"{self.url}/session/ticket?ticket={ticket}"
+        return Response(_encode({"url": link}), 201, media_type=JSON)
 
     async def _log_in_by_ticket(self, request: Request) -> Response:
         """Opens a session with a ticket: `greenroom web` prints such an address."""

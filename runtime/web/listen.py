@@ -61,7 +61,8 @@ class Listener:
         self._servers.append(server)
         bound = server.sockets[0].getsockname()
         shown = f"[{bound[0]}]" if server.sockets[0].family == socket.AF_INET6 else bound[0]
-        return f"http://{shown}:{bound[1]}"
+        self.web.url = f"http://{shown}:{bound[1]}"
+        return self.web.url
 
     async def drain(self, timeout_s: float) -> None:
         """Accepts nothing new, ends feeds, and waits for requests in work."""

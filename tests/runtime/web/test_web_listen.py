@@ -313,6 +313,24 @@ async def test_the_command_line_works_over_http(
     assert "not_authenticated" in await command("ls", code=5)
 
 
+async def test_a_link_from_the_shell_logs_a_browser_in_as_who_asked_for_it(
+    served: Served, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from greenroom.runtime.main import main  # noqa: PLC0415
+
+    words = ["web", "-o", "json", "--server", f"unix://{served.path}"]
+    assert await asyncio.to_thread(main, words) == 0
+    link = json.loads(capsys.readouterr().out)["url"]
+    assert link.startswith(served.url)
+    answer = await served.talk(get(link.removeprefix(served.url)))
+    assert answer.startswith(b"HTTP/1.1 303 ") and b"set-cookie: greenroom=" in answer
+    assert b"401" in (await served.talk(get(link.removeprefix(served.url)))).split(b"\r\n")[0]
+    served.listener.web.url = None
+    assert await asyncio.to_thread(main, words) == 2
+    assert "serves no port" in capsys.readouterr().err
+    assert await asyncio.to_thread(main, ["web", "--server", served.url]) == 2
+
+
 async def test_a_wrong_key_and_a_wrong_address_are_told(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

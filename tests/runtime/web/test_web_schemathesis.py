@@ -94,7 +94,7 @@ async def first_of(web: Any, request: httpx2.Request) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(max(300, CALLS // 5))
 async def test_H30_no_request_the_document_allows_or_forbids_is_a_fault_of_ours(
     make_face: MakeFace,
 ) -> None:
