@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, unquote
@@ -441,6 +442,7 @@ def _coerced(route: table.Route, values: Mapping[str, str]) -> dict[str, Any]:
     return {name: _value(text, kinds.get(name, frozenset())) for name, text in values.items()}
 
 
+@lru_cache(maxsize=256)
 def _kinds(params: type[calls.Params]) -> dict[str, frozenset[str]]:
     schema = msgspec.json.schema_components([params])[1][params.__name__]
     made = {}

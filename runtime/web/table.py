@@ -230,6 +230,11 @@ ROUTES: Final = (*ROWS, *_others())
 
 
 _LITERAL_FIRST: Final = sorted(ROUTES, key=lambda row: len(row.names) - len(row.segments))
+_BY_HEAD: Final[dict[tuple[str, ...], list[Route]]] = {}
+"""Rows by the words all their addresses begin with: two, or one where a parameter follows."""
+for _row in _LITERAL_FIRST:
+    _head = _row.segments[:2]
+    _BY_HEAD.setdefault(_head[:1] if _head[-1].startswith("{") else _head, []).append(_row)
 _BY_CALL: Final[dict[str, list[Route]]] = {}
 for _row in sorted(ROUTES, key=lambda row: -len(row.names)):  # the more an address says, the better
     _BY_CALL.setdefault(_row.call, []).append(_row)
@@ -238,7 +243,7 @@ for _row in sorted(ROUTES, key=lambda row: -len(row.names)):  # the more an addr
 def find(method: str, segments: Sequence[str]) -> tuple[Route, dict[str, str]] | set[str]:
     """The route of a request and the parameters of its path, or the methods its path knows."""
     allowed: set[str] = set()
-    for route in _LITERAL_FIRST:
+    for route in _BY_HEAD.get(tuple(segments[:2]), ()) or _BY_HEAD.get(tuple(segments[:1]), ()):
         values = route.match(segments)
         if values is not None:
             if route.method == method or (method == "HEAD" and route.method == _GET):
