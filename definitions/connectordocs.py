@@ -28,11 +28,10 @@ from greenroom.definitions.credentials import KINDS, SCHEME, Credentials, secret
 from greenroom.definitions.errors import (
     GreenroomError,
     InvalidDefinition,
-    InvalidInput,
     Problem,
-    TooLarge,
 )
 from greenroom.definitions.evaluation import weigh
+from greenroom.definitions.located import DOCUMENT_BYTES_MAX, Located, located, read_located
 from greenroom.definitions.networks import parse_allowed
 from greenroom.definitions.rates import parse_rate
 from greenroom.definitions.requests import RequestTemplate, compile_request
@@ -43,7 +42,7 @@ from greenroom.definitions.values import Json, encode_decode
 
 ACTIONS_MAX: Final = 200
 EVENTS_MAX: Final = 200
-BYTES_MAX: Final = 512 * 1024
+BYTES_MAX: Final = DOCUMENT_BYTES_MAX
 WEIGHT_MAX: Final = BYTES_MAX // 2
 """Nodes, and texts by eight: what weighs more is longer than it may be, and is not even encoded."""
 PROBLEMS_MAX: Final = 100
@@ -75,38 +74,41 @@ def is_connector_document(data: Json) -> bool:
 
 
 def compile_connector(
-    data: Json,
-    source: str | None = None,
-    *,
-    cls: type[Connector] = Connector,
+    data: Json, source: str | None = None, *, cls: type[Connector] = Connector
 ) -> Connector:
-    """The connector of a document; `source` is where it was read. Raises `InvalidDefinition` with
+    """The connector of a document; `source` is where it came from. Raises `InvalidDefinition` with
     everything wrong in it."""
     if weigh(data, WEIGHT_MAX) > WEIGHT_MAX:
         problem = Problem("$", f"the document has more than {BYTES_MAX:,} bytes", source)
         raise InvalidDefinition("the connector is not valid", [problem])
-    try:
-        # Once through the codec: what is left is JSON, not too deep and not too large.
-        plain = encode_decode(data, "the document", BYTES_MAX)[1]
-    except (InvalidInput, TooLarge) as error:
-        place = str(error.details.get("path", "$"))
-        problem = Problem(place, error.message, source)
-        raise InvalidDefinition("the connector is not valid", [problem]) from None
-    return _Reader(source).connector(plain, cls)
+    plain = encode_decode(located(data, source or "").data)[1]
+    return _Reader(located(plain, source or ""), source).connector(cls)
+
+
+def read_connector(
+    text: str | bytes, label: str, *, cls: type[Connector] = Connector
+) -> Connector | None:
+    """The connector of a text, JSON or YAML by the name of its file; None where the document is
+    something else by its shape. Problems have their `file:line:column`."""
+    found = read_located(text, label)
+    if not is_connector_document(found.data):
+        return None
+    return _Reader(found, label).connector(cls)
 
 
 class _Reader:
     """Collects problems while it reads."""
 
-    def __init__(self, source: str | None) -> None:
+    def __init__(self, found: Located, source: str | None) -> None:
+        self.found = found
         self.source = source
-        self.problems: list[Problem] = []
+        self.problems: list[Problem] = list(found.problems)
 
     # -- small things --------------------------------------------------------------------------
 
     def wrong(self, path: str, message: str) -> None:
         if len(self.problems) < PROBLEMS_MAX:
-            self.problems.append(Problem(path, message, self.source))
+            self.problems.append(self.found.placed(Problem(path, message)))
 
     def keys(self, data: Any, known: Collection[str], path: str) -> dict[str, Any]:
         """The object at a place, unknown keys reported."""
@@ -162,8 +164,8 @@ class _Reader:
 
     # -- the document --------------------------------------------------------------------------
 
-    def connector(self, document: Any, cls: type[Connector]) -> Connector:
-        data = self.keys(document, _TOP, "$")
+    def connector(self, cls: type[Connector]) -> Connector:
+        data = self.keys(self.found.data, _TOP, "$")
         version = data.get("schema_version")
         if version != 1 or isinstance(version, bool) or not isinstance(version, int):
             self.wrong("$.schema_version", f"must be 1, got {version!r}")

@@ -25,6 +25,7 @@ from greenroom.definitions.connectordocs import (
     BYTES_MAX,
     compile_connector,
     is_connector_document,
+    read_connector,
 )
 from greenroom.definitions.connectors import Connector
 from greenroom.definitions.errors import InvalidDefinition, Problem
@@ -94,14 +95,30 @@ def connector_in(path: Path) -> Connector | None:
     try:
         if path.stat().st_size > BYTES_MAX:
             return None
-        data = json.loads(path.read_bytes())
-    except (ValueError, OSError, RecursionError):
+        raw = path.read_bytes()
+    except OSError:
         return None  # what it was meant to be is for others to say
-    if not is_connector_document(data):
+    if _CONFIG.search(raw) is None:
         return None
     from greenroom.runtime.connectors import connector as ours  # noqa: PLC0415  start-up time
 
-    return compile_connector(data, str(path), cls=ours.Connector)
+    try:
+        return read_connector(raw, str(path), cls=ours.Connector)
+    except InvalidDefinition:
+        if path.suffix == ".json" and not _is_json(raw):
+            return None  # neither is it a workflow: whoever reads those says what is wrong
+        raise
+
+
+_CONFIG: Final = re.compile(rb'"config"\s*:|^config:', re.MULTILINE)
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        json.loads(raw)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def connectors_among(found: Iterable[object]) -> list[Connector]:

@@ -12,7 +12,11 @@ import msgspec
 import pytest
 
 from greenroom.definitions.actionerrors import ParameterInvalid, RequestInvalid
-from greenroom.definitions.connectordocs import compile_connector, is_connector_document
+from greenroom.definitions.connectordocs import (
+    compile_connector,
+    is_connector_document,
+    read_connector,
+)
 from greenroom.definitions.connectors import Connector, Connectors
 from greenroom.definitions.credentials import ApiKey, BearerToken
 from greenroom.definitions.errors import InvalidDefinition, NoEngine, NotFound
@@ -167,6 +171,33 @@ def test_all_problems_of_a_document_are_reported_at_once() -> None:
     } <= set(found)  # fmt: skip
     assert 'did you mean "config"?' in found["$.confg"]
     assert "xoxb-very-secret" not in str(found)
+
+
+def test_problems_of_a_file_have_their_line_and_column() -> None:
+    text = """{ "type": "A", "schema_version": 1,
+  "config": { "hots": "a.example" },
+  "actions": [ { "type": "X", "method": "FETCH",
+                 "path": "a" } ] }
+"""
+    with pytest.raises(InvalidDefinition) as caught:
+        read_connector(text, "a.json")
+    assert [(one.where, one.path) for one in caught.value.problems] == [
+        ("a.json:2:15", "$.config.hots"), ("a.json:3:41", "$.actions[0].method"),
+    ]  # fmt: skip
+    assert read_connector('{"source": {}, "config": {}}', "a.json") is None
+
+
+def test_a_connector_may_be_written_as_yaml(tmp_path: Path) -> None:
+    pytest.importorskip("yaml", reason="YAML is an extra")
+    text = (
+        "type: A\nschema_version: 1\nconfig:\n  host: a.example\nactions:\n- type: X\n  path: a\n"
+    )
+    (tmp_path / "a.yaml").write_text(text)
+    (found,) = load(str(tmp_path))
+    assert isinstance(found, Connector) and list(found.actions) == ["X"]
+    (tmp_path / "a.yaml").write_text(text.replace("host", "hots"))
+    with pytest.raises(InvalidDefinition, match=r"a\.yaml:4:3"):
+        load(str(tmp_path))
 
 
 @pytest.mark.parametrize("version", ["1", 2, True, None, 1.5])
