@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from greenroom.actors.entries import CallRecorded, Failure
 from greenroom.actors.machine import failure_of
 from greenroom.actors.messages import Record
-from greenroom.definitions.errors import CodeChanged, EngineStopping, StepFailed
+from greenroom.definitions.errors import CodeChanged, EngineStopping, StepFailed, TooLarge
 from greenroom.definitions.tasks import TaskContext
 from greenroom.definitions.values import Json, encode_decode, equal
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
 
 
+CALLS_MAX: Final = 1_000
+"""Calls one handler may make: they are kept with the instance until it is done."""
 PATIENCE_S: Final = 0.5
 """How often a thread that waits looks whether there is still an engine."""
 
@@ -52,6 +54,11 @@ class Recorded:
         if self._inside:
             return make()
         self._n += 1
+        if self._n > CALLS_MAX:
+            raise TooLarge(
+                f"{self._context.op} makes more than {CALLS_MAX:,} calls",
+                hint="do them in a workflow, and start that",
+            )
         if self._n <= len(self._known):
             return self._handed_back(self._known[self._n - 1], name, args)
         value, failure = None, None

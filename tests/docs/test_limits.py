@@ -9,14 +9,17 @@ import pytest
 from greenroom.actors import decide, instance, machine, ports
 from greenroom.definitions import (
     conditions,
+    destinations,
     events,
     expressions,
+    flowruns,
     matching,
     schedules,
     syntax,
+    templates,
     values,
 )
-from greenroom.runtime import executor, protocol
+from greenroom.runtime import executor, protocol, recording
 from greenroom.runtime.server import Limits
 
 PAGE = Path(__file__).parents[2] / "docs/limits.md"
@@ -45,6 +48,10 @@ MIB = 1 << 20
         ("events that cause", f"{events.HOPS_MAX} hops", events.HOPS_MAX),
         ("history", f"{decide.HISTORY_MAX:,}", decide.HISTORY_MAX),
         ("history", f"{decide.HISTORY_WARN:,}", decide.HISTORY_WARN),
+        ("people in one message", f" {destinations.GROUP_MAX} ", destinations.GROUP_MAX),
+        ("events that hooks", f" {templates.CHAIN_MAX} ", templates.CHAIN_MAX),
+        ("calls of services", f"{recording.CALLS_MAX:,}", recording.CALLS_MAX),
+        ("lines of the audit", f"{flowruns.AUDIT_MAX}, ", flowruns.AUDIT_MAX),
         ("schedules missed", f"{schedules.CATCH_UP_MAX:,}", schedules.CATCH_UP_MAX),
         ("connections", f"{Limits().connections:,}", Limits().connections),
         ("connections", f"{Limits().lines_in_flight:,} lines", Limits().lines_in_flight),

@@ -538,6 +538,21 @@ async def test_S13_a_message_is_sent_once_though_its_handler_runs_again(
     assert lines.count(("StepCompleted", "after_approve#1/1")) == 1
 
 
+async def test_S13_a_handler_makes_so_many_calls_and_no_more(
+    engine: TestEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("greenroom.runtime.recording.CALLS_MAX", 3)
+    made: list[int] = []
+    flow = flow_of(
+        named(
+            "after_approve", lambda e: [recorded("x", n, lambda: made.append(1)) for n in range(9)]
+        )
+    )
+    found = await decided(engine, await begun(engine, flow))
+    assert ("approve", "after_error") in results(found)
+    assert len(made) == 3
+
+
 async def test_S13_an_unknown_destination_is_an_after_error(engine: TestEngine) -> None:
     flow = flow_of(named("after_approve", lambda e: slack.send_message("#log", "hello")))
     found = await decided(engine, await begun(engine, flow))
