@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 def noted(line):
     with open(HERE / "noted", "a") as file:
-        file.write(line + "\\\\n")
+        file.write(line + "\\n")
 
 class Outlet:
     def deliver(self, to, notice):
@@ -62,7 +62,7 @@ def until_waiting(asking: SyncClient) -> None:
 def test_after_a_kill_between_delivery_and_after_request_nothing_is_delivered_again(
     short_dir: Path,
 ) -> None:
-    (short_dir / "app.py").write_text(APP.replace("\\\\", "\\"))
+    (short_dir / "app.py").write_text(APP)
     (short_dir / "stop").touch()
     process = serve(short_dir)
     with client(short_dir) as asking:
