@@ -47,11 +47,11 @@ async def explain(engine: Engine, row: StoredEventRow, workflow: str | None) -> 
     mine = [one for one in matches if workflow in (None, one.workflow)]
     facts += map(_matched, mine)
     settled = {one.workflow for one in matches if one.action == "started" or not one.id}
-    facts += _triggers(engine, row, event, workflow, settled)
     done = {one.id for one in mine}
     waits: list[WaitSeen] = await engine.journal.call(
         WaitsAt(row.event.type, row.pos, workflow, WAITS_EXPLAINED)
     )
+    facts += _triggers(engine, row, event, workflow, settled, bool(waits))
     facts += [_wait(wait, event) for wait in waits if wait.id not in done]
     return shapes.Why("\n".join(fact.text for fact in facts), facts)
 
@@ -72,6 +72,7 @@ def _triggers(
     event: dict[str, Json],
     workflow: str | None,
     settled: set[str],
+    awaited: bool,
 ) -> list[shapes.Fact]:
     facts: list[shapes.Fact] = []
     known: set[str] = set()
@@ -101,7 +102,7 @@ def _triggers(
         return facts
     if workflow is not None and workflow not in listened:
         facts.append(_silent(engine, workflow))
-    elif not facts and not settled and row.event.type not in known:
+    elif not (facts or settled or awaited or row.event.type in known):
         near = did_you_mean(row.event.type, known)
         text = f"  no workflow listens to {row.event.type}{near}"
         facts.append(shapes.Fact(text, {"type": row.event.type}))

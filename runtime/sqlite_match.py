@@ -49,13 +49,16 @@ WAITS_ANY: Final = (
     " WHERE shape=? AND closed=0 AND (n, op) > (?, ?) AND opened<? ORDER BY n, op LIMIT ?"
 )
 LOOK_BACK: Final = (
-    "SELECT k.pos, e.body, e.accepted FROM event_key k JOIN event e ON e.pos = k.pos"
-    " WHERE k.shape=? AND k.hash IN (0{}) AND k.pos>?"
+    "SELECT * FROM (SELECT k.pos AS pos FROM event_key k WHERE k.shape=? AND k.hash=? AND k.pos>?"
     " AND NOT EXISTS (SELECT 1 FROM given g WHERE g.pos = k.pos AND g.n = ?"
-    " AND (g.nth = 0 OR g.action = 'started'))"
-    " GROUP BY k.pos ORDER BY k.pos LIMIT ?"
+    " AND (g.nth = 0 OR g.action = 'started')) ORDER BY k.pos LIMIT ?)"
 )
-"""An event with several of the keys is found once."""
+"""The first places under one key; for several they are united, so that an event with more than one
+of the keys is found once and no more is read of each than a page."""
+FOUND: Final = (
+    "SELECT e.pos, e.body, e.accepted FROM ({}) k JOIN event e ON e.pos = k.pos"
+    " ORDER BY e.pos LIMIT ?"
+)
 NEXT_EVENT: Final = "SELECT pos, accepted FROM event WHERE pos>=? ORDER BY pos LIMIT 1"
 BACKFILL: Final = (
     "SELECT pos, body FROM event WHERE type=? AND scope=? AND pos>? AND pos<=? ORDER BY pos"
@@ -286,10 +289,12 @@ class Matcher:
         if group.new_events or group.new_given:
             group.flush()
         found: list[ports.InboxItem] = []
-        look_back = LOOK_BACK.format(",?" * len(keys))
+        hashes_ = [*keys, OVERFLOW]
+        look_back = FOUND.format(" UNION ".join([LOOK_BACK] * len(hashes_)))
         room = min(LOOK_BACK_MAX, INBOX_MAX - group.items_of(n, facts))
         while len(found) < room:
-            rows = group.db.execute(look_back, (shape.id, *keys, after, n, PAGE)).fetchall()
+            places = [value for h in hashes_ for value in (shape.id, h, after, n, PAGE)]
+            rows = group.db.execute(look_back, (*places, PAGE)).fetchall()
             for pos, body, accepted in rows:
                 if accepted < (wait.since_at or 0):  # the clock was set back
                     continue
