@@ -37,6 +37,8 @@ LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CALLER: Final = "greenroom.caller"
 BODY: Final = "greenroom.body"
+READ: Final = "greenroom.read"
+"""Whether the body has been read to its end."""
 PEER: Final = "greenroom_peer"
 """Where `listen` puts the actor of a Unix socket's peer, in the scope's state."""
 
@@ -56,6 +58,10 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
+
+SKIP_BYTES: Final = 1 << 20
+SKIP_S: Final = 0.5
+"""What is still read of the body of a request that is refused."""
 
 Identify = Callable[[Request], "Caller | str | Awaitable[Caller | str | None] | None"]
 
@@ -103,8 +109,8 @@ class Guard:
 
         self._web.metrics.begun(scope)
         body = scope[BODY] = Body(self._limits)
+        request = Request(scope)
         try:
-            request = Request(scope)
             self._check_sizes(request)
             self._check_host(request)
             caller = scope[CALLER] = await self._caller(request)
@@ -120,7 +126,7 @@ class Guard:
         else:
             return
         if not started:
-            if not scope.get("greenroom.read"):  # what was not read of the body cannot be skipped
+            if not await _skipped(request, receive, response.status_code):
                 response.headers.setdefault("Connection", "close")
             await response(scope, receive, answer)
 
@@ -243,10 +249,30 @@ class Guard:
                 if taken > body.bytes_max:
                     raise _too_large(body.bytes_max)
                 done = not message.get("more_body", False)
-                request.scope["greenroom.read"] = done
+                request.scope[READ] = done
             return message
 
         return limited
+
+
+async def _skipped(request: Request, receive: Receive, status: int) -> bool:
+    """Reads what is left of the body of a refused request, unless it is long or slow: a connection
+    that is closed over unread bytes is reset, and the refusal with it."""
+    if request.scope.get(READ) or "expect" in request.headers:
+        return bool(request.scope.get(READ))
+    if status in (408, 413):
+        return False
+    size = 0
+    try:
+        async with asyncio.timeout(SKIP_S):
+            while size <= SKIP_BYTES:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return True
+                size += len(message.get("body", b""))
+    except TimeoutError:
+        pass
+    return False
 
 
 def _too_large(limit: int) -> HttpError:

@@ -109,6 +109,20 @@ async def test_requests_are_pipelined_and_kept_alive(served: Served) -> None:
     assert answer.count(b"HTTP/1.1 200 OK") == 4
 
 
+async def test_a_refusal_reaches_whoever_is_still_sending(served: Served) -> None:
+    """And the connection goes on."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    for _ in range(3):
+        writer.write(b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 300000\r\n\r\n")
+        await asyncio.sleep(0.01)
+        writer.write(b"x" * 300_000)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 404 ") and b"connection: close" not in head.lower()
+        length = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length"))
+        await reader.readexactly(int(length.partition(b":")[2]))
+    writer.close()
+
+
 SMUGGLED = b"GET /v1/keys HTTP/1.1\r\nHost: localhost\r\n\r\n"
 AMBIGUOUS: dict[str, bytes] = {
     "length and chunks": b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 6\r\n"
