@@ -154,10 +154,12 @@ class SecretStore:
             if name.startswith(PREFIX):
                 found.add(name.removeprefix(PREFIX).lower())
         for folder in (os.environ.get("CREDENTIALS_DIRECTORY"), str(self._place())):
-            if folder and Path(folder).is_dir():
-                found.update(one.name for one in Path(folder).iterdir() if is_secret_name(one.name))
-        if self._place().is_file():
-            with contextlib.suppress(Unreadable):  # whoever asks for one of them is told
+            with contextlib.suppress(OSError):  # whoever asks for one of them is told
+                if folder and Path(folder).is_dir():
+                    names = [one.name for one in Path(folder).iterdir()]
+                    found.update(name for name in names if is_secret_name(name))
+        with contextlib.suppress(OSError, Unreadable):
+            if self._place().is_file():
                 found.update(_table(self._place()))
         return sorted(found)
 
@@ -169,11 +171,13 @@ class SecretStore:
 
     def _from_file(self, name: str) -> str | None:
         place = self._place()
-        if place.is_dir():
+        try:
+            is_folder, is_file = place.is_dir(), place.is_file()
+        except OSError as error:
+            raise Unreadable(f"{place}: {error.strerror}") from None
+        if is_folder:
             return read_private(place / name)
-        if place.is_file():
-            return _table(place).get(name)
-        return None
+        return _table(place).get(name) if is_file else None
 
 
 def env_name(name: str) -> str:
