@@ -451,8 +451,9 @@ def test_w8_open_parameter_lists_are_refused(kind: str) -> None:
     def args(*rest: Any) -> None: ...
     def kwargs(**rest: Any) -> None: ...
 
+    opened: Any = {"args": args, "kwargs": kwargs}[kind]
     with pytest.raises(InvalidDefinition, match="rest"):
-        step("Open")({"args": args, "kwargs": kwargs}[kind])
+        step(opened)
 
 
 def test_w8_what_can_never_be_made_is_refused_at_once() -> None:
