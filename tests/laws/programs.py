@@ -313,7 +313,7 @@ class Writer:
 
     def _guarded(self, indent: int, depth: int, write: Callable[[int], None]) -> None:
         """Most of what may be over in time is ready for it."""
-        if self.rng.random() < 0.25:
+        if self.rng.random() < 0.4:
             write(indent)
             return
         self._line(indent, "try:")

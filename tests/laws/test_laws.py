@@ -30,7 +30,7 @@ MARKS = {
     "void": 0.05, "held": 0.05, "gone": 0.004, "closes": 0.1, "AttemptsLost": 0.05,
     "OpInDoubt": 0.01, "OpSkipped": 0.01, "EventReceived": 0.3, "TimerFired": 0.3,
     "Answered": 0.04, "AttemptFailed": 0.02, "Resumed": 0.05, "crash": 0.2,
-    "over time": 0.3, "over time, uncaught": 0.05, "whole time again": 0.02,
+    "over time": 0.1, "over time, uncaught": 0.02, "whole time again": 0.008,
     "refused StillFails": 0.02, "refused NeedsAnswer": 0.01,
 }  # fmt: skip
 """How often a game, on average, must come to what the laws are about."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from greenroom.actors import cell, children, decide, effects, machine, progress, replay
+from greenroom.actors import cell, children, decide, effects, machine, progress, recheck, replay
 from greenroom.actors.decide import Kernel
+from greenroom.actors.instance import Instance
 from greenroom.actors.machine import Machine
+from greenroom.actors.rows import AppendBuilder
 from tests.mutants.registry import Mutant, replace, rewrite
 
 RULES: Final = "tests/actors/test_rules.py"
 LAWS: Final = "tests/laws/test_laws.py"
 SCOPES: Final = "tests/runtime/test_scopes.py"
+BRANCHES: Final = "tests/runtime/test_zenaton_branches.py"
+REPLAYS: Final = "tests/runtime/test_replays.py"
 
 
 def rule(number: str) -> tuple[str, ...]:
@@ -88,6 +92,14 @@ MUTANTS: Final = (
     mutant("a-failed-member-leaves-its-block-alone", "scopes", rewrite(Machine._settle, "if group is not None and not group.leaving:", "if False:"), SCOPES),
     mutant("a-failed-block-leaves-its-members-alone", "scopes", rewrite(Machine._leave_group, "self._give_up(group)", "pass"), SCOPES),
     mutant("a-scope-is-left-before-its-members", "scopes", rewrite(Machine._leave_group, "if group.pending or group.gathered:", "if group.gathered:"), SCOPES),
+    mutant("abandoned-children-are-cancelled", "scopes", rewrite(children.outlives, 'or request.args.get("on_cancel") == "abandon"', ""), SCOPES),
+    mutant("a-failed-child-is-not-told", "scopes", rewrite(AppendBuilder.failure_to_parent, "or not p.tells", "or p.tells"), SCOPES),
+    mutant("what-came-meanwhile-is-sorted-by-kind", "K19", rewrite(Instance.catch_up, "while over and over[0][0] < item.at:", "while False:"), BRANCHES),
+    mutant("an-error-that-pauses-is-a-failure", "Z14", rewrite(progress.status_of, '"paused" if p.pauses and p.failure.kind not in PARKED else "failed"', '"failed"'), BRANCHES),
+    mutant("changed-code-pauses", "Z14", rewrite(progress.status_of, "p.pauses and p.failure.kind not in PARKED", "p.pauses"), BRANCHES),
+    mutant("dispatches-are-not-waited-for", "6.2", rewrite(Machine._conclude, "self.definition.wait_for_dispatched", "False"), BRANCHES),
+    mutant("a-replay-is-not-followed-to-its-line", "C", rewrite(machine._place_in, "frames.insert(0, routine.cr_frame)", "frames.append(routine.cr_frame)"), REPLAYS),
+    mutant("generations-of-the-past-are-not-replayed", "C", rewrite(recheck._generations, "zip(opens, [*opens[1:], len(entries)], strict=True)", "zip(opens[-1:], [len(entries)], strict=True)"), REPLAYS),
     mutant("what-is-given-up-is-not-compared", "K23", rewrite(replay.compare, "sorted(turn.closes) != sorted(entry.closes)", "False")),
     mutant("gone-is-performed", "K28", rewrite(machine._gone, "request.attempt, True", "request.attempt, False")),
     mutant("gone-is-not-compared", "K28", rewrite(Machine._close, "self.turn.requests[place] = _gone(request)", "del self.turn.requests[place]")),

@@ -558,7 +558,8 @@ async def test_a_parent_waits_for_a_failed_child_until_it_is_mended(engine: Test
 async def test_a_parent_may_be_told_that_its_child_failed(engine: TestEngine) -> None:
     BROKEN.add("child")
     instance = await engine.start(parent, {"on_failed": "raise"})
-    assert await instance.result() == "ValueError: child is broken"
+    await engine.until_idle()
+    assert (await engine.get(instance.id)).result == "ValueError: child is broken"
     BROKEN.clear()
     (found,) = (await engine.list("workflow:fragile")).items
     assert found.status == "failed"
