@@ -58,6 +58,7 @@ EXPRESSION_ONLY: Final[Schema] = {
     "pattern": "^::",
     "title": 'an expression such as "::user.id"',
 }
+COUNT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": 1000}
 ORDER: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": ORDER_MAX}
 SCHEMA_OF: Final[Schema] = {"type": "object", "title": "a JSON Schema object"}
 
@@ -243,7 +244,15 @@ SOURCE_KEYS: Final[dict[str, Schema]] = {
     "parameters": {"type": "object"},
     "condition": CONDITION,
     "transform": {"type": "object"},
+    "debounce": {
+        "anyOf": [DURATION, _object(("quiet",), quiet=DURATION, at_most=DURATION)],
+    },
+    "throttle": {
+        "anyOf": [DURATION, _object(("per",), limit=COUNT, per=DURATION)],
+    },
+    "batch": {"anyOf": [COUNT, _object(("size",), size=COUNT, within=DURATION)]},
 }
+COLLECTING: Final = ("debounce", "throttle", "batch")
 SOURCE: Final[Schema] = _object(("type",), **SOURCE_KEYS)
 
 SOURCES: Final[dict[str, Schema]] = {

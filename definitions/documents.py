@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from greenroom.definitions.actions import Action, ActionReader
 from greenroom.definitions.catalog import CATALOG, Catalog
+from greenroom.definitions.collecting import Collect, on_from
 from greenroom.definitions.conditions import Condition, compile_condition
-from greenroom.definitions.coreactions import DEFS, DOCUMENT, SOURCES, core_name
+from greenroom.definitions.coreactions import COLLECTING, DEFS, DOCUMENT, SOURCES, core_name
 from greenroom.definitions.errors import (
     ExpressionError,
     InvalidDefinition,
@@ -46,6 +47,8 @@ class Source:
     schedule: Schedule | None
     condition: Condition | None
     transform: Transform | None
+    collect: Collect | None = None
+    """What is awaited before an event starts an instance."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -199,7 +202,24 @@ class _Reader:
         transform = None
         if isinstance(data.get("transform"), dict):
             transform = self.transform(data["transform"], f"{path}.transform")
-        return Source(path, event_type, schedule, condition, transform)
+        collect = self.collect(data, event_type, kind, path)
+        return Source(path, event_type, schedule, condition, transform, collect)
+
+    def collect(
+        self, data: dict[str, Json], event_type: str | None, kind: str | None, path: str
+    ) -> Collect | None:
+        given = [name for name in COLLECTING if name in data]
+        if not given:
+            return None
+        if kind == "Schedule":
+            self.problems.add(f"{path}.{given[0]}", "has no meaning with a schedule")
+            return None
+        try:
+            found = on_from(event_type or "event", None, *(data.get(name) for name in COLLECTING))
+        except (InvalidDefinition, InvalidInput, ExpressionError) as error:
+            self.problems.add(f"{path}.{given[0]}", error.message)
+            return None
+        return found.collect
 
     def condition(self, data: dict[str, Json], path: str) -> Condition | None:
         if "condition" not in data:

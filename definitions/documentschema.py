@@ -13,6 +13,7 @@ from greenroom.definitions.conditions import GROUP_MAX, JOINS, ON_FAIL
 from greenroom.definitions.connectors import Connector
 from greenroom.definitions.coreactions import (
     ACTION_KEYS,
+    COLLECTING,
     COMMON_KEYS,
     CONNECTOR_KEYS,
     CORE,
@@ -47,6 +48,9 @@ _ABOUT: Final = {
     "on_error": "How often and when to try again, and what the last failure does.",
     "timeout": "After this long an attempt has failed.",
     "wait_for_callback": "Do not go on with the response, wait for a callback.",
+    "debounce": "Wait until no further event has come for a while, and take the last.",
+    "throttle": "How many may start in a time; the others wait for their turn.",
+    "batch": "One instance for many events: its input is {events: [...]}.",
     "connector_id": "The connector that has the action or event.",
     "description": "For people.",
 }
@@ -173,7 +177,7 @@ def _source(connectors: Mapping[str, Connector]) -> dict[str, Any]:
             {
                 "required": ["parameters"],
                 "properties": {"parameters": schema, "connector_id": False}
-                | ({"condition": False} if name == "Schedule" else {}),
+                | (dict.fromkeys(("condition", *COLLECTING), False) if name == "Schedule" else {}),
             },
         )
         for name, schema in SOURCES.items()

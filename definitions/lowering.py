@@ -294,24 +294,24 @@ def _response(outcome: Any) -> Json:
 
 
 def _emit_args(action: Action, scope: Scope) -> Callable[[dict[str, Any]], Json]:
-    def args(state: dict[str, Any]) -> Json:
-        found, _ = resolve(action, scope.see(state))
-        kind = _text(action, found, "event_type")
-        body, content = found.get("body"), found.get("content_type")
-        if isinstance(body, str) and isinstance(content, str) and _is_json(content):
-            try:
-                body = decode(body)
-            except InvalidInput as error:
-                raise ParameterInvalid(
-                    f"action {action.order}: body is said to be {content}: {error.message}",
-                    action=action.order,
-                ) from None
-        made = {"type": kind, "data": body}
-        if found.get("subject") is not None:
-            made["subject"] = _text(action, found, "subject")
-        return made
+    return lambda state: emitted_by(action, resolve(action, scope.see(state))[0])
 
-    return args
+
+def emitted_by(action: Action, parameters: dict[str, Json]) -> dict[str, Json]:
+    """The event of a CustomEvent action: its type, data and subject."""
+    body, content = parameters.get("body"), parameters.get("content_type")
+    if isinstance(body, str) and isinstance(content, str) and _is_json(content):
+        try:
+            body = decode(body)
+        except InvalidInput as error:
+            raise ParameterInvalid(
+                f"action {action.order}: body is said to be {content}: {error.message}",
+                action=action.order,
+            ) from None
+    made = {"type": _text(action, parameters, "event_type"), "data": body}
+    if parameters.get("subject") is not None:
+        made["subject"] = _text(action, parameters, "subject")
+    return made
 
 
 def _is_json(content: str) -> bool:
@@ -490,6 +490,7 @@ def trigger_of(name: str, source: Source, key: Value | None) -> Trigger:
         _input_of(source.transform),
         schedule=source.schedule,
         schedule_id=None if source.schedule is None else name,
+        collect=source.collect,
     )
 
 

@@ -217,7 +217,7 @@ async def run(
                 )
                 sys.stdout.flush()
                 systemd.notify(READY=1, STATUS=f"recovered {recovered} instances")
-                await _until_told(signals)
+                await _until_told(signals, engine, settings)
                 systemd.notify(STOPPING=1)
                 at_last.enter_context(_time_limit(settings.drain_s))
                 await _drain(server, web, engine, settings.drain_s * GRACE)
@@ -242,10 +242,12 @@ def _fatal(settings: Settings, error: BaseException) -> None:
     os._exit(IO_ERROR)
 
 
-async def _until_told(signals: _Signals) -> None:
+async def _until_told(signals: _Signals, engine: Any, settings: Settings) -> None:
+    from greenroom.runtime.reloading import reload_and_tell  # noqa: PLC0415  the CLI's start
+
     while await signals.next() == signal.SIGHUP:
         systemd.reloading()
-        _log.info("read again: no documents are loaded; Python code needs a restart")
+        _log.info(await reload_and_tell(engine, settings.what, settings.promote))
         systemd.notify(READY=1)
 
 

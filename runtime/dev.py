@@ -28,7 +28,7 @@ STOP_S: Final = 35.0
 LIVED_S: Final = 0.2
 """One that is killed sooner than this is not started again at once: the next would be as well."""
 
-SUFFIXES: Final = (".py", ".json")
+SUFFIXES: Final = (".py", ".json", ".yaml", ".yml")
 
 Snapshot = dict[Path, tuple[int, int]]
 

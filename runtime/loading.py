@@ -90,6 +90,24 @@ def _in_folder(folder: Path) -> list[object]:
     return _some(str(folder), found)
 
 
+def documents_in(what: Iterable[str]) -> list[object]:
+    """The documents and connectors among files and folders, without anything of Python."""
+    found: list[object] = []
+    for word in what:
+        path = Path(word)
+        inside = [path]
+        if path.is_dir():
+            inside = sorted(path.iterdir()) if not (path / "stages.json").is_file() else []
+        for one in inside:
+            if one.suffix not in SUFFIXES or not one.is_file():
+                continue
+            if (connector := connector_in(one)) is not None:
+                found.append(connector)
+            elif one is path or is_workflow(one):
+                found.append(_document(one))
+    return found
+
+
 def connector_in(path: Path) -> Connector | None:
     """The connector a document holds; None where it is something else by its shape."""
     try:

@@ -10,6 +10,7 @@ restart, until the files themselves change.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -404,6 +405,15 @@ class Definitions:
                 w for n in registry.names() for w in engine._schedule_works(registry.released(n))
             ]
             await asyncio.gather(*map(engine.journal.call, works))
+
+    async def reload(self, definitions: Sequence[Definition], *, promote: bool) -> None:
+        """Takes documents that were read again in place of those that were loaded."""
+        self._engine._check_open(runs=False)
+        for definition in definitions:
+            self._engine.registry.add(definition)
+        await self._store_loaded(promote)
+        for definition in definitions:
+            await self._changed(definition.name)
 
     async def sync(self, *, dry_run: bool = False, by: str | None = None) -> Syncs:
         """The differences between what is loaded and what is stored; stores and releases them

@@ -11,6 +11,7 @@ import click
 
 from greenroom.definitions.errors import InvalidRequest
 from greenroom.runtime.cli import complete, options, output, sentences
+from greenroom.runtime.cli.documents import test, try_, validate
 from greenroom.runtime.cli.group import command, subgroup
 from greenroom.runtime.cli.session import Session
 from greenroom.runtime.cli.words import compact, count, difference
@@ -97,20 +98,6 @@ def _print_document(one: Data) -> None:
         output.line(document.rstrip("\n"))
     else:
         output.document(document)
-
-
-@command("validate", example="greenroom def validate app.py definitions/")
-@click.argument("what", nargs=-1, required=True, type=click.Path(), metavar="WHAT...")
-def validate(session: Session, what: tuple[str, ...]) -> None:
-    """Check files without a daemon; all problems at once, exit 2."""
-    found = [{"name": one.name, "kind": one.kind, "source": one.source} for one in _load(what)]
-    if session.format != "table":
-        session.page(found, [], lambda _: [], "workflow")
-        return
-    for one in found:
-        source = f"  ({one['source']})" if one["source"] else ""
-        output.line(f"{one['name']}  {one['kind']}  valid{source}")
-    output.line(f"{count(len(found), 'workflow')}, no problems")
 
 
 @command("push", example="greenroom def push definitions/welcome.json --promote")
@@ -323,16 +310,14 @@ def _items(page: Any) -> list[Data]:
 
 
 def _load(what: Iterable[str]) -> list[Definition]:
-    from greenroom.definitions.declare import definition_of  # noqa: PLC0415  start-up time
-    from greenroom.runtime.loading import load, workflows_among  # noqa: PLC0415  start-up time
+    from greenroom.runtime.checking import check  # noqa: PLC0415  start-up time
 
-    found = {id(one): one for one in map(definition_of, workflows_among(load(what)))}
-    return list(found.values())
+    return check(what).definitions
 
 
 COMMANDS: Final = {
     "def": subgroup(
-        "def", ls, show, validate, push, diff, promote, rollback, enable, disable, rm,
+        "def", ls, show, validate, try_, test, push, diff, promote, rollback, enable, disable, rm,
         help="Workflows: their versions, and which one is released.",
     )
 }  # fmt: skip

@@ -38,6 +38,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "events": "greenroom.runtime.cli.events",
         "def": "greenroom.runtime.cli.definitions",
         "sched": "greenroom.runtime.cli.schedules",
+        "schema": "greenroom.runtime.cli.documents",
         "connector": "greenroom.runtime.cli.connectors",
         "secret": "greenroom.runtime.cli.connectors",
         "resource": "greenroom.runtime.cli.resources",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+import msgspec
 
 from greenroom.definitions.errors import InvalidRequest
 from greenroom.runtime.cli.group import command
@@ -85,6 +86,66 @@ async def test_who_does_not_activate_for_three_days_is_missed(engine):
     assert (await engine.get(instance.id)).result == {"name": "bob", "active": False}
 '''
 
+GREET: Final = """\
+{
+  "$schema": "../.vscode/workflow.schema.json",
+  "schema_version": 1,
+  "name": "greet",
+  "source": {
+    "type": "Core:CustomEvent",
+    "parameters": {"event_type": "user.created"},
+    "condition": {
+      "criteria": [
+        {
+          "attributes": [
+            {"type": "String", "attribute": "::plan", "operator": "eq", "value": "pro"}
+          ]
+        }
+      ]
+    }
+  },
+  "actions": [
+    {
+      "type": "Core:Log",
+      "order": 1,
+      "parameters": {"text": "Hello, {name}!"},
+      "variables": {"name": "::name"},
+      "transform": {"greeted": true}
+    }
+  ]
+}
+"""
+
+GREET_TEST: Final = """\
+{
+  "cases": [
+    {
+      "name": "who pays is greeted",
+      "input": {"name": "bob", "plan": "pro"},
+      "expect": {
+        "status": "completed",
+        "sent": {"1": {"text": "Hello, bob!"}},
+        "includes": {"greeted": true}
+      }
+    },
+    {
+      "name": "nobody else is",
+      "input": {"name": "eve", "plan": "free"},
+      "expect": {"status": "refused"}
+    }
+  ]
+}
+"""
+
+VSCODE: Final = """\
+{
+  "json.schemas": [
+    {"fileMatch": ["/definitions/*.json", "!/definitions/*.test.json"], "url": "./.vscode/workflow.schema.json"}
+  ],
+  "yaml.schemas": {"./.vscode/workflow.schema.json": ["definitions/*.yaml", "definitions/*.yml"]}
+}
+"""
+
 README: Final = """\
 # {name}
 
@@ -96,7 +157,13 @@ $ greenroom post user.created name=bob
 $ greenroom watch welcome/bob                      # in a second terminal:
 $ greenroom post user.activated name=bob
 $ pytest
+$ greenroom post user.created name=ann plan=pro    # starts definitions/greet.json too
+$ greenroom def try definitions/greet.json -i '{"name": "ann", "plan": "pro"}' --explain
+$ greenroom def test definitions
 ```
+
+`definitions/` holds workflows written as JSON; VS Code completes and checks them as you type. After a
+connector is added, `greenroom schema definitions > .vscode/workflow.schema.json` teaches it its parameters.
 
 Stop `greenroom dev`, even with `kill -9`, while `welcome/bob` waits or sleeps; start it again, and
 it goes on.
@@ -114,9 +181,13 @@ testpaths = ["tests"]
 pythonpath = ["."]
 """
 
-FILES: Final = {
+FILES: Final[dict[str, str | None]] = {
     "app.py": APP,
     "tests/test_app.py": TEST,
+    "definitions/greet.json": GREET,
+    "definitions/greet.test.json": GREET_TEST,
+    ".vscode/settings.json": VSCODE,
+    ".vscode/workflow.schema.json": None,
     "README.md": README,
     "pyproject.toml": PROJECT,
     ".gitignore": ".greenroom/\n__pycache__/\n",
@@ -126,7 +197,7 @@ FILES: Final = {
 @command("new", example="greenroom new hello && cd hello && greenroom dev")
 @click.argument("name")
 def new(session: Session, name: str) -> None:
-    """Write a small project: two workflows, their tests, how to run them."""
+    """Write a small project: three workflows, their tests, how to run them."""
     folder = Path(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidRequest(
@@ -135,10 +206,19 @@ def new(session: Session, name: str) -> None:
     for path, text in FILES.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        filled = text.replace("{name}", folder.resolve().name) if path in _NAMED else text
-        target.write_text(filled, encoding="utf-8")
+        if text is None:
+            text = _schema()
+        elif path in _NAMED:
+            text = text.replace("{name}", folder.resolve().name)
+        target.write_text(text, encoding="utf-8")
     written = {"path": str(folder), "files": list(FILES)}
     session.show(written, lambda: _said(name), prose=True)
+
+
+def _schema() -> str:
+    from greenroom.definitions.documentschema import document_schema  # noqa: PLC0415  start-up time
+
+    return msgspec.json.format(msgspec.json.encode(document_schema()), indent=2).decode() + "\n"
 
 
 _NAMED: Final = ("README.md", "pyproject.toml")

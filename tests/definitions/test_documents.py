@@ -256,6 +256,22 @@ def test_F12_what_a_list_of_actions_may_not_be(actions: Any, path: str) -> None:
     assert path in problems({**document(), "actions": actions})
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"debounce": "soon"},
+        {"batch": 0},
+        {"throttle": {"limit": 1}},
+        {"debounce": "1s", "batch": 5},
+    ],
+)
+def test_what_a_source_may_not_wait_for(more: dict[str, Any]) -> None:
+    source = {"type": "Core:CustomEvent", "parameters": {"event_type": "x"}, **more}
+    assert any(path.startswith("$.source.") for path in problems(document(source=source)))
+    tick = {"type": "Core:Schedule", "parameters": {"rate": "1 hour"}, "debounce": "1s"}
+    assert "$.source.debounce" in problems(document(source=tick))
+
+
 def test_F12_actions_are_taken_by_their_order() -> None:
     found = document_from(document(log(40), log(7), log(22)))
     assert [one.order for one in found.actions] == [7, 22, 40]

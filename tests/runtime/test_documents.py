@@ -255,6 +255,23 @@ async def test_F11_a_document_that_is_switched_off_is_not_started_by_events(
     assert accepted.matched_total == 1
 
 
+async def test_a_source_may_wait_for_quiet_or_for_many(engine: TestEngine) -> None:
+    source = {"type": "Core:CustomEvent", "parameters": {"event_type": "x"}}
+    quiet = {
+        **document(transform(1, {"got": "::n"}), source={**source, "debounce": "5s"}),
+        "name": "q",
+    }
+    many = {**document(source={**source, "batch": {"size": 2, "within": "1h"}}), "name": "m"}
+    engine.register(quiet, many)
+    for n in (1, 2):
+        await engine.post({"type": "x", "data": {"n": n}})
+    await engine.advance("5s")
+    (one,) = (await engine.list("workflow:q")).items
+    assert (await engine.get(one.id)).state == {"n": 2, "got": 2}
+    (one,) = (await engine.list("workflow:m")).items
+    assert [event["data"]["n"] for event in (await engine.get(one.id)).state["events"]] == [1, 2]
+
+
 async def test_F26_a_direct_start_is_asked_and_transformed_as_an_event_is(
     engine: TestEngine,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,13 +40,28 @@ def test_new_writes_a_project_and_says_how_to_go_on(cli: Cli, folder: Path) -> N
     code, out, err = cli("new", "hello")
     assert (code, err) == (0, "")
     assert out == (
-        "hello/\n  app.py\n  tests/test_app.py\n  README.md\n  pyproject.toml\n  .gitignore\n\n"
+        "hello/\n  app.py\n  tests/test_app.py\n  definitions/greet.json\n"
+        "  definitions/greet.test.json\n  .vscode/settings.json\n  .vscode/workflow.schema.json\n"
+        "  README.md\n  pyproject.toml\n  .gitignore\n\n"
         "next:  cd hello && greenroom dev\n"
     )
     for path in folder.rglob("*.py"):
         ast.parse(path.read_text())
     assert (folder / "hello/README.md").read_text().startswith("# hello\n")
     assert 'name = "hello"' in (folder / "hello/pyproject.toml").read_text()
+
+
+def test_the_document_of_a_new_project_is_valid_and_its_cases_pass(cli: Cli, folder: Path) -> None:
+    cli("new", "hello")
+    assert cli("def", "test", "hello/definitions", "-o", "table") == (
+        0,
+        "✓ greet: who pays is greeted\n✓ greet: nobody else is\n2 cases, all as expected\n",
+        "",
+    )
+    schema = json.loads((folder / "hello/.vscode/workflow.schema.json").read_text())
+    jsonschema_rs = pytest.importorskip("jsonschema_rs")
+    document = json.loads((folder / "hello/definitions/greet.json").read_text())
+    assert jsonschema_rs.validator_for(schema).is_valid(document)
 
 
 def test_new_touches_nothing_that_is_there(cli: Cli, folder: Path) -> None:

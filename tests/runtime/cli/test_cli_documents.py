@@ -1,0 +1,120 @@
+"""`def validate`, `def try`, `def test`, `schema`: documents without a daemon."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.definitions.test_documents import WELCOME, document, log
+
+if TYPE_CHECKING:
+    from tests.runtime.cli.conftest import Cli
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(path: str, value: Any) -> None:
+    Path(path).write_text(json.dumps(value, indent=2))
+
+
+BOB = json.dumps({"user": {"name": "Bob", "plan": "pro"}})
+
+
+def test_validate_tells_the_problems_of_all_files_at_once(cli: Cli, folder: Path) -> None:
+    write("a.json", {**document(), "nme": 1})
+    write("b.json", document(log(1, timout=1)))
+    result = cli("def", "validate", "a.json", "b.json")
+    assert result.code == 2
+    assert result.err.startswith("error invalid_definition: not valid, 2 problems\n")
+    assert "a.json:13:3  $.nme" in result.err
+    assert 'b.json:11:7  $.actions[0].timout   unknown key; did you mean "timeout"?' in result.err
+
+
+def test_validate_warns_of_what_is_odd(cli: Cli, folder: Path) -> None:
+    loop = {"type": "Core:CustomEvent", "order": 1, "parameters": {"event_type": "x"}}
+    source = {"type": "Core:CustomEvent", "parameters": {"event_type": "x"}}
+    write("loop.json", document(loop, source=source))
+    result = cli("def", "validate", "loop.json", "-o", "table")
+    assert (result.code, result.err) == (0, "")
+    assert "warning: loop.json  $.actions   a circle: w -> emits x -> w\n" in result.out
+    assert cli("def", "validate", "--strict", "loop.json").code == 5
+
+
+def test_try_follows_a_document_with_responses(cli: Cli, folder: Path) -> None:
+    Path("svc.json").write_text(json.dumps({
+        "type": "svc", "name": "svc", "schema_version": 1,
+        "config": {"host": "svc.example.org"},
+        "actions": [{"type": "Do", "method": "post", "path": "/do"}],
+    }))  # fmt: skip
+    act = {"connector_id": "svc", "type": "Do", "order": 2, "parameters": {}}
+    write("w.json", document(log(), {**act, "transform": {"id": "::id"}}))
+    write("two.json", {"id": 7})
+    result = cli("def", "try", "w.json", "--mock", "2=two.json", "--with", "svc.json", "-o", "json")
+    assert (result.code, result.err) == (0, "")
+    trial = json.loads(result.out)
+    assert (trial["status"], trial["state"]) == ("completed", {"id": 7})
+    result = cli("def", "try", "w.json", "--with", "svc.json", "-o", "table")
+    assert "✓ 2  svc Do -> no response given: null" in result.out
+    failing = cli("def", "try", "w.json", "--with", "svc.json", "-m", '2={"$raise": "down"}')
+    assert failing.code == 1 and "down" in failing.out
+    wrong = cli("def", "try", "w.json", "--with", "svc.json", "-m", "9={}")
+    assert wrong.code == 2 and "no action 9" in wrong.err
+
+
+def test_try_explains_every_expression(cli: Cli, folder: Path) -> None:
+    write("w.json", WELCOME)
+    result = cli("def", "try", "w.json", "-i", BOB, "--explain", "-o", "table")
+    assert result.code == 0
+    for line in (
+        '$.source.condition.criteria[0].attributes[0].attribute  ::user.plan = "pro"',
+        '$.source.transform.name  ::user.name = "Bob"',
+        '$.actions[0].variables.name  ::name = "Bob"',
+        '$.actions[0].transform["greeted.at"]  ::ts = null',
+    ):
+        assert line in result.out
+    refused = cli("def", "try", "w.json", "-i", "{}", "-o", "table")
+    assert "refused" in refused.out and "::user.plan = null" in refused.out
+
+
+def test_test_tries_the_cases_beside_a_document(cli: Cli, folder: Path) -> None:
+    write("w.json", WELCOME)
+    good = {
+        "name": "greeted",
+        "input": json.loads(BOB),
+        "expect": {"status": "completed", "sent": {"1": {"text": "Hello, Bob!"}}, "done": ["1"]},
+    }
+    write("w.test.json", {"cases": [good]})
+    assert cli("def", "test", ".", "-o", "table") == (
+        0, "✓ Welcome pro users: greeted\n1 case, all as expected\n", "",
+    )  # fmt: skip
+    bad = {"name": "not", "input": {}, "mocks": {"5": 1}, "expect": {"state": {}, "skipped": ["1"]}}
+    write("w.test.json", {"cases": [good, bad]})
+    result = cli("def", "test", "w.json", "--junit", "report.xml", "-o", "jsonl")
+    assert result.code == 1
+    one, two = map(json.loads, result.out.splitlines())
+    assert one["ok"] and not two["ok"]
+    assert two["where"] == "w.test.json:23:5"
+    assert two["differences"][:2] == [
+        "state: expected {}, got null", 'skipped: expected ["1"], got []',
+    ]  # fmt: skip
+    suite = ElementTree.parse("report.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    write("w.test.json", {"cases": [{**good, "expct": 1}]})
+    broken = cli("def", "test", "w.json")
+    assert broken.code == 2 and 'did you mean "expect"?' in broken.err
+
+
+def test_schema_has_the_actions_of_connectors(cli: Cli, folder: Path) -> None:
+    result = cli("schema")
+    assert result.code == 0
+    schema = json.loads(result.out)
+    tests = [rule["if"]["properties"] for rule in schema["$defs"]["action"]["allOf"]]
+    assert any(test.get("connector_id") == {"const": "slack"} for test in tests)
