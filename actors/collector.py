@@ -129,6 +129,11 @@ class Collector:
         for members in held.going:
             self._read(definition, rule, id, held, members, started)
 
+    def rule_of(self, held: Collected) -> Collect | None:
+        """The rule of today for a state; None: its workflow is gone or disabled."""
+        definition = self.released(held.workflow)
+        return None if definition is None else _rule(definition, held.nth)
+
     def _settle(self, id: str, held: Collected) -> None:
         """Stores what is left, once all that was ripe is durable."""
         work = self._keep(id, held)

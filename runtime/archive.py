@@ -255,6 +255,30 @@ async def _again(
     return "started" if started else "refused"
 
 
+# -- held --------------------------------------------------------------------------------------
+
+
+def held(engine: Engine, workflow: str | None, limit: int) -> list[shapes.Held]:
+    """What triggers have collected and not started yet, the next due first."""
+    collector = engine.router.collector
+    found: list[shapes.Held] = []
+    for state in sorted(collector.states.values(), key=lambda state: state.due):
+        if workflow not in (None, state.workflow) or not state.members or len(found) >= limit:
+            continue
+        rule = collector.rule_of(state)
+        found.append(
+            shapes.Held(
+                state.workflow,
+                state.key,
+                "gone" if rule is None else rule.kind,
+                [member.pos for member in state.members],
+                rfc3339(state.opened),
+                rfc3339(state.due),
+            )
+        )
+    return found
+
+
 # -- dead letters ------------------------------------------------------------------------------
 
 

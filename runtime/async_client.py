@@ -666,6 +666,12 @@ class Events(_Group):
         params = given(instance=instance, limit=limit)
         return await self._client.ask("events.dead", params, builtins.list[shapes.DeadLetter])
 
+    async def held(
+        self, workflow: str | None = None, *, limit: int = 100
+    ) -> builtins.list[shapes.Held]:
+        params = given(workflow=workflow, limit=limit)
+        return await self._client.ask("events.held", params, builtins.list[shapes.Held])
+
     async def redrive(
         self, instance: str | None = None, *, pos: int | None = None, limit: int = 1_000
     ) -> shapes.Redriven:

@@ -266,6 +266,11 @@ class Dead(Params):
     limit: int | UnsetType = UNSET
 
 
+class HeldBy(Params):
+    workflow: Text = UNSET
+    limit: int | UnsetType = UNSET
+
+
 class Redriving(Dead):
     pos: int | UnsetType | None = UNSET
 
@@ -397,6 +402,7 @@ CALLS: Final[dict[str, Call]] = {
         _look("events.try", Try, "subscriptions", verb="events.try_"),
         _look("events.replay", ReplayEvents, "into"),
         _look("events.dead", Dead, "instance"),
+        _look("events.held", HeldBy, "workflow"),
         _look("events.redrive", Redriving, "instance"),
         _look("asks.list", Listing),
         Call("asks.get", OneAsk, "asks.get", ("id",), records_by=True),

@@ -614,6 +614,10 @@ class Events(_Group):
         params = given(instance=instance, limit=limit)
         return self._client.ask("events.dead", params, builtins.list[shapes.DeadLetter])
 
+    def held(self, workflow: str | None = None, *, limit: int = 100) -> builtins.list[shapes.Held]:
+        params = given(workflow=workflow, limit=limit)
+        return self._client.ask("events.held", params, builtins.list[shapes.Held])
+
     def redrive(
         self, instance: str | None = None, *, pos: int | None = None, limit: int = 1_000
     ) -> shapes.Redriven:

@@ -92,6 +92,10 @@ class Events:
         """Starts a workflow for each stored event its trigger wants that has not started it yet."""
         return await archive.replay(self._engine, into, type, since, limit, dry_run)
 
+    async def held(self, workflow: str | None = None, *, limit: int = 100) -> Sequence[shapes.Held]:
+        """What triggers with debounce, throttle, batch, all_of or unless hold now."""
+        return archive.held(self._engine, workflow, limit)
+
     async def dead(
         self, instance: str | None = None, *, limit: int = 100
     ) -> Sequence[shapes.DeadLetter]:

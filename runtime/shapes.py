@@ -432,6 +432,18 @@ class Backfilled(msgspec.Struct, frozen=True):
     queued: int
 
 
+class Held(msgspec.Struct, frozen=True):
+    """Events that a trigger holds for one key: `kind` says why, `due` when it looks again."""
+
+    workflow: str
+    key: str | None
+    kind: str
+    events: list[int]
+    """Their places."""
+    since: str
+    due: str
+
+
 class Tried(msgspec.Struct, frozen=True):
     """What a subscription would have done to stored events: how many of its type were looked at,
     how many it wants, the first of them with the key they give, and which criteria failed first

@@ -172,6 +172,23 @@ def replay(
     )
 
 
+@command("held", example="greenroom events held --workflow export")
+@click.option("--workflow", metavar="NAME", help="Only what this workflow collects.")
+@options.limit
+def held(session: Session, workflow: str | None, limit: int) -> None:
+    """List events that triggers hold: debounce, throttle, batch, all_of, unless."""
+    rows = session.call("events.held", workflow=workflow, limit=limit)
+    items = rows["items"] if isinstance(rows, dict) else rows
+    session.page(
+        items, ["workflow", "key", "kind", "events", "due"], lambda one: _held(session, one), "key"
+    )
+
+
+def _held(session: Session, one: Data) -> list[str]:
+    due = sentences.due(one["due"], session.now()).removeprefix("due ")
+    return [one["workflow"], one["key"] or "-", one["kind"], str(len(one["events"])), due]
+
+
 @command("ls", example="greenroom events dead ls")
 @click.argument("instance", required=False)
 @options.limit
@@ -213,7 +230,8 @@ COMMANDS: Final = {
         resend,
         try_,
         replay,
+        held,
         subgroup("dead", dead_ls, redrive, help="Deliveries a full inbox refused: ls redrive."),
-        help="Stored events: ls show tail explain resend try replay dead.",
+        help="Stored events: ls show tail explain resend try replay held dead.",
     )
 }

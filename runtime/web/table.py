@@ -113,6 +113,8 @@ ROWS: Final = (
           about="Starts a workflow for stored events that have not started it yet."),
     Route(_GET, "/v1/events/dead", "events.dead", "read", list[shapes.DeadLetter],
           about="Deliveries that a full inbox refused."),
+    Route(_GET, "/v1/events/held", "events.held", "read", list[shapes.Held],
+          about="What triggers with debounce, throttle, batch, all_of or unless hold now."),
     Route(_POST, "/v1/events/redrive", "events.redrive", "control", shapes.Redriven,
           about="Delivers dead letters again."),
     Route(_POST, "/v1/workflows/{workflow}/instances", "start", "start", shapes.Started, status=201,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.actors import decide, instance, machine, ports
+from greenroom.actors import collected, decide, instance, machine, ports
 from greenroom.definitions import (
+    collecting,
     conditions,
     destinations,
     events,
@@ -19,7 +20,8 @@ from greenroom.definitions import (
     templates,
     values,
 )
-from greenroom.runtime import executor, protocol, recording
+from greenroom.runtime import archive, executor, protocol, recording
+from greenroom.runtime import schedules as desk
 from greenroom.runtime.server import Limits
 
 PAGE = Path(__file__).parents[2] / "docs/limits.md"
@@ -52,6 +54,12 @@ MIB = 1 << 20
         ("events that hooks", f" {templates.CHAIN_MAX} ", templates.CHAIN_MAX),
         ("calls of services", f"{recording.CALLS_MAX:,}", recording.CALLS_MAX),
         ("lines of the audit", f"{flowruns.AUDIT_MAX}, ", flowruns.AUDIT_MAX),
+        ("nominal times", f"{desk.QUEUE_MAX:,} a", desk.QUEUE_MAX),
+        ("event types of", f"{collecting.PARTS_MAX} |", collecting.PARTS_MAX),
+        ("events of a `batch`", f"{collecting.BATCH_MAX:,}, or", collecting.BATCH_MAX),
+        ("events of a `batch`", f"{collected.BYTES_MAX >> 10} KiB", collected.BYTES_MAX),
+        ("events that wait for", f"{collecting.WAITING_MAX:,} for", collecting.WAITING_MAX),
+        ("stored events looked", f"{archive.LOOKED_AT_MAX:,}", archive.LOOKED_AT_MAX),
         ("schedules missed", f"{schedules.CATCH_UP_MAX:,}", schedules.CATCH_UP_MAX),
         ("connections", f"{Limits().connections:,}", Limits().connections),
         ("connections", f"{Limits().lines_in_flight:,} lines", Limits().lines_in_flight),

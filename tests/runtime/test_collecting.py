@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from greenroom import InvalidDefinition, all_of, any_of, unless, workflow
+from greenroom import InvalidDefinition, all_of, any_of, emit, unless, workflow
 from tests.runtime.kits import FileEngine, MemoryEngine
 
 
@@ -195,6 +195,31 @@ async def test_a_repeated_event_is_collected_once(kit: MemoryEngine) -> None:
     assert actions(again) == [("batched", "held")]
     await kit.advance("10s")
     assert await results(kit, "batched") == [[1]]
+
+
+@workflow(on="echo", batch=1)
+async def echoes(events: Any) -> None:
+    await emit("echo", {"n": events[0]["data"]["n"] + 1})
+
+
+async def test_a_workflow_that_collects_what_it_emits_is_stopped() -> None:
+    async with MemoryEngine(echoes) as kit:
+        await post(kit, "echo", n=0)
+        found = (await kit.list("workflow:echoes", limit=100)).items
+        assert len(found) == 33
+        assert await held(kit) == 0
+
+
+async def test_what_is_held_is_shown(kit: MemoryEngine) -> None:
+    await post(kit, "row", n=1)
+    await post(kit, "view", user="a", page=1)
+    found = await kit.events.held()
+    assert [(one.workflow, one.key, one.kind, len(one.events)) for one in found] == [
+        ("debounced", "a", "debounce", 1), ("batched", None, "batch", 1),
+    ]  # fmt: skip
+    assert found[0].due == "2026-01-01T00:00:05.000Z"
+    assert len(await kit.events.held("batched")) == 1
+    assert await kit.events.held("throttled") == []
 
 
 @pytest.mark.parametrize("stored", [False, True])

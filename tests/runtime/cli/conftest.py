@@ -246,6 +246,12 @@ class FakeDaemon:
             "refused": 0, "dry_run": dry_run,
         }  # fmt: skip
 
+    def do_events_held(self, **params: Any) -> list[Data]:
+        return [
+            {"workflow": "export", "key": None, "kind": "batch", "events": [41, 42],
+             "since": "2026-11-20T11:57:00Z", "due": "2026-11-20T12:00:10Z"}
+        ]  # fmt: skip
+
     def do_events_dead(self, **params: Any) -> list[Data]:
         return [
             {"instance": "0193c0de", "workflow": "order", "key": "7", "pos": 41, "event": "e-1",
