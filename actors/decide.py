@@ -811,14 +811,19 @@ class Kernel:
     def _replayed(self, void: tuple[str, ...]) -> Machine:
         p = self.progress
         entries = [decode_payload(payload) for payload in self.log]
-        machine = replay(
-            self.definition,
-            p.id,
-            entries,
-            void=void,
-            first=p.iseq - len(entries) + 1,
-            strict=self.definition.strict,
-        )
+        options: Any = {
+            "void": void,
+            "first": p.iseq - len(entries) + 1,
+            "strict": self.definition.strict,
+        }
+        try:
+            machine = replay(self.definition, p.id, entries, **options)
+        except Changed as changed:
+            try:  # once more, to say where in the code
+                replay(self.definition, p.id, entries, traced=True, **options).close()
+            except Changed as traced:
+                changed.line = traced.line
+            raise
         attributes = machine.attributes()
         if attributes is not None and not void:
             journal = {name: msgspec.json.encode(value) for name, value in p.state.items()}
@@ -914,7 +919,7 @@ class Kernel:
                 "at": changed.at,
                 "journal": changed.journal,
                 "code": changed.code,
-                "where": self.definition.source,
+                "where": changed.line or self.definition.source,
                 "recorded_by": self.progress.code,
                 "code_is": self.definition.hash,
             },

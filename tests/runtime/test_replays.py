@@ -273,3 +273,17 @@ def test_a_data_directory_is_checked_offline_and_left_as_it_was(
         assert engine.check_replay("key:1") == shapes.Replayed(1, 0, 0, [])
     assert main(["replay", "--check", str(changed), "--data", str(backup), "-o", "jsonl"]) == 5
     assert '"errors":3' in capsys.readouterr().out
+
+
+async def test_an_instance_that_is_parked_for_changed_code_says_where() -> None:
+    engine = TestEngine(named(steady))
+    async with engine:
+        instance = await engine.start("story")
+        await engine.until_idle()
+        engine._workflows = [named(renamed)]
+        await engine.crash()
+        await engine.send(instance.id, {"type": "go"})
+        await engine.until_idle()
+        found = await engine.get(instance.id)
+        assert found.error is not None and found.error.code == "code_changed"
+        assert found.error.details["where"] == line_of(renamed, "was b")

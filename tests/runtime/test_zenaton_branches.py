@@ -11,6 +11,7 @@ import pytest
 from greenroom import (
     InstanceFailed,
     InvalidDefinition,
+    InvalidTransition,
     RetryPolicy,
     Task,
     Wait,
@@ -105,6 +106,64 @@ def test_z10_the_verbs_of_the_interface_are_those_of_the_code() -> None:
         for verb, status in (("pause", "paused"), ("resume", "waiting"), ("cancel", "cancelled")):
             assert call_engine(engine, verb, {"instance": id})["status"] == status
             assert call_engine(engine, "get", {"instance": id})["status"] == status
+
+
+class Once(Workflow):
+    def id(self) -> str:
+        return "once"
+
+    async def handle(self) -> str:
+        self.a = await Do("slow").execute()
+        return "done"
+
+
+async def test_z8_resume_of_a_running_one_is_refused_and_of_a_paused_or_failed_one_goes_on() -> (
+    None
+):
+    async with TestEngine(Once) as engine:
+        GATES["slow"] = asyncio.Event()
+        instance = await Once().dispatch()
+        while not RUNS:
+            await asyncio.sleep(0)
+        with pytest.raises(InvalidTransition, match="running"):
+            await Once.where_id("once").resume()
+        BROKEN.add("slow")
+        GATES["slow"].set()
+        await engine.until_idle()
+        assert (await engine.get(instance.id)).status == "failed"
+        BROKEN.clear()
+        await Once.where_id("once").resume()
+        assert await instance.result() == "done"
+
+
+async def test_z9_kill_cancels_the_running_task_and_takes_no_result_of_it_any_more() -> None:
+    ended: list[str] = []
+
+    class Cancelled(Task):
+        async def handle(self) -> str:
+            RUNS.append("runs")
+            try:
+                await GATES["never"].wait()
+            except asyncio.CancelledError:
+                ended.append("cancelled")
+            return "late"
+
+    class Killed(Workflow):
+        def id(self) -> str:
+            return "k"
+
+        async def handle(self) -> None:
+            self.a = await Cancelled().execute()
+
+    async with TestEngine(Killed) as engine:
+        GATES["never"] = asyncio.Event()
+        instance = await Killed().dispatch()
+        while not RUNS:
+            await asyncio.sleep(0)
+        await Killed.where_id("k").kill()
+        await engine.until_idle()
+        found = await engine.get(instance.id)
+        assert (found.status, found.state, ended) == ("cancelled", {}, ["cancelled"])
 
 
 # -- branches ----------------------------------------------------------------------------------
