@@ -43,7 +43,7 @@ class LogOutlet:
         )
 
     def send_message(self, to: Destination, message: str) -> None:
-        self._log.info("message", to=str(to), message=message)
+        self._log.info("message", to=str(to), text=message)
 
 
 class SlackOutlet:
