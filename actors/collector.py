@@ -42,6 +42,8 @@ class Collector:
         self.router = router
         self.states: dict[str, Collected] = {}
         self.firing: set[str] = set()
+        self.unsaved: set[str] = set()
+        """States that could not be stored: there was no room on the disk."""
         self.released: Callable[[str], Definition | None] = lambda name: None
         """The definition whose triggers count now; None: disabled or gone."""
         self.arm: Callable[[int, str], None] = lambda due, id: None
@@ -101,9 +103,9 @@ class Collector:
             self._fire(id, held)
 
     def recover(self) -> None:
-        """Goes on with what was starting when the last process ended."""
+        """Goes on with what was starting when the last process ended, or the disk was full."""
         for id, held in list(self.states.items()):
-            if held.going:
+            if id not in self.firing and (held.going or id in self.unsaved):
                 self._fire(id, held)
 
     def _fire(self, id: str, held: Collected) -> None:
@@ -129,6 +131,11 @@ class Collector:
         for members in held.going:
             self._read(definition, rule, id, held, members, started)
 
+    def _failed(self, id: str) -> None:
+        """Nothing was stored: it is tried again when there is room, or at the next start."""
+        self.firing.discard(id)
+        self.unsaved.add(id)
+
     def rule_of(self, held: Collected) -> Collect | None:
         """The rule of today for a state; None: its workflow is gone or disabled."""
         definition = self.released(held.workflow)
@@ -139,9 +146,13 @@ class Collector:
         work = self._keep(id, held)
 
         def kept(result: Any) -> None:
+            if isinstance(result, Exception):
+                self.states[id] = held
+                self._failed(id)
+                return
             self.firing.discard(id)
-            if not isinstance(result, Exception):
-                self.book([work])
+            self.unsaved.discard(id)
+            self.book([work])
 
         self.router.stage.submit(work, kept)
 
@@ -162,6 +173,9 @@ class Collector:
             nonlocal left
             if isinstance(result, StoredEventRow):
                 found[result.pos] = result
+            elif result is not None:
+                self._failed(id)
+                return
             left -= 1
             if not left:
                 rows = [found[one.pos] for one in members if one.pos in found]
@@ -199,6 +213,8 @@ class Collector:
         def then(result: Any) -> None:
             if isinstance(result, Posted):
                 started()
+            else:
+                self._failed(id)
 
         hops = max(row.hops for row in rows)
         key = held.key if trigger.key is not None else None

@@ -452,6 +452,7 @@ class Directory:
         """There is room on the disk again: what waited for it goes on."""
         for n in list(self.unsaved):
             self.activate(n, _nothing)
+        self.timer.start()
 
     def idle(self, instance: Instance) -> None:
         if instance.n not in self.active:

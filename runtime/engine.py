@@ -477,6 +477,8 @@ class Engine:
     def _journal_state(self, state: State) -> None:
         if state == "open" and self.state == "open":
             self.directory.writable_again()
+            self.router.recover()
+            self.router.collector.recover()
 
     def _check_open(self, *, runs: bool = True) -> None:
         """Raises unless the engine takes requests; `runs`: the request needs the workflows' code."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from greenroom import InvalidDefinition, all_of, any_of, emit, unless, workflow
+from greenroom.runtime.store import StoreFull
 from tests.runtime.kits import FileEngine, MemoryEngine
 
 
@@ -282,3 +283,26 @@ def test_parts_are_checked() -> None:
         any_of()
     with pytest.raises(InvalidDefinition):
         listed(on=any_of(""))
+
+
+@workflow(schedule={"cron": "* * * * *", "catch_up": "all"})
+async def each_minute() -> None: ...
+
+
+@pytest.mark.parametrize("faults", [1, 2, 3, 200])
+async def test_on_a_full_disk_what_is_due_waits_for_room(faults: int) -> None:
+    async with MemoryEngine(batched, throttled, each_minute) as kit:
+        for n in range(4):
+            await post(kit, "row", n=n)
+            await post(kit, "mail", n=n)
+        await kit.advance("9s")
+        for _ in range(faults):
+            kit.store.fail_next(StoreFull("full"))
+        await kit.advance("55s")
+        kit.store._planned.clear()
+        await kit.advance("5s")
+        assert await results(kit, "batched") == [[0, 1, 2], [3]]
+        await kit.advance("2m")
+        assert sorted(await results(kit, "throttled")) == [0, 1, 2, 3]
+        assert await held(kit) == 0
+        assert len(await results(kit, "each_minute")) == 3
