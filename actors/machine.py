@@ -484,7 +484,8 @@ class Machine:
             Failure(
                 "ForeignAwait",
                 f"{self.definition.name} awaited {what}, which is not an op of this package; "
-                "use greenroom's sleep, wait, gather and steps   " + self.definition.source,
+                "use greenroom's sleep, wait, gather, timeout, scope and steps   "
+                + self.definition.source,
                 "foreign",
                 {"awaited": what},
             )
@@ -558,7 +559,7 @@ class Machine:
         return Failure(
             "ForeignAwait",
             f"{self.definition.name} uses {what}, which cannot be replayed; use greenroom's sleep, "
-            f"wait, gather and steps   {place or self.definition.source}",
+            f"wait, gather, timeout, scope and steps   {place or self.definition.source}",
             "foreign",
             {"awaited": what},
             where=place,

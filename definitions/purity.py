@@ -31,7 +31,7 @@ _SLEEP: Final = "await sleep(...)"
 _RANDOM: Final = "await random()"
 _UUID: Final = "await uuid()"
 _TASK: Final = "a task or a step"
-_OPS: Final = "greenroom's gather, race, sleep and wait"
+_OPS: Final = "greenroom's gather, race, scope, timeout, sleep and wait"
 
 _INSTEAD: Final[dict[str, str]] = {
     "time.sleep": _SLEEP,
