@@ -15,7 +15,6 @@ import msgspec
 
 from greenroom.definitions.destinations import Route, route_from, route_of
 from greenroom.definitions.errors import InvalidInput
-from greenroom.definitions.flowfields import options_of
 from greenroom.definitions.flowruns import FlowContext
 from greenroom.definitions.permissions import Permission, RequestPermission
 from greenroom.definitions.templates import ENDED, NEW, On, Template
@@ -180,10 +179,6 @@ def _permission(given: Any) -> Json:
     if isinstance(given, RequestPermission):
         return given.permission.as_data()
     raise InvalidInput(f"a RequestPermission is needed, got {type(given).__name__}")
-
-
-def prefetched(given: Any) -> Json:
-    return options_of(given, "prefetch")
 
 
 ApprovalTemplate: Final = Template(

@@ -22,7 +22,6 @@ from greenroom.definitions.destinations import Destination, Duration, route_from
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.engines import ENGINE
 from greenroom.definitions.errors import (
-    FormInvalid,
     GreenroomError,
     InvalidDefinition,
     InvalidInput,
@@ -50,6 +49,7 @@ from greenroom.definitions.flowruns import (
 from greenroom.definitions.forms import form_target
 from greenroom.definitions.handlers import Handler, handlers_in
 from greenroom.definitions.ops import Finished
+from greenroom.definitions.pages import invalid
 from greenroom.definitions.people import actor_of, user_named, username_of, usernames_of
 from greenroom.definitions.permissions import permission_from
 from greenroom.definitions.reading import problem
@@ -138,6 +138,8 @@ class Flow:
         self.name = name
         self.template = template
         self.targets = {target.name: target for target in map(target_of, targets)}
+        if len(self.targets) < len(targets):
+            raise InvalidDefinition(f"{name} has two targets of one name   {self.where}")
         found = [field_of(given) for given in fields]
         if len({field.name for field in found}) < len(found):
             raise InvalidDefinition(f"{name} has two fields of one name   {self.where}")
@@ -444,7 +446,7 @@ class Flow:
             text = f"is not a target{did_you_mean(str(wanted), self.targets)}"
             errors.append(problem((TARGET,), text, "value_error"))
         if errors:
-            raise _invalid(self.name, errors)
+            raise invalid(self.name, errors)
         return values
 
     def _form_target(self) -> Target:
@@ -457,12 +459,6 @@ class Flow:
 
     def __repr__(self) -> str:
         return f"<flow {self.name} ({self.template.name})>"
-
-
-def _invalid(form: str, errors: list[dict[str, Json]]) -> FormInvalid:
-    from greenroom.definitions.pages import invalid  # noqa: PLC0415
-
-    return invalid(form, errors)
 
 
 def _awaited(given: Any) -> Any:
@@ -509,16 +505,14 @@ class FlowDesk:
         """What is stored of a decision. Raises `NotPermitted`, `FormInvalid`."""
         events = self.flow.template.events
         if not isinstance(data, dict):
-            raise _invalid(
-                "the answer", [problem(("__root__",), "must be an object", "model_type")]
-            )
+            raise invalid("the answer", [problem(("__root__",), "must be an object", "model_type")])
         values = dict(data)
         approved, event = values.pop("approved", None), values.pop("event", None)
         delegate, channel = values.pop("delegate", None), values.pop("channel", None)
         if isinstance(approved, bool):
             event = "approve" if approved else "deny"
         if delegate is None and (event not in events or not events[event].decides):
-            raise _invalid(
+            raise invalid(
                 "the answer", [problem(("approved",), "must be true or false", "bool_type")]
             )
         if "comment" in values:

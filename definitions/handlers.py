@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any, Final, Literal, TypeVar, overload
@@ -163,8 +164,6 @@ def handlers_in(source: Any) -> dict[str, Handler]:
 
 
 def _in_module(name: str) -> dict[str, Handler]:
-    import sys  # noqa: PLC0415  only here
-
     module = sys.modules.get(name)
     if module is None:
         raise InvalidDefinition(

@@ -1253,6 +1253,28 @@ async def test_a_template_of_ones_own_is_the_same_kind_of_table(engine: TestEngi
     assert CALLS == ["get_manager"] * 2 + ["book 5", "after_approve", "on_lapse"]
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"targets": ["db", "db"]}, "two targets of one name"),
+        ({"fields": ["why", "why"]}, "two fields of one name"),
+        ({"fields": ["target"]}, "cannot be the name of a field"),
+        ({"fields": [{"name": "n", "type": "date"}]}, "it can be text"),
+        ({"needs": 0}, "needs must be"),
+        ({"roles": {"admins": []}}, 'did you mean "admin"'),
+        ({"strategy": object()}, "its strategy has no escalate"),
+        ({"duration": 0}, "duration must be longer than 0"),
+        ({"timeout": "-1s"}, "timeout"),
+        ({"name": "a/b"}, "no '/'"),
+        ({"template": "approval"}, "must be a template"),
+    ],
+)
+def test_a_flow_that_cannot_work_is_refused(options: dict[str, Any], why: str) -> None:
+    given = {"name": "wrong", "template": ApprovalTemplate, **options}
+    with pytest.raises((DefinitionError, InvalidInput), match=why):
+        Flow(**given)
+
+
 def test_a_template_that_cannot_work_is_refused() -> None:
     with pytest.raises(DefinitionError) as raised:
         Template(
