@@ -19,6 +19,8 @@ from greenroom.definitions.coreactions import (
     CORE_ACTIONS,
     DEFS,
     NESTED_MAX,
+    UNDO_KEYS,
+    UNDO_KINDS,
     core_name,
 )
 from greenroom.definitions.durations import seconds
@@ -35,6 +37,9 @@ from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.transforms import Transform, compile_transform
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Target
+
+CALLBACK_NAMES: Final = ("callback_route", "callback_token")
+"""Variables that an action which waits to be called back has without declaring them."""
 
 _FIXED: Final = ("actions", "branches", "schema")
 """Parameters of core actions that are no values: they are read for themselves."""
@@ -79,11 +84,18 @@ class Action:
     """The step of a Call, the form of an Ask."""
     actions: tuple[Action, ...]
     branches: tuple[Branch, ...]
+    undo: Action | None = None
+    """What takes back what this one has done."""
 
     @property
     def title(self) -> str:
         """What people see: `slack PostMessage`, `Log`."""
         return self.kind or f"{self.connector} {self.type}"
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether the response is what somebody posts later, not what the connector gives."""
+        return self.kind is None and self.wait_for_callback is True
 
     def inner(self) -> list[Action]:
         """The actions right inside this one."""
@@ -142,12 +154,17 @@ class ActionReader:
             target = self._form(given, data, f"{path}.parameters")
         variables = self._variables(data.get("variables"), f"{path}.variables")
         names = list(variables.source) if variables is not None else []
+        calls_back = kind is None and data.get("wait_for_callback") is True
+        given_names = [*names, *CALLBACK_NAMES] if calls_back else names
         open_ = {key: item for key, item in given.items() if kind is None or key not in _FIXED}
-        compiled = self._value(open_, f"{path}.parameters", names)
+        compiled = self._value(open_, f"{path}.parameters", given_names)
         condition = self._condition(data, path)
         transform = self._transform(data, path, names)
         retry, on_fail = self._on_error(data.get("on_error"), f"{path}.on_error")
+        if calls_back and on_fail == "skip":
+            self.problems.add(f"{path}.on_error.on_fail", "nobody would call back: fail or stop")
         timeout_s = self._timeout(data, path)
+        undo = self._undo(data, path) if "compensate" in data else None
         self._check_unused(names, open_, data.get("transform"), f"{path}.variables")
         if len(self.problems) > before or compiled is None or type(data.get("order")) is not int:
             return None
@@ -171,6 +188,7 @@ class ActionReader:
             target=target,
             actions=inner if isinstance(inner, tuple) else (),
             branches=tuple(inner) if isinstance(inner, list) else (),
+            undo=undo,
         )
 
     # -- what does the work --------------------------------------------------------------------
@@ -236,6 +254,21 @@ class ActionReader:
             actions = self.actions(data["actions"], f"{path}.actions")
         order = data.get("order")
         return Branch(order, path, condition, actions) if type(order) is int else None
+
+    def _undo(self, data: dict[str, Json], path: str) -> Action | None:
+        written, place = data["compensate"], f"{path}.compensate"
+        if not isinstance(written, dict):
+            return None
+        for key in written:
+            if key not in UNDO_KEYS:
+                self.problems.add(path_in(place, key), "has no meaning in what takes back")
+        kind = core_name(written.get("type"))
+        if kind is not None and kind not in UNDO_KINDS:
+            names = ", ".join(f"Core:{one}" for one in UNDO_KINDS)
+            self.problems.add(f"{place}.type", f"must be an action of a connector, or {names}")
+            return None
+        kept = {key: item for key, item in written.items() if key in UNDO_KEYS}
+        return self._action({**kept, "order": data.get("order", 1)}, place)
 
     def _form(self, given: dict[str, Json], data: dict[str, Json], path: str) -> Target | None:
         """The form of an Ask: one page with the fields of its schema."""

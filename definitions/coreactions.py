@@ -187,6 +187,7 @@ CORE_ACTIONS: Final[dict[str, Core]] = {
             value=ANY,
             ttl=DURATION,
         ),
+        ("compensate",),
     ),
     "Log": Core(
         "Writes a line to the log. The response is the text.",
@@ -200,14 +201,16 @@ CORE_ACTIONS: Final[dict[str, Core]] = {
     "Call": Core(
         "Calls a registered Python step. The response is what it returns.",
         _object(("step",), step=NAME, arguments={"type": "object"}),
-        ("on_error", "timeout"),
+        ("on_error", "timeout", "compensate"),
     ),
 }
 
 COMMON_KEYS: Final = (
     "type", "order", "description", "condition", "parameters", "variables", "transform", "remove",
 )  # fmt: skip
-CONNECTOR_KEYS: Final = ("connector_id", "on_error", "timeout", "wait_for_callback")
+CONNECTOR_KEYS: Final = (
+    "connector_id", "on_error", "timeout", "wait_for_callback", "compensate",
+)  # fmt: skip
 
 ON_ERROR: Final[Schema] = _object(
     (),
@@ -235,7 +238,11 @@ ACTION_KEYS: Final[dict[str, Schema]] = {
     "on_error": ON_ERROR,
     "timeout": DURATION,
     "wait_for_callback": FLAG,
+    "compensate": {"type": "object"},
 }
+UNDO_KEYS: Final = ("connector_id", "type", "description", "parameters", "variables", "timeout")
+"""What takes an action back again is an action without a place of its own."""
+UNDO_KINDS: Final = ("Call", "Data", "Log")
 ACTION: Final[Schema] = _object(("type", "order"), **ACTION_KEYS)
 
 SOURCE_KEYS: Final[dict[str, Schema]] = {

@@ -47,10 +47,11 @@ _ABOUT: Final = {
     "remove": "Key paths to take out of the state.",
     "on_error": "How often and when to try again, and what the last failure does.",
     "timeout": "After this long an attempt has failed.",
-    "wait_for_callback": "Do not go on with the response, wait for a callback.",
+    "wait_for_callback": "The response is what is posted to {callback_route}; timeout says how long.",
     "debounce": "Wait until no further event has come for a while, and take the last.",
     "throttle": "How many may start in a time; the others wait for their turn.",
     "batch": "One instance for many events: its input is {events: [...]}.",
+    "compensate": "The action that takes this one back when the instance fails or is cancelled.",
     "connector_id": "The connector that has the action or event.",
     "description": "For people.",
 }

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from greenroom.definitions import instants
 from greenroom.definitions.actionerrors import ParameterInvalid
-from greenroom.definitions.actions import Action, Branch
+from greenroom.definitions.actions import CALLBACK_NAMES, Action, Branch
 from greenroom.definitions.conditions import Condition
 from greenroom.definitions.documents import Document, Source
 from greenroom.definitions.durations import seconds
@@ -136,7 +136,8 @@ class Resolved(Injector):
         assert self.action is not None
         ctx = virtual["ctx"]
         with instants.at(Instant(ctx.at, f"{ctx.idempotency_key}\n{ctx.attempt}")):
-            parameters, _ = resolve(self.action, self.scope.see(dict(source)))
+            more = {name: virtual.get(name) for name in CALLBACK_NAMES if self.action.calls_back}
+            parameters, _ = resolve(self.action, self.scope.see(dict(source)), more)
         if self.step is not None:
             return self.step.arguments(parameters.get("arguments", {}), virtual)
         return {"parameters": parameters, "ctx": ctx}
@@ -145,13 +146,16 @@ class Resolved(Injector):
         return func(**arguments) if self.step is None else self.step.call(func, arguments)
 
 
-def resolve(action: Action, seen: Json) -> tuple[dict[str, Json], dict[str, Json]]:
-    """The parameters and the variables of an action, evaluated over what it sees.
+def resolve(
+    action: Action, seen: Json, more: Mapping[str, Json] | None = None
+) -> tuple[dict[str, Json], dict[str, Json]]:
+    """The parameters and the variables of an action, evaluated over what it sees; `more` are
+    variables it has without declaring them.
 
     Raises `ExpressionError` with the place, and `ParameterInvalid` for what its schema refuses.
     """
     meter = Meter(BUDGET)
-    variables: dict[str, Json] = action.variables.evaluate(seen, meter)
+    variables: dict[str, Json] = {**action.variables.evaluate(seen, meter), **(more or {})}
     parameters: dict[str, Json] = action.parameters.evaluate(seen, meter, variables)
     if action.service is not None and not action.parameters.constant:
         problems = action.service.problems(parameters, f"{action.path}.parameters")
@@ -226,10 +230,40 @@ def _node(action: Action, works: Works, scope: Scope, key: str) -> Node:
             return _iterator(action, works, scope, common)
         case "Branch":
             return _branches(action, works, scope, common)
-    target = _target(action, works, scope)
+    if action.calls_back:
+        return _called_back(action, works, scope, common)
     return Node(
-        **common, kind="call", target=target, after=_after(action, scope), on_error=action.on_fail
+        **common,
+        kind="call",
+        target=_target(action, works, scope),
+        after=_after(action, scope),
+        on_error=action.on_fail,
+        undo=_undo(action, works, scope),
     )
+
+
+def _undo(action: Action, works: Works, scope: Scope) -> Target | None:
+    return None if action.undo is None else _target(action.undo, works, scope)
+
+
+def _called_back(action: Action, works: Works, scope: Scope, common: dict[str, Any]) -> Node:
+    """A call and the question whether it was called back, open from before the call."""
+    call = Node(
+        "call",
+        action.title,
+        "call",
+        _target(action, works, scope),
+        after=lambda state, outcome: Change({}),
+        on_error=action.on_fail,
+        undo=_undo(action, works, scope),
+    )
+    ask = Ask(
+        "callback", action.description or action.title, None, None, action.timeout_s,
+        early=True, expires="fail",
+    )  # fmt: skip
+    question = Node("callback", action.title, "ask", ask=ask, after=_after(action, scope))
+    lane = Lane(action.title, (call, question))
+    return Node(**common, kind="group", lanes=(lane,), restart=True)
 
 
 def _guards(action: Action, scope: Scope) -> tuple[Guard, ...]:
@@ -262,7 +296,9 @@ def _target(action: Action, works: Works, scope: Scope) -> Target:
         name=action.title,
         injector=injector,
         retry=action.retry or made.retry,
-        timeout_s=action.timeout_s if action.timeout_s is not None else made.timeout_s,
+        timeout_s=made.timeout_s
+        if action.timeout_s is None or action.calls_back
+        else action.timeout_s,
     )
 
 

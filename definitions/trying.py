@@ -14,7 +14,7 @@ import msgspec
 
 from greenroom.definitions import instants
 from greenroom.definitions.actionerrors import ParameterInvalid
-from greenroom.definitions.actions import Action
+from greenroom.definitions.actions import CALLBACK_NAMES, Action
 from greenroom.definitions.conditions import Condition
 from greenroom.definitions.documents import Document
 from greenroom.definitions.errors import ExpressionError, GreenroomError
@@ -208,7 +208,8 @@ class _Follower:
         variables_path = f"{action.path}.variables"
         tried.expressions += _values(action.variables.source, state, variables_path)
         tried.expressions += _values(action.parameters.source, state, f"{action.path}.parameters")
-        parameters, variables = resolve(action, state)
+        more = dict(zip(CALLBACK_NAMES, ("/callbacks/TOKEN", "TOKEN"), strict=True))
+        parameters, variables = resolve(action, state, more if action.calls_back else None)
         tried.parameters = parameters
         if action.kind == "Branch":
             return self._branch(action, tried, state, key)

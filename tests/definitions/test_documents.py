@@ -331,6 +331,33 @@ def test_F21_the_whole_takes_the_whole_only() -> None:
     )
 
 
+def test_what_takes_back_is_an_action_of_its_own() -> None:
+    call = {
+        "type": "Core:Data",
+        "order": 1,
+        "parameters": {"operation": "write", "key": "a", "value": 1},
+    }
+    undo = {"type": "Core:Data", "parameters": {"operation": "delete", "key": "a"}}
+    assert document_from(document({**call, "compensate": undo})).actions[0].undo is not None
+    for wrong, place in (
+        ({**undo, "order": 2}, "compensate.order"),
+        ({"type": "Core:Wait", "parameters": {"seconds": 1}}, "compensate.type"),
+        ({**undo, "transform": {"a": 1}}, "compensate.transform"),
+        ({"type": "Core:Data", "parameters": {"operation": "delete"}}, "compensate.parameters.key"),
+        (5, "compensate"),
+    ):
+        found = problems(document({**call, "compensate": wrong}))
+        assert f"$.actions[0].{place}" in found, found
+    assert "$.actions[0].compensate" in problems(document(log(compensate=undo)))
+
+
+def test_F22_who_waits_to_be_called_back_cannot_skip_a_failure() -> None:
+    given = {"connector_id": "x", "type": "y", "order": 1, "wait_for_callback": True}
+    found = problems(document({**given, "on_error": {"on_fail": "skip"}}))
+    assert "$.actions[0].on_error.on_fail" in found
+    assert "$.actions[0].wait_for_callback" in problems(document(log(wait_for_callback=True)))
+
+
 def test_F24_C29_what_changes_nothing_makes_no_version() -> None:
     inner = {
         "type": "Core:Branch",

@@ -354,6 +354,25 @@ async def test_F16_time_and_chance_are_those_of_the_journal(engine: TestEngine) 
     assert (await engine.get(other.id)).state["two"] != found.state["two"]
 
 
+async def test_what_was_done_is_taken_back_in_reverse_when_a_later_action_fails(
+    engine: TestEngine,
+) -> None:
+    connector, asked = service({"id": 7})
+    engine.register(connector)
+
+    def undoing(order: int) -> dict[str, Any]:
+        undo = do(parameters={"undo": order, "id": f"::ids.x{order}"})
+        del undo["order"]
+        return do(
+            order, parameters={"do": order}, transform={f"ids.x{order}": "::id"}, compensate=undo
+        )
+
+    given = document(undoing(1), undoing(2), log(3, condition=NO))
+    found = await run(engine, given, {"plan": "free"})
+    assert asked[2:] == [{"undo": 2, "id": 7}, {"undo": 1, "id": 7}]
+    assert (found.status, found.outcome) == ("cancelled", "compensated")
+
+
 async def test_on_error_tries_again_with_backoff_and_then_does_as_told(engine: TestEngine) -> None:
     connector, asked = service(ValueError("no"))
     engine.register(connector)
@@ -599,6 +618,45 @@ async def test_ask_for_an_approval_and_for_a_callback(engine: TestEngine) -> Non
     await engine.answer(ask.id, {"ref": 5})
     await engine.until_idle()
     assert (await engine.get(found.id)).state == {"ok": True, "bank": {"ref": 5}}
+
+
+async def test_F22_an_action_may_wait_to_be_called_back(engine: TestEngine) -> None:
+    connector, asked = service({"accepted": True})
+    engine.register(connector)
+    given = document(
+        do(parameters={"reply_to": "https://here{callback_route}", "n": "{n}"}, variables={"n": "::n"},
+           wait_for_callback=True, timeout="1h", transform={"answer": "::"}),
+        transform(2, {"end": True}),
+    )  # fmt: skip
+    found = await run(engine, given, {"n": 5})
+    assert (found.waits[0].kind, found.waits[0].op) == ("callback", "1.callback")
+    (asked_for,) = asked
+    assert asked_for["n"] == "5"
+    (ask,) = (await engine.asks.list("")).items
+    token = asked_for["reply_to"].removeprefix("https://here/callbacks/")
+    assert token and "/" not in token
+    await engine.answer(ask.id, {"ref": 7})
+    await engine.until_idle()
+    assert (await engine.get(found.id)).state == {"n": 5, "answer": {"ref": 7}, "end": True}
+
+
+async def test_F22_a_callback_that_does_not_come_fails_and_is_asked_for_anew(
+    engine: TestEngine,
+) -> None:
+    connector, asked = service()
+    engine.register(connector)
+    found = await run(
+        engine, document(do(wait_for_callback=True, timeout="1h", transform={"a": "::"}))
+    )
+    await engine.advance("1h")
+    assert (await engine.get(found.id)).status == "failed"
+    await engine.resume(found.id)
+    await engine.until_idle()
+    assert len(asked) == 2
+    (ask,) = [one for one in (await engine.asks.list("")).items if one.answered is None]
+    await engine.answer(ask.id, {"x": 1})
+    await engine.until_idle()
+    assert (await engine.get(found.id)).state == {"a": {"x": 1}}
 
 
 async def test_log_writes_to_the_log(engine: TestEngine) -> None:
