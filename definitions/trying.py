@@ -16,7 +16,7 @@ from greenroom.definitions import instants
 from greenroom.definitions.actionerrors import ParameterInvalid
 from greenroom.definitions.actions import CALLBACK_NAMES, Action
 from greenroom.definitions.conditions import Condition
-from greenroom.definitions.documents import Document
+from greenroom.definitions.documents import Document, document_from
 from greenroom.definitions.errors import ExpressionError, GreenroomError
 from greenroom.definitions.expressions import compile_expression, is_expression, path_in
 from greenroom.definitions.findings import Finding
@@ -105,10 +105,16 @@ def try_document(
 
 
 def explain(
-    document: Document, input: Json, responses: Mapping[str, Json] | None = None, *, at: int = 0
+    definition: Document | dict[str, Json],
+    input: Json,
+    responses: Mapping[str, Json] | None = None,
+    *,
+    at: int = 0,
 ) -> list[Seen]:
-    """Every expression of a document with the value it has for an input, in the order in which
-    they are evaluated. What comes after a response nobody gave sees null for it."""
+    """Every expression of a workflow document with the value it has for an input, in the order in
+    which they are evaluated. What comes after a response nobody gave sees null for it. Raises
+    `InvalidDefinition` for a document that is not valid."""
+    document = document_from(definition) if isinstance(definition, dict) else definition
     trial = try_document(document, input, responses, at=at)
     found = list(trial.expressions)
     for tried in trial.actions:

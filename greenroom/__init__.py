@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from greenroom.definitions.approvals import ApprovalTemplate
     from greenroom.definitions.blocks import scope, timeout, within
+    from greenroom.definitions.catalog import offer
     from greenroom.definitions.collecting import all_of, any_of, unless
     from greenroom.definitions.correlation import wait_absent, wait_all, wait_any
     from greenroom.definitions.credentials import ApiKey, Basic, BearerToken, OAuth2Client
@@ -137,6 +138,7 @@ if TYPE_CHECKING:
     )
     from greenroom.definitions.tasks import Task, TaskContext
     from greenroom.definitions.templates import On, Template
+    from greenroom.definitions.trying import explain
     from greenroom.definitions.versions import Version
     from greenroom.definitions.waits import Wait
     from greenroom.runtime.async_client import Client
@@ -282,6 +284,7 @@ _PLACES = {
     "continue_as_new": _OPS,
     "done": _STEPS,
     "emit": _OPS,
+    "explain": "greenroom.definitions.trying",
     "foreach": _SCOPES,
     "gather": _OPS,
     "hook": "greenroom.definitions.handlers",
@@ -291,6 +294,7 @@ _PLACES = {
     "inputstep": _INPUTS,
     "money": _FIELDS,
     "now": _OPS,
+    "offer": "greenroom.definitions.catalog",
     "okta_connector": "greenroom.runtime.connectors.okta_connector",
     "pagerduty_connector": "greenroom.runtime.connectors.pagerduty_connector",
     "parallel": _SCOPES,
@@ -325,29 +329,31 @@ _PLACES = {
 
 __version__ = "0.1.0"
 __all__ = [
-    "Accept", "AcceptValues", "ActionContext", "ActionFailed", "AddressRefused", "AlreadyDecided",
-    "AlreadyRunning", "ApiKey", "ApprovalTemplate", "Assignee", "Basic", "BearerToken", "Busy",
-    "Check", "Choice", "Client", "CodeChanged", "ConditionFailed", "Connections", "Connector",
-    "DefinitionError", "DeterminismWarning", "Divider", "Email", "Engine", "EngineDied",
-    "EngineStopping", "Event", "ExpressionError", "Fatal", "FileName", "Flow", "FlowEvent",
-    "FlowField", "FlowTarget", "FormError", "FormGenerator", "FormInvalid", "FormNotComplete",
-    "FormOverflow", "FormPage", "GreenroomError", "Hidden", "Http", "IdConflict", "InDoubt",
-    "InboxFull", "InputStepFunc", "InstanceCancelled", "InstanceFailed", "InstanceHandle",
-    "InvalidDefinition", "InvalidEvent", "InvalidInput", "InvalidRequest", "InvalidTransition",
-    "Label", "Lifecycle", "Locked", "LongText", "Money", "NeedsAnswer", "Network", "NoEngine",
-    "NoSuchAsk", "NotFound", "NotPermitted", "OAuth2Client", "On", "Parallel", "ParameterInvalid",
-    "ReadOnly", "Rejected", "RequestPermission", "Resource", "ResourceNotFound", "ResponseFailed",
-    "Retry", "RetryPolicy", "SignatureInvalid", "StaleResource", "State", "Step", "StepContext",
+    "Accept", "AcceptValues", "ActionContext", "ActionFailed", "AddressRefused",
+    "AlreadyDecided", "AlreadyRunning", "ApiKey", "ApprovalTemplate", "Assignee", "Basic",
+    "BearerToken", "Busy", "Check", "Choice", "Client", "CodeChanged", "ConditionFailed",
+    "Connections", "Connector", "DefinitionError", "DeterminismWarning", "Divider", "Email",
+    "Engine", "EngineDied", "EngineStopping", "Event", "ExpressionError", "Fatal", "FileName",
+    "Flow", "FlowEvent", "FlowField", "FlowTarget", "FormError", "FormGenerator", "FormInvalid",
+    "FormNotComplete", "FormOverflow", "FormPage", "GreenroomError", "Hidden", "Http",
+    "IdConflict", "InDoubt", "InboxFull", "InputStepFunc", "InstanceCancelled",
+    "InstanceFailed", "InstanceHandle", "InvalidDefinition", "InvalidEvent", "InvalidInput",
+    "InvalidRequest", "InvalidTransition", "Label", "Lifecycle", "Locked", "LongText", "Money",
+    "NeedsAnswer", "Network", "NoEngine", "NoSuchAsk", "NotFound", "NotPermitted",
+    "OAuth2Client", "On", "Parallel", "ParameterInvalid", "ReadOnly", "Rejected",
+    "RequestPermission", "Resource", "ResourceNotFound", "ResponseFailed", "Retry",
+    "RetryPolicy", "SignatureInvalid", "StaleResource", "State", "Step", "StepContext",
     "StepFailed", "StepFunc", "StepList", "StillFails", "StoreDamaged", "SubscriptionModel",
     "SyncClient", "Task", "TaskContext", "Template", "Timeout", "TooLarge", "TransportFailed",
     "Unreachable", "Version", "Wait", "Workflow", "Zenatonable", "abort", "all_of", "any_of",
     "approval", "ask_step", "begin", "callback_step", "child", "choice_list", "conditional",
-    "continue_as_new", "done", "emit", "foreach", "gather", "hook", "http_connector", "init",
-    "inject_args", "inputstep", "money", "now", "okta_connector", "pagerduty_connector", "parallel",
-    "prefetch", "product", "products", "race", "random", "read_only", "read_only_field",
-    "read_only_list", "reducer", "retrystep", "scope", "simulate", "slack_connector", "sleep",
-    "sleep_until", "smtp_connector", "step", "step_group", "timeout", "unless", "uuid", "wait",
-    "wait_absent", "wait_all", "wait_any", "within", "workflow",
+    "continue_as_new", "done", "emit", "explain", "foreach", "gather", "hook", "http_connector",
+    "init", "inject_args", "inputstep", "money", "now", "offer", "okta_connector",
+    "pagerduty_connector", "parallel", "prefetch", "product", "products", "race", "random",
+    "read_only", "read_only_field", "read_only_list", "reducer", "retrystep", "scope",
+    "simulate", "slack_connector", "sleep", "sleep_until", "smtp_connector", "step",
+    "step_group", "timeout", "unless", "uuid", "wait", "wait_absent", "wait_all", "wait_any",
+    "within", "workflow",
 ]  # fmt: skip
 
 

@@ -17,6 +17,8 @@ import pytest
 
 from examples.approvals import access as approvals
 from examples.programs.onboarding import Onboarding, equipment
+from greenroom.runtime.cases import run_cases
+from greenroom.runtime.checking import check
 from greenroom.runtime.client import SyncClient
 from greenroom.runtime.testing import TestEngine
 
@@ -51,6 +53,28 @@ async def test_who_is_on_call_is_let_in_at_once_and_nobody_into_the_archive() ->
         started = await engine.start("prod access", {**urgent, "target": "archive"}, by="olga")
         await engine.until_idle()
         assert (await engine.get(started.id)).outcome == "denied"
+
+
+# -- documents ----------------------------------------------------------------------------------
+
+
+def test_the_cases_of_the_document_pass() -> None:
+    path = EXAMPLES / "documents/orders.yaml"
+    (document,) = check([str(path)]).documents
+    assert [one.differences for one in run_cases(document, path.with_name("orders.test.yaml"))] == [
+        [], [], [],
+    ]  # fmt: skip
+
+
+async def test_an_order_as_a_document_is_paid() -> None:
+    async with TestEngine() as engine:
+        engine.register(str(EXAMPLES / "documents"))
+        order = {"order_id": "7", "sku": "A1", "total": 5}
+        posted = await engine.post({"type": "order.created", "data": order})
+        await engine.post({"type": "order.paid", "data": {"order_id": "7", "amount": 5}})
+        await engine.until_idle()
+        found = await engine.get(str(posted.matched[0].instance))
+        assert (found.status, found.state["status"], found.key) == ("completed", "paid", "7")
 
 
 # -- programs -----------------------------------------------------------------------------------
