@@ -78,6 +78,7 @@ class VirtualClock:
         self._now = start
         self._start = start
         self._booked: list[tuple[int, int, Booking]] = []
+        self._overdue: set[Booking] = set()
         self._count = itertools.count()
 
     def now(self) -> int:
@@ -89,6 +90,7 @@ class VirtualClock:
     def call_at(self, due: int, then: Callable[[], None]) -> Booking:
         booking = Booking(due, then)
         if due <= self._now:
+            self._overdue.add(booking)
             booking.handle = asyncio.get_running_loop().call_later(0, self._fire, booking)
         else:
             heapq.heappush(self._booked, (due, next(self._count), booking))
@@ -109,6 +111,13 @@ class VirtualClock:
         while self._booked and self._booked[0][0] <= self._now:
             self._fire(heapq.heappop(self._booked)[2])
 
+    @property
+    def calling(self) -> bool:
+        """Whether a call that is due already has been booked and not made."""
+        self._overdue = {booking for booking in self._overdue if not booking.cancelled}
+        return bool(self._overdue)
+
     def _fire(self, booking: Booking) -> None:
+        self._overdue.discard(booking)
         if not booking.cancelled:
             booking.then()

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from greenroom.actors.ports import EventMatches, Matched, StoredEventRow, WaitsAt, WaitSeen
+from greenroom.actors.ports import (
+    DefinitionRow,
+    EventMatches,
+    Matched,
+    StoredEventRow,
+    WaitsAt,
+    WaitSeen,
+)
 from greenroom.actors.rows import rfc3339
 from greenroom.definitions.collecting import collect_from
 from greenroom.definitions.errors import GreenroomError
@@ -77,8 +84,9 @@ def _triggers(
     facts: list[shapes.Fact] = []
     known: set[str] = set()
     listened = engine.ledger.listened(row.accepted, row.pos)
+    versions = {(one.name, one.version): one for one in engine.registry.versions()}
     for name, version in sorted(listened.items()):
-        triggers = _of_version(engine, name, version)
+        triggers = _of_version(engine, versions.get((name, version)), name)
         known |= {trigger.type for trigger in triggers if trigger.type is not None}
         if workflow not in (None, name) or name in settled:
             continue
@@ -130,11 +138,10 @@ def _silent(engine: Engine, workflow: str) -> shapes.Fact:
     return shapes.Fact(text, {"workflow": workflow})
 
 
-def _of_version(engine: Engine, name: str, version: int) -> list[Trigger]:
-    """The triggers a version had: those of the code when it is today's, else the stored ones."""
-    for row in engine.registry.versions():
-        if (row.name, row.version) == (name, version):
-            return [_stored(data) for data in body_of(row).triggers if data.get("type")]
+def _of_version(engine: Engine, row: DefinitionRow | None, name: str) -> list[Trigger]:
+    """The triggers a version had as they were stored; of one that was deleted, today's."""
+    if row is not None:
+        return [_stored(data) for data in body_of(row).triggers if data.get("type")]
     found = engine.registry.find(name)
     return [] if found is None else [t for t in found.triggers if t.type is not None]
 

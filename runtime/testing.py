@@ -127,6 +127,7 @@ class TestEngine:
             or directory.wanted
             or engine.executor.busy
             or engine.journal.busy
+            or self.clock.calling
             or engine.router.routing
             or engine.router.collector.firing
             or engine.schedules.firing

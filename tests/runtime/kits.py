@@ -31,6 +31,7 @@ class MemoryEngine(TestEngine):
             or engine.directory.wanted
             or engine.executor.queue
             or engine.journal.busy
+            or self.clock.calling
             or engine.router.routing
             or engine.router.collector.firing
             or engine.schedules.firing
