@@ -1168,6 +1168,8 @@ def failure_of(error: BaseException, kind: Any = "raised") -> Failure:
     except Exception:  # an author's __str__ may do anything
         text = "(its text cannot be made)"
     details = dict(error.details) if isinstance(error, ActionFailed | ParameterInvalid) else {}
+    if isinstance(output := getattr(error, "__greenroom_output__", None), str):
+        details["output"] = output  # what the file of a stage had printed
     return Failure(type(error).__name__, text, kind, details, where=_place(error))
 
 

@@ -497,7 +497,11 @@ class FlowDesk:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
 
-    def started(self, input: dict[str, Json], form: Any, by: str | None) -> dict[str, Json]:
+    knows_people = True
+
+    def started(
+        self, input: dict[str, Json], form: Any, by: str | None, stage: str | None = None
+    ) -> dict[str, Json]:
         page = form[0] if isinstance(form, list) and form else form
         return self.flow.opened({**input, **(page or {})}, by)
 

@@ -287,7 +287,12 @@ class Desk(Protocol):
     """Looks at what people ask of an instance before anything is stored: refuses it, or gives it
     back with who they are. `state` is that of the instance, durable."""
 
-    def started(self, input: dict[str, Json], form: Any, by: str | None) -> dict[str, Json]: ...
+    knows_people: bool
+    """Whether it says itself who may answer; else an assignee is asked for as of any question."""
+
+    def started(
+        self, input: dict[str, Json], form: Any, by: str | None, stage: str | None = None
+    ) -> dict[str, Json]: ...
 
     def answered(self, state: Mapping[str, Json], op: str, data: Json, by: str | None) -> Json: ...
 

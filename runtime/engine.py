@@ -133,6 +133,7 @@ from greenroom.runtime.secrets import SecretStore
 from greenroom.runtime.sections import Asks, Events
 from greenroom.runtime.sources import defined
 from greenroom.runtime.sqlite import SqliteStore
+from greenroom.runtime.stages import Stages
 from greenroom.runtime.store import Store
 from greenroom.runtime.supervisor import Supervisor
 from greenroom.runtime.terms import terms_of
@@ -189,6 +190,7 @@ class Engine:
         forms_twice: bool = False,
         teams: Mapping[str, Sequence[str]] | None = None,
         enforce_assignee: bool = False,
+        public_url: str | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
         log: Any = None,
     ) -> None:
@@ -223,7 +225,12 @@ class Engine:
         """Members of the teams that questions may be assigned to."""
         for team, members in (teams or {}).items():
             self.teams[team] = tuple(members)
+        self.stages = Stages(self)
         self._enforce_assignee = enforce_assignee
+        self.public_url = public_url
+        """Where people reach the pages of this engine, for links in messages."""
+        self.ask_link: Callable[[str, str | None], str] | None = None
+        """Gives the address of a question for a person, where somebody shows pages."""
         self.log: Any = log if log is not None else LazyLogger("greenroom.engine")
         self._lock: locks.Lock | None = None
         self._token: Token[Any] | None = None
@@ -271,7 +278,8 @@ class Engine:
         followed and not changed; `definitions.sync()` does it), `forms_twice` (run each form a second
         time and refuse one that is not pure; for tests), `teams` (`{"finance": ["ann", ...]}`:
         who a question for `team:finance` is for), `enforce_assignee` (nobody but the assignee may
-        answer any question), `clock`, `log`.
+        answer any question), `public_url` (where people reach its pages, for the links in messages),
+        `clock`, `log`.
         """
         return cls(target, workflows, **options)
 
@@ -335,7 +343,9 @@ class Engine:
             self.router.collector.load(await self.journal.call(ListSchedules()))
             self.router.collector.arm = lambda due, id: self.directory.timer.arm(due, 0, id)
             await self.definitions.settle(sync=self._sync, promote=self._promote)
+            self.stages.settle()
             if not self._passive:
+                await self.stages.open()
                 self.ledger.settled()
                 await self.directory.recover()
                 self.router.recover()
@@ -517,6 +527,7 @@ class Engine:
         if self.state == "open":
             for definition in found:
                 self._settle_soon(definition)
+            self.stages.settle()
             self._listen()
 
     def _settle_soon(self, definition: Definition) -> None:
@@ -677,7 +688,7 @@ class Engine:
         if request_id is not None:
             _check_request_id(request_id)
         definition = self._startable(workflow, version)
-        if stage is not None or (
+        if (stage is not None and definition.kind != "stages") or (
             form is not None and definition.form is None and definition.desk is None
         ):
             raise InvalidRequest(
@@ -690,7 +701,10 @@ class Engine:
         if definition.form is not None:
             back = await self.forms.started(definition, back, form, by, test)
         if definition.desk is not None:
-            back = encode_decode(definition.desk.started(back, form, by), "the input")[1]
+            made = definition.desk.started(back, form, by, stage)
+            back = encode_decode(made, "the input")[1]
+        if definition.kind == "stages":
+            back, namespace = await self.stages.opened(definition, back, form, test, namespace)
         key = self._key(definition, back, key)
         if definition.opening is not None:
             back = wrapped(back) if raw else definition.opening(back)
@@ -918,13 +932,13 @@ class Engine:
             return await self.callbacks.answer(ask, data)
         found = await self._open_ask(ask)
         desk, state = await self._desk(found)
-        if desk is None:  # a desk knows better who may
+        if desk is None or not desk.knows_people:
             await self._check_person(found, by)
-        elif found.kind == "form":
+        if desk is not None and found.kind == "form":
             desk.submitted(state, by)
         back = encode_decode(data, "the answer")[1]
         if found.kind == "form":
-            back = await self.forms.answer(found, back)
+            back = await self.forms.answer(found, back, by)
         else:
             back = (
                 desk.answered(state, found.op, back, by)

@@ -18,6 +18,7 @@ from greenroom.actors.ports import AskView
 from greenroom.actors.progress import Progress
 from greenroom.actors.replay import Changed
 from greenroom.actors.walk import target_in, view_of
+from greenroom.definitions.engines import ENGINE
 from greenroom.definitions.errors import (
     CodeChanged,
     FormError,
@@ -30,9 +31,12 @@ from greenroom.definitions.errors import (
 from greenroom.definitions.events import Event
 from greenroom.definitions.forms import Result, pages_of, run_target
 from greenroom.definitions.resources import Stored
+from greenroom.definitions.services import RECORDER
 from greenroom.definitions.values import Json, copy
 from greenroom.definitions.workflow import Definition, Plan, Target
+from greenroom.runtime.facade import ThreadFace
 from greenroom.runtime.loggers import LazyLogger
+from greenroom.runtime.notes import Noted
 
 if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
@@ -82,20 +86,51 @@ class Forms:
         result = await self._run(target, input, pages, virtual, found, test)
         return {**input, **result.value}
 
+    async def begun(
+        self, definition: Definition, input: dict[str, Json], form: Any, test: bool
+    ) -> dict[str, Json]:
+        """What the form of a stage makes of pages that come before there is a run. Its effects are
+        not kept: a run that is not made is begun from the first page again."""
+        desk: Any = definition.desk
+        target = desk.form(input["stage"])
+        virtual = {"run": None, "workflow_name": definition.name}
+        source = {"assignee": None, "title": None, **input}
+        result = await self._run(target, source, pages_of(form), virtual, None, test)
+        return result.value
+
     # -- open questions ------------------------------------------------------------------------
 
-    async def answer(self, ask: AskView, data: Json) -> dict[str, Json]:
-        """What the form makes of an answer. Raises what `run_form` raises."""
+    async def answer(self, ask: AskView, data: Json, by: str | None = None) -> dict[str, Json]:
+        """What the form makes of an answer. Raises what `run_form` raises; of the form of a stage,
+        the pages that are good so far are kept as the draft of `by`."""
         target, source, virtual, found, test = await self._found(ask)
-        result = await self._run(target, source, pages_of(data), virtual, found, test)
+        pages = pages_of(data)
+        noted = await self._noted(ask, test)
+        try:
+            result = await self._run(target, source, pages, virtual, found, test, recorder=noted)
+        except FormNotComplete:
+            if noted is not None and pages:
+                await self._engine.asks.draft(ask.id, pages, by=by)
+            raise
         return result.value
+
+    async def _noted(self, ask: AskView, test: bool) -> Noted | None:
+        """What keeps the effects of a stage's form; other forms have none."""
+        p: Progress = await self._engine._progress(ask.n)
+        definition = self._engine.registry.version(p.workflow, p.version)
+        if definition is None or definition.kind != "stages":
+            return None
+        return await Noted.of(self._engine, ask, test)
 
     async def schema(self, ask: AskView, limit_s: float = FORM_S) -> tuple[Json, int | None]:
         """The schema of the first page, and how many pages are known to be asked for: one until an
         answer to it shows whether there are more. None where the form cannot say."""
         try:
             target, source, virtual, found, test = await self._found(ask)
-            result = await self._run(target, source, [], virtual, found, test, limit_s)
+            noted = await self._noted(ask, test)
+            result = await self._run(
+                target, source, [], virtual, found, test, limit_s, recorder=noted
+            )
         except FormNotComplete as wanted:
             return wanted.schema, wanted.details.get("page")
         except GreenroomError:
@@ -157,10 +192,14 @@ class Forms:
         resources: Mapping[str, Stored] | None,
         test: bool,
         limit_s: float = FORM_S,
+        recorder: Noted | None = None,
     ) -> Result:
         if self._threads is None:
             self._threads = ThreadPoolExecutor(THREADS, "greenroom-form")
         context = contextvars.copy_context()
+        if recorder is not None:
+            context.run(RECORDER.set, recorder)
+            context.run(ENGINE.set, ThreadFace(self._engine))
 
         def run() -> Result | GreenroomError:
             try:

@@ -77,7 +77,9 @@ def _load_one(what: str) -> list[object]:
 
 def _in_folder(folder: Path) -> list[object]:
     if (folder / "stages.json").is_file():
-        raise _wrong(str(folder), "stage folders come with the support of stages")
+        from greenroom.runtime.stagefolders import document_of  # noqa: PLC0415  start-up time
+
+        return [document_of(folder)]
     found: list[object] = []
     for path in sorted(one for one in folder.iterdir() if one.suffix in SUFFIXES):
         if (connector := connector_in(path)) is not None:

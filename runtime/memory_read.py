@@ -402,13 +402,15 @@ class MemoryKeeper:
         tables = self.tables
         old = sorted(
             (i.row.updated, n) for n, i in tables.instances.items()
-            if i.row.status in ENDED and i.row.updated < work.before
-        )[: work.limit]  # fmt: skip
+            if (n in work.only if work.only is not None
+                else i.row.status in ENDED and i.row.updated < work.before)
+        )[: None if work.only is not None else work.limit]  # fmt: skip
         forget = work.before if work.forget is None else work.forget
         undelivered = {item.pos for i in tables.instances.values() for item in i.inbox.values()}
         events = [
             e.pos for e in tables.events.values()
-            if e.cursor is None and e.row.accepted < forget and e.pos not in undelivered
+            if work.only is None and e.cursor is None and e.row.accepted < forget
+            and e.pos not in undelivered
         ][: work.limit]  # fmt: skip
         account = [self._prune_instance(n) for _, n in old]
         rows = sum(int(gone["rows"]) for gone in account)
@@ -422,7 +424,9 @@ class MemoryKeeper:
             )
             self._account({"instances": account, "events": gone_events}, work.before)
         more = len(old) == work.limit or len(events) == work.limit
-        if not more:
+        if work.only is not None:
+            more = False
+        elif not more:
             more = self._prune_requests(forget, work.limit)
         return ports.Pruned(len(old), len(events), rows, more)
 

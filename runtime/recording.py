@@ -41,7 +41,6 @@ class Recorded:
         self._n = 0
         self._inside = False
         """A call is being made; what it asks for itself is a part of it."""
-        self._task: asyncio.Future[None] | None = None
 
     @property
     def idempotency_key(self) -> str:
@@ -74,6 +73,11 @@ class Recorded:
             raise _raised(failure)
         return value
 
+    def add(self, name: str, args: Json, value: Json = None) -> None:
+        """Keeps something that was done, behind all that any attempt has recorded."""
+        self._n = max(self._n, len(self._known)) + 1
+        self._keep(name, args, value, None)
+
     def _handed_back(self, known: CallRecorded, name: str, args: Json) -> Json:
         if known.name != name or not equal(known.args, args):
             raise CodeChanged(
@@ -93,33 +97,39 @@ class Recorded:
         self._wait_for(self._engine.record(context.instance, message))
 
     def _wait_for(self, kept: Coroutine[Any, Any, None]) -> None:
-        """Waits in this thread; gives up when the engine does, which no longer runs anything."""
-        engine, done = self._engine, concurrent.futures.Future[None]()
+        wait_in_thread(self._engine, kept)
 
-        def begin() -> None:
-            self._task = asyncio.ensure_future(kept)
-            self._task.add_done_callback(told)
 
-        def told(task: asyncio.Future[None]) -> None:
-            error = asyncio.CancelledError() if task.cancelled() else task.exception()
-            if error is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
+def wait_in_thread(engine: Engine, kept: Coroutine[Any, Any, Any]) -> None:
+    """Waits in this thread for something the engine's loop does; gives up when the engine does,
+    which no longer runs anything."""
+    done = concurrent.futures.Future[None]()
+    tasks: list[asyncio.Future[Any]] = []
 
+    def begin() -> None:
+        tasks.append(asyncio.ensure_future(kept))
+        tasks[0].add_done_callback(told)
+
+    def told(task: asyncio.Future[None]) -> None:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    try:
+        engine.loop.call_soon_threadsafe(begin)
+    except RuntimeError:  # the loop is closed
+        kept.close()
+        raise EngineStopping("the engine is stopping") from None
+    while True:
         try:
-            engine.loop.call_soon_threadsafe(begin)
-        except RuntimeError:  # the loop is closed
-            kept.close()
-            raise EngineStopping("the engine is stopping") from None
-        while True:
-            try:
-                done.result(PATIENCE_S)
-                return
-            except TimeoutError:
-                if engine.state == "closed" or engine.loop.is_closed():
-                    kept.close()
-                    raise EngineStopping("the engine is stopping") from None
+            done.result(PATIENCE_S)
+            return
+        except TimeoutError:
+            if engine.state == "closed" or engine.loop.is_closed():
+                kept.close()
+                raise EngineStopping("the engine is stopping") from None
 
 
 def _raised(failure: Failure) -> StepFailed:

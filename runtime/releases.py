@@ -34,15 +34,17 @@ from greenroom.definitions.errors import (
     InvalidRequest,
     InvalidTransition,
     NotFound,
+    NotPermitted,
 )
 from greenroom.definitions.events import NAME_MAX
+from greenroom.definitions.people import actor_of
 from greenroom.definitions.planshape import plan_shape
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import equal
 from greenroom.definitions.workflow import Definition, Plan
 from greenroom.runtime import recordings, shapes, views
 from greenroom.runtime.registry import body_of, save_work
-from greenroom.runtime.sources import compile_document
+from greenroom.runtime.sources import STAGES, compile_document, reader_of
 
 if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
@@ -153,6 +155,7 @@ class Definitions:
         engine._check_open(runs=False)
         if source is not None and (not isinstance(source, str) or not 0 < len(source) <= NAME_MAX):
             raise InvalidRequest(f"source is text of 1 to {NAME_MAX} characters")
+        check_code(document, by)
         with using(engine.registry.catalog):
             definition = compile_document(document, source or PUSHED)
         name = definition.name
@@ -361,6 +364,7 @@ class Definitions:
         engine = self._engine
         engine.registry.replace(name, await engine.journal.call(ListDefinitions(name)))
         await self._listen(name)
+        engine.stages.settle()
         if not engine._passive:
             engine._schedules_changed()
 
@@ -512,6 +516,17 @@ class Definitions:
                     f"changes   {definition.source}",
                     hint=f"@workflow(version={row.version + 1}), or no version: it counts by itself",
                 )
+
+
+def check_code(document: Any, by: str | None) -> None:
+    """A stage graph brings the files of its stages: only the owner of the daemon pushes one. Raises
+    `NotPermitted`."""
+    is_text = isinstance(document, dict | str)
+    if is_text and reader_of(document) == STAGES and by is not None and not actor_of(by).owner:
+        raise NotPermitted(
+            "a stage graph brings code, which only the owner of the daemon may push",
+            hint="greenroom deploy FOLDER  where the daemon runs",
+        )
 
 
 async def _given(row: DefinitionRow) -> DefinitionRow:

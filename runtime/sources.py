@@ -43,7 +43,10 @@ ACTIONS: Final = "actions"
 STAGES: Final = "stages"
 """The reader of stage graphs."""
 
-READERS: Final[dict[str, str]] = {ACTIONS: "greenroom.runtime.documents:read"}
+READERS: Final[dict[str, str]] = {
+    ACTIONS: "greenroom.runtime.documents:read",
+    STAGES: "greenroom.runtime.stagefolders:read",
+}
 """Name of a reader -> `"module:function"`."""
 
 

@@ -163,7 +163,7 @@ class Keeper:
         crash_point("prune")
         forget = work.before if work.forget is None else work.forget
         ended = self._old_instances(work)
-        events = [pos for (pos,) in self.db.execute(
+        events = [] if work.only is not None else [pos for (pos,) in self.db.execute(
             "SELECT e.pos FROM event e WHERE e.cursor IS NULL AND e.accepted<? AND NOT EXISTS"
             " (SELECT 1 FROM given g JOIN inbox b ON b.n = g.n AND b.pos = e.pos"
             " WHERE g.pos = e.pos) ORDER BY e.pos LIMIT ?", (forget, work.limit))]  # fmt: skip
@@ -179,7 +179,9 @@ class Keeper:
         self.group.events -= len(events)
         self.group.pruned += rows + len(events)
         more = len(ended) == work.limit or len(events) == work.limit
-        if not more:  # requests go after their instances
+        if work.only is not None:
+            more = False
+        elif not more:  # requests go after their instances
             more = self._prune_requests(forget, work.limit)
         return ports.Pruned(len(ended), len(events), rows, more)
 
@@ -201,6 +203,11 @@ class Keeper:
         return more
 
     def _old_instances(self, work: ports.Prune) -> list[tuple[int, str]]:
+        if work.only is not None:
+            return self.db.execute(
+                "SELECT n, id FROM instance WHERE n IN (SELECT value FROM json_each(?))",
+                (msgspec.json.encode(work.only).decode(),),
+            ).fetchall()
         found: list[tuple[int, int, str]] = []
         for w, status in self.db.execute(
             "SELECT w, status FROM count WHERE c>0 AND status>=?", (FIRST_ENDED,)

@@ -46,6 +46,8 @@ class Hooks:
 
     def __init__(self) -> None:
         self._handlers: dict[str, tuple[HookHandler, tuple[str, ...]]] = {}
+        self.finders: list[Callable[[str], tuple[HookHandler, tuple[str, ...]] | None]] = []
+        """Asked, in order, for the handlers of paths that nobody has added."""
 
     def add(self, path: str, handler: HookHandler, methods: tuple[str, ...] = ("POST",)) -> None:
         """Raises `InvalidRequest` for a path that is taken."""
@@ -68,6 +70,10 @@ class Hooks:
             base = "/".join(parts[:size])
             if base in self._handlers:
                 return base, *self._handlers[base]
+        for finder in self.finders:
+            found = finder("/".join(parts))
+            if found is not None:
+                return "/".join(parts), *found
         raise NotFound("there is no such hook")
 
     async def answer(self, handler: HookHandler, request: HookRequest) -> HookResponse:
