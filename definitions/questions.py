@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Annotated, Any, Final, Literal, Self, cast
 
-
 from msgspec import Meta
 
 from greenroom.definitions import fields

@@ -468,7 +468,8 @@ class _Reader:
         if not isinstance(raw, dict):
             self.wrong(at, 'a transition is {"from": ..., "to": ...}')
             return None
-        source, target = raw.get("from"), raw.get("to")
+        source: Any = raw.get("from")
+        target: Any = raw.get("to")
         for key, path in (("from", source), ("to", target)):
             if path not in stages:
                 guess = did_you_mean(str(path), stages)

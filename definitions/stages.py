@@ -158,7 +158,7 @@ class StageData(MutableMapping[str, Any]):
     @property
     def data(self) -> dict[str, Json]:
         """A copy of all of it."""
-        return copy(self._scene.data)
+        return dict(copy(self._scene.data))
 
     def __getitem__(self, name: str) -> Any:
         return self._scene.data.get(name)

@@ -39,6 +39,7 @@ from greenroom.definitions.stages import SCENE, Scene, StageEnded, StageExit
 from greenroom.definitions.stageworkflows import stage_workflow
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Target, data_hash
+from greenroom.runtime.notes import Noted
 from greenroom.runtime.stageoutput import Output, kept
 
 NAME: Final = "stages.json"
@@ -293,7 +294,7 @@ class FolderWorks:
 
         def run() -> None:
             noted = RECORDER.get()
-            if hasattr(noted, "begin"):
+            if isinstance(noted, Noted):
                 noted.begin()
             ASKER.set(lambda cls: fiber.ask(cls))
             SCENE.set(scene)

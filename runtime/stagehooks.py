@@ -16,7 +16,7 @@ from greenroom.actors.instance import Instance
 from greenroom.actors.ports import Append, Appended, InstanceRow
 from greenroom.definitions.errors import (
     InvalidInput,
-    Locked,
+    InvalidTransition,
     NotAuthenticated,
     NotFound,
     NotPermitted,
@@ -40,10 +40,8 @@ PATIENCE_S: Final = 25.0
 METHODS: Final = ("POST", "GET", "PUT", "PATCH", "DELETE")
 
 
-class LockFailed(Locked):
+class LockFailed(InvalidTransition):
     """The run that a request was for went on without it."""
-
-    http_status = 409
 
 
 class StageHooks:

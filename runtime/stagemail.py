@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from greenroom.definitions import destinations
 from greenroom.definitions.engines import ENGINE
-from greenroom.definitions.errors import GreenroomError, NoEngine
+from greenroom.definitions.errors import NoEngine
 from greenroom.definitions.services import LOG, RECORDER, provider_of
 from greenroom.definitions.values import Json
 from greenroom.runtime.identity import TEAM
@@ -23,7 +23,7 @@ SERVICE: Final = "email"
 _log: Any = LazyLogger("greenroom.stages")
 
 
-class NotToldYet(GreenroomError):
+class NotToldYet(Exception):
     """Somebody could not be told; it is tried again."""
 
 

@@ -99,13 +99,13 @@ def test_a_file_named_like_a_module_of_python_is_its_own(tmp_path: Path) -> None
         ("helper:missing", "helper has no missing"),
         ("empty.py", "no workflow in it"),
         ("gone.json", "cannot be read"),
-        ("stages", "come with the support of stages"),
+        ("stages", "is not JSON"),
     ],
 )
 def test_what_cannot_be_loaded_is_named(tmp_path: Path, what: str, words: str) -> None:
     write(tmp_path, "helper.py", HELPER)
     write(tmp_path, "empty.py", "x = 1")
-    write(tmp_path, "stages/stages.json", "{}")
+    write(tmp_path, "stages/stages.json", "{")
     with pytest.raises(InvalidDefinition) as caught:
         load(what)
     assert words in caught.value.message
