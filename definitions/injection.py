@@ -57,8 +57,8 @@ class MissingState(Rejected, KeyError):
     """A step needs a key the state does not have. A `KeyError` too, as for any missing key."""
 
 
-class StepInput(Rejected):
-    """A state value does not fit the annotation of a step's parameter."""
+class StepInput(Rejected, ValueError):
+    """A state value does not fit the annotation of a step's parameter. A `ValueError` too."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

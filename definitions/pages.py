@@ -367,6 +367,9 @@ def _checked(cls: type, field: Field) -> Field:
     """Read-only fields and displays have a default; a default is kept as its type."""
     default, annotation = field.default, field.annotation
     rules = unwrapped(annotation)[1]
+    for rule in (default, field.factory, *rules):
+        if _is_pydantic(rule):
+            raise _pydantic_in(cls, f"{type(rule).__name__} of {field.name}")
     if isinstance(default, _ANNOTATED):  # `name: str = read_only(x)`
         annotation, default = default, MISSING
         rules = unwrapped(annotation)[1]
@@ -381,6 +384,19 @@ def _checked(cls: type, field: Field) -> Field:
         found = reader.read(annotation, default, ())
         default = default if reader.errors else found
     return dataclasses.replace(field, annotation=annotation, default=default)
+
+
+def _is_pydantic(thing: Any) -> bool:
+    """Whether it is a limit or rule that only pydantic carries out."""
+    return type(thing).__module__.partition(".")[0] in ("pydantic", "annotated_types")
+
+
+def _pydantic_in(cls: type, what: str) -> InvalidDefinition:
+    return InvalidDefinition(
+        f"{cls.__name__} uses pydantic's {what}, which nobody would look at here   {location(cls)}",
+        hint=f"make the page a pydantic model, class {cls.__name__}(pydantic.BaseModel); or write "
+        "msgspec.Meta(ge=1), Check(function) and __post_init__",
+    )
 
 
 def _refuse_unsupported(cls: type, name: str, annotation: Any) -> None:
@@ -420,7 +436,7 @@ class ModelPage:
             said = getattr(error, "errors", None)
             if not callable(said):
                 raise
-            errors = [_from_pydantic(one) for one in said()]
+            errors = [_from_pydantic(self.cls, one) for one in said()]
         known = {error["loc"][0] for error in errors}
         errors += [
             problem((name,), "unknown field", "extra_forbidden")
@@ -453,10 +469,30 @@ class ModelPage:
         return found
 
 
-def _from_pydantic(one: Mapping[str, Any]) -> Error:
+def _from_pydantic(cls: Any, one: Mapping[str, Any]) -> Error:
     loc = tuple(part if isinstance(part, int) else str(part) for part in one["loc"])
+    if loc and one["type"] in ("value_error", "assertion_error") and _is_model_at(cls, loc):
+        loc = (*loc, ROOT)
     text = str(one["msg"]).removeprefix("Value error, ")
     return problem(loc or (ROOT,), text, str(one["type"]))
+
+
+def _is_model_at(kind: Any, loc: Loc) -> bool:
+    """Whether a pydantic model stands at a place, so that an error there is one of it as a whole."""
+    kind = unwrapped(kind)[0]
+    if get_origin(kind) in (typing.Union, types.UnionType):
+        return any(_is_model_at(part, loc) for part in get_args(kind))
+    fields = getattr(kind, "model_fields", None)
+    if not loc:
+        return fields is not None
+    if fields is not None:
+        return any(
+            _is_model_at(field.annotation, loc[1:])
+            for name, field in fields.items()
+            if loc[0] in (name, field.alias, field.validation_alias)
+        )
+    inner = get_args(kind)
+    return bool(inner) and _is_model_at(inner[-1], loc[1:])
 
 
 # -- FormPage ----------------------------------------------------------------------------------
@@ -477,6 +513,9 @@ class FormPage:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        for name, value in vars(cls).items():
+            if type(value).__name__ == "PydanticDescriptorProxy":
+                raise _pydantic_in(cls, f"validator {name}")
         fields = {field.name: field for base in reversed(cls.__mro__[1:]) for field in _known(base)}
         for name, annotation in _annotations(cls).items():
             if name.startswith("_") or name in ("model_config", "meta__"):

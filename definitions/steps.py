@@ -99,6 +99,14 @@ class Line:
     step: Piece
     guards: tuple[Guard, ...] = ()
 
+    @property
+    def name(self) -> str:
+        return self.step.name
+
+    @property
+    def key(self) -> str:
+        return self.step.key
+
 
 class StepList:
     """Steps in order. `>>` is associative and the empty list is its identity."""
@@ -128,6 +136,15 @@ class StepList:
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    @overload
+    def __getitem__(self, place: int) -> Line: ...
+    @overload
+    def __getitem__(self, place: slice) -> StepList: ...
+    def __getitem__(self, place: int | slice) -> Line | StepList:
+        """One line, or the list of several: `steps[1:]`."""
+        found = self.lines[place]
+        return StepList(found) if isinstance(found, tuple) else found
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StepList) and self.lines == other.lines

@@ -99,6 +99,13 @@ def test_steps_in_a_line_are_associative_and_begin_is_nothing() -> None:
     assert (begin >> one >> done) == StepList.of(one)
 
 
+def test_w7_a_list_is_looked_at_like_any_list() -> None:
+    steps = begin >> one >> conditional(lambda state: True)(one) >> done
+    assert [(line.name, line.key) for line in steps] == [(one.name, one.key)] * 2
+    assert steps[1:] == StepList((steps[1],))
+    assert (steps[0].step, len(steps[:0])) == (one, 0)
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -357,6 +357,79 @@ def test_a_pydantic_model_is_a_page() -> None:
     assert caught.value.schema["additionalProperties"] is False
 
 
+def test_w5_an_error_of_a_nested_pydantic_model_stands_at_its_root() -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    class Limit(pydantic.BaseModel):  # type: ignore[name-defined, misc]
+        on: bool = False
+        speed: int | None = None
+
+        @pydantic.model_validator(mode="after")  # type: ignore[untyped-decorator]
+        def together(self) -> Any:
+            if self.speed is not None and not self.on:
+                raise ValueError("switch it on first")
+            return self
+
+        @pydantic.field_validator("speed")  # type: ignore[untyped-decorator]
+        @classmethod
+        def slow(cls, speed: int | None) -> int | None:
+            assert speed is None or speed < 100, "too fast"
+            return speed
+
+    class Page(pydantic.BaseModel):  # type: ignore[name-defined, misc]
+        one: Limit | None = None
+        other: Limit = pydantic.Field(default=Limit(), alias="the other")
+        many: list[Limit] | None = None
+        named: dict[str, Limit] | None = None
+
+    bad = {"speed": 1}
+    wrong = invalid(Page, {"one": bad, "the other": bad, "many": [bad], "named": {"a": bad}})
+    assert wrong == dict.fromkeys(
+        ["one.__root__", "the other.__root__", "many.0.__root__", "named.a.__root__"], "value_error"
+    )
+    assert invalid(Page, {"one": {"on": True, "speed": 500}}) == {"one.speed": "assertion_error"}
+
+
+def test_w5_rules_that_only_pydantic_carries_out_are_refused_in_a_page_of_ours() -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    def said(define: Callable[[], Any]) -> str:
+        with pytest.raises(InvalidDefinition) as caught:
+            define()
+        assert caught.value.hint is not None and "(pydantic.BaseModel)" in caught.value.hint
+        return caught.value.message
+
+    def limited(pydantic: Any = pydantic) -> Any:
+        class Limited(FormPage):
+            n: Annotated[int, pydantic.Field(ge=1)]
+
+    def given() -> Any:
+        class Given(FormPage):
+            tags: list[str] = pydantic.Field(default_factory=list)
+
+    def checked() -> Any:
+        class Checked(FormPage):
+            n: int
+
+            @pydantic.field_validator("n")  # type: ignore[untyped-decorator]
+            @classmethod
+            def small(cls, n: int) -> int:
+                return n
+
+    def whole() -> Any:
+        class Whole(FormPage):
+            n: int
+
+            @pydantic.model_validator(mode="after")  # type: ignore[untyped-decorator]
+            def together(self) -> Any:
+                return self
+
+    assert "Limited uses pydantic's FieldInfo of n" in said(limited)
+    assert "Given uses pydantic's FieldInfo of tags" in said(given)
+    assert "Checked uses pydantic's validator small" in said(checked)
+    assert "Whole uses pydantic's validator together" in said(whole)
+
+
 def test_a_page_of_pydantic_forms_is_a_page() -> None:
     core = pytest.importorskip("pydantic_forms.core")
     validators = pytest.importorskip("pydantic_forms.validators")

@@ -86,6 +86,7 @@ def test_what_does_not_fit_is_refused_with_key_and_step(kind: Any, stored: Any) 
     with pytest.raises(StepInput) as caught:
         given(pick, {"x": stored})
     assert caught.value.details == {"step": "pick", "key": "x"}
+    assert isinstance(caught.value, ValueError)
 
 
 def test_an_absent_key_is_the_default_or_an_error_that_names_what_there_is() -> None:
