@@ -597,6 +597,7 @@ def lower(document: Document, works: Works) -> Definition:
         hash=document.hash,
         source=document.label,
         attributes=attributes,
+        tags=document.tags,
         key=document.key,
         opening=_opening(document.source),
         enabled=document.data.get("enabled"),

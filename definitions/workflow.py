@@ -334,6 +334,8 @@ class Definition:
     """What may start."""
     classify: Classify | None = None
     """What failures of its steps are called."""
+    tags: tuple[str, ...] = ()
+    """Words to find it by."""
     key: Value | None = None
     """The key of an instance from its input, where no trigger gives it."""
     opening: Callable[[Json], dict[str, Json]] | None = None

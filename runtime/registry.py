@@ -38,6 +38,7 @@ class Body(msgspec.Struct, omit_defaults=True):
     """The document, whole, of a workflow that is one."""
     by: str | None = None
     """Who made the version; null for what was loaded from code."""
+    tags: list[str] = []
 
 
 def body_of(row: DefinitionRow) -> Body:
@@ -264,6 +265,7 @@ def save_work(
         [trigger_data(trigger) for trigger in definition.triggers],
         definition.written,
         by,
+        list(definition.tags),
     )
     return SaveDefinition(
         definition.name,

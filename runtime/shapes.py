@@ -285,6 +285,7 @@ class DefinitionInfo(msgspec.Struct, frozen=True):
     document: Json = None
     deeds: list[Deed] = []
     """What was done to the workflow by hand, the newest last; only where one is asked for."""
+    tags: list[str] = []
 
 
 ReplayLevel = Literal["error", "warning"]

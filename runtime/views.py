@@ -138,6 +138,7 @@ def definition_shape(row: DefinitionRow, whole: bool = False) -> shapes.Definiti
         body.get("by"),
         rfc3339(row.at),
         written.get("document") if whole else None,
+        tags=body.get("tags", []),
     )
 
 

@@ -26,10 +26,13 @@ DIFFERENT: Final = 5
 STRAYED_SHOWN: Final = 20
 
 
-@command("ls", example="greenroom def ls")
-def ls(session: Session) -> None:
+@command("ls", example="greenroom def ls\ngreenroom def ls --tag billing")
+@click.option("--tag", metavar="WORD", help="Only those with this tag.")
+def ls(session: Session, tag: str | None) -> None:
     """List the workflows the daemon knows."""
     page = session.call("definitions.list")
+    if tag is not None:
+        page = [one for one in _items(page) if tag in one.get("tags", ())]
     heads = ["workflow", "version", "kind", "steps", "starts on", "source"]
     session.page(page, heads, _row, "definition")
 
@@ -75,6 +78,7 @@ def show(session: Session, name: str, version: int | None, document: bool) -> No
         ("released", "yes" if one["release"] else "no"),
         ("enabled", "yes" if one["enabled"] else "no"),
         ("source", one["source"] or ""),
+        ("tags", ", ".join(one.get("tags") or ())),
         ("starts on", ", ".join(map(_trigger, one["triggers"]))),
         ("steps", "\n".join(one["steps"])),
         ("hash", one["hash"]),

@@ -167,6 +167,7 @@ def test_a_key_that_is_written_twice_is_refused() -> None:
     "text",
     [
         "a: &x 1\nb: *x",
+        "schema_version: 1\nname: &x w\nactions: [{type: 'Core:Log', order: 1, parameters: {text: x}}]",
         "a: !!python/object/apply:os.system [id]",
         "? [1]\n: 2",
         "a: [1",

@@ -22,14 +22,14 @@ from typing import Final, Literal, NamedTuple
 
 import pytest
 
-from tests.mutants import connectors, engine, flows, kernel, resources, store, versions
+from tests.mutants import connectors, documents, engine, flows, kernel, resources, store, versions
 from tests.mutants.registry import VARIABLE, Mutant
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 GROUPS: Final[dict[str, Sequence[Mutant]]] = {
     "engine": engine.MUTANTS, "kernel": kernel.MUTANTS, "store": store.MUTANTS,
     "resources": resources.MUTANTS, "flows": flows.MUTANTS, "versions": versions.MUTANTS,
-    "connectors": connectors.MUTANTS,
+    "connectors": connectors.MUTANTS, "documents": documents.MUTANTS,
 }  # fmt: skip
 TIMEOUT_S: Final = 120
 TEST_TIMEOUT_S: Final = 15

@@ -1,0 +1,53 @@
+"""Mutants of workflow documents: reading, lowering, kept data, trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from greenroom.definitions import analysis, documents, functions, lowering, shapes, trying, yamltext
+from greenroom.definitions.actions import ActionReader
+from greenroom.definitions.located import Located
+from greenroom.definitions.lowering import Resolved, Scope
+from greenroom.runtime import reloading
+from greenroom.runtime.keptdata import KeptData
+from tests.mutants.registry import Mutant, rewrite
+
+READ: Final = "tests/definitions/test_documents.py"
+RUN: Final = "tests/runtime/test_documents.py"
+TRY: Final = "tests/definitions/test_trying.py"
+SEED: Final = "tests/seeds/test_004.py"
+KEPT: Final = "tests/runtime/test_keptdata.py"
+AGAIN: Final = "tests/runtime/test_reloading.py"
+
+
+def mutant(name: str, row: str, plant: Callable[[], None], *tests: str) -> Mutant:
+    return Mutant(name, row, plant, tests)
+
+
+MUTANTS: Final = (
+    mutant("document-takes-any-version", "F1", rewrite(shapes._check, "and type(value) is type(schema[\"const\"])", ""), READ),
+    mutant("document-places-are-lost", "F4", rewrite(Located.placed, "if problem.where is not None:", "if True:"), READ),
+    mutant("document-keys-twice", "F4", rewrite(Located.note_key, "if path in self._keys:", "if False:"), READ),
+    mutant("document-yaml-anchors", "F4", rewrite(yamltext._Builder._value, "isinstance(event, yaml.AliasEvent) or getattr(event, \"anchor\", None)", "False"), READ),
+    mutant("document-false-condition-skips", "F6", rewrite(lowering._guards, "condition.on_fail)", "\"skip\")"), RUN),
+    mutant("document-schedule-with-condition", "F9", rewrite(documents._Reader.source, "if \"condition\" in data:", "if False:"), READ),
+    mutant("document-body-alone", "F10", rewrite(ActionReader._check_body, "if one in given and other not in given:", "if False:"), READ),
+    mutant("document-orders-are-places", "F12", rewrite(ActionReader.actions, "key=lambda one: one.order", "key=lambda one: 0"), READ),
+    mutant("document-constants-unchecked", "F15", rewrite(ActionReader._check_parameters, "if service is not None:", "if False:"), SEED),
+    mutant("document-values-unchecked", "F15", rewrite(lowering.resolve, "if action.service is not None and not action.parameters.constant:", "if False:"), SEED),
+    mutant("document-chance-is-drawn-alike", "F16", rewrite(functions._random_string, "instant.draw(64)", "b\"x\" * 64"), RUN),
+    mutant("document-transform-over-the-state", "F18", rewrite(lowering._after, "seen if own else response", "seen"), RUN, SEED),
+    mutant("document-state-keeps-what-was-replaced", "F21", rewrite(Scope.change, "(*(name for name in before if name not in after), *drop)", "()"), RUN, SEED),
+    mutant("document-callback-is-late", "F22", rewrite(lowering._called_back, "early=True", "early=False"), RUN),
+    mutant("document-hash-with-descriptions", "F24", rewrite(documents._bare, "if key != \"description\"", ""), READ),
+    mutant("document-start-asks-nobody", "F26", rewrite(lowering._opening, "not source.condition.holds(input)", "False"), RUN),
+    mutant("document-item-is-the-state", "Iterator", rewrite(Scope.see, "if self.depth == 0:", "if True:"), RUN),
+    mutant("document-stray-arguments", "Call", rewrite(Resolved.arguments, "parameters.get(\"arguments\", {})", "source"), RUN),
+    mutant("data-counts-without-a-guard", "Data", rewrite(KeptData._count, "ctx.statements += [(_CREATE, ()), (_UNCHANGED, (scope, key, version))]", "pass"), KEPT),
+    mutant("data-forgets-what-is-on-its-way", "Data", rewrite(KeptData._on_its_way, "if found is None or", "if True or"), KEPT),
+    mutant("data-lives-for-ever", "Data", rewrite(KeptData._write, "ctx.at + round(ttl_s * 1000)", "1 << 62"), RUN),
+    mutant("circles-of-one-are-missed", "cycles", rewrite(analysis._circles, "elif following in line:", "elif following in line[:-1]:"), READ),
+    mutant("trial-takes-the-last-branch", "try", rewrite(trying._Follower._branch, "for branch in action.branches:", "for branch in action.branches[::-1]:"), TRY),
+    mutant("reload-takes-what-is-right", "reload", rewrite(reloading.reload, "if problems:", "if False:"), AGAIN),
+)  # fmt: skip
