@@ -46,8 +46,8 @@ class Actor(Struct, frozen=True):
 
 def actor_of(by: str) -> Actor:
     """The person behind what faces record: `uid:1000/anna` and `key:k1/anna` and `oidc:anna` are
-    anna, `bob via uid:1000/anna` is bob, as anna says."""
-    said, via, speaker = by.partition(" via ")
+    anna, `bob via uid:1000/anna` is bob, as anna says. Who speaks stands last: no claim hides it."""
+    said, via, speaker = by.rpartition(" via ")
     if via:
         return Actor(said, _plain_name(speaker), speaker.startswith("uid:"))
     return Actor(_plain_name(by), None, by.startswith("uid:"))

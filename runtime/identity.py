@@ -3,9 +3,8 @@
 An assignee is a label: anybody may answer and what is journaled says who did. Where a question, or
 the engine, enforces it, only the assignee may: the person named, or a member of the team.
 
-`by` is what a face says of the caller. `ann` is a name given in Python; `ann via uid:1000/bo` a name
-given by a local program or an API key, which answer for what they say; `ann via oidc:bo` one that
-somebody who signed in would like to be taken for, who is `bo` all the same.
+A name that is only given (`ann via uid:1000/bo`) counts where the owner of the daemon gives it, at
+its socket. Over an API key or after a sign-in somebody is who the key or the sign-in says.
 """
 
 from __future__ import annotations
@@ -13,27 +12,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from greenroom.definitions.people import actor_of
+
 TEAM: Final = "team:"
-_TRUSTED: Final = ("uid:", "key:")
 
 
 def person(by: str | None) -> str | None:
-    """The person a caller acts for."""
+    """The person a caller is, or acts for."""
     if by is None:
         return None
-    said, via, caller = by.rpartition(" via ")
-    if not via or caller.startswith(_TRUSTED):
-        return said or caller
-    return caller
+    actor = actor_of(by)
+    return actor.username if actor.spoken_for is None or actor.owner else actor.spoken_for
 
 
 def may_answer(by: str | None, assignee: str, teams: Mapping[str, Sequence[str]]) -> bool:
     """Whether the caller is the assignee, or belongs to the team that is."""
     who = person(by)
-    if who is None:
-        return False
-    names = {who, who.partition(":")[2]} - {""}  # `oidc:ann` is ann
     wanted = assignee.removeprefix("user:")
     if wanted.startswith(TEAM):
-        return bool(names.intersection(teams.get(wanted.removeprefix(TEAM), ())))
-    return wanted in names
+        return who in teams.get(wanted.removeprefix(TEAM), ())
+    return who == wanted

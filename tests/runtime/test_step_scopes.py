@@ -303,7 +303,9 @@ async def test_only_the_assignee_answers_where_that_is_enforced(engine: MemoryEn
     made = await engine.start("asking", {})
     await engine.until_idle()
     pages = [{"ok": True}, {"why": "fine"}]
-    for stranger in (None, "bo", "ann via oidc:bo", "oidc:bo"):
+    for stranger in (
+        None, "bo", "ann via oidc:bo", "oidc:bo", "ann via key:k1/bo", "ann via uid:0/root via key:k1/bo",
+    ):  # fmt: skip
         with pytest.raises(NotPermitted, match="'Approve' is for ann"):
             await engine.answer(f"{made.id}.approve", pages, by=stranger)
     await engine.answer(f"{made.id}.approve", pages, by="ann via uid:1000/bo")
