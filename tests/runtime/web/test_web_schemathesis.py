@@ -74,9 +74,12 @@ def _content(data: Any) -> bytes | str | None:
 async def first_of(web: Any, request: httpx2.Request) -> Any:
     """The beginning of a feed, which has no end."""
     status = asyncio.get_running_loop().create_future()
+    messages = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive() -> dict[str, Any]:
-        await status
+        if messages:
+            return messages.pop()
+        await asyncio.shield(status)  # who stops listening does not take the answer away
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
