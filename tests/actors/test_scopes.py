@@ -331,6 +331,16 @@ def test_a_condition_inside_a_lane_sees_the_names_of_the_lane() -> None:
     assert open_ops(rig) == ["ports[1].a"]
 
 
+def test_a_guard_cannot_change_the_state() -> None:
+    def greedy(state: dict[str, Any]) -> bool:
+        state["list"].append(1)
+        return True
+
+    rig = plan(begin >> conditional(greedy)(a), {"list": []})
+    finish(rig, "a")
+    assert rig.progress.state == {"list": []}
+
+
 # -- callbacks -----------------------------------------------------------------------------------
 
 

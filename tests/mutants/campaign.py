@@ -3,6 +3,7 @@
 python tests/mutants.py                 all of them
 python tests/mutants.py R10 log-...     those of a rule, those whose name begins so
 python tests/mutants.py --only kernel   those of one group
+python tests/mutants.py --sample 60     some, drawn anew for each --seed
 python tests/mutants.py --list
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -22,7 +24,17 @@ from typing import Final, Literal, NamedTuple
 
 import pytest
 
-from tests.mutants import connectors, documents, engine, flows, kernel, resources, store, versions
+from tests.mutants import (
+    connectors,
+    documents,
+    engine,
+    flows,
+    kernel,
+    resources,
+    steps,
+    store,
+    versions,
+)
 from tests.mutants.registry import VARIABLE, Mutant
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -30,6 +42,7 @@ GROUPS: Final[dict[str, Sequence[Mutant]]] = {
     "engine": engine.MUTANTS, "kernel": kernel.MUTANTS, "store": store.MUTANTS,
     "resources": resources.MUTANTS, "flows": flows.MUTANTS, "versions": versions.MUTANTS,
     "connectors": connectors.MUTANTS, "documents": documents.MUTANTS,
+    "steps": steps.MUTANTS,
 }  # fmt: skip
 TIMEOUT_S: Final = 120
 TEST_TIMEOUT_S: Final = 15
@@ -126,12 +139,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Plant faults and see whether the tests notice.")
     parser.add_argument("which", nargs="*", help="rules or beginnings of names; none: all")
     parser.add_argument("--jobs", "-j", type=int, default=max(2, os.cpu_count() or 2))
+    parser.add_argument("--sample", type=int, metavar="N", help="N of them, drawn by --seed")
+    parser.add_argument("--seed", default="", help="what they are drawn by, such as a commit")
     parser.add_argument("--list", action="store_true", help="name them and run nothing")
     parser.add_argument("--only", choices=sorted(GROUPS), help="those of one group")
     given = parser.parse_args(arguments)
     mutants = chosen(given.which)
     if given.only is not None:
         mutants = [mutant for mutant in mutants if mutant in GROUPS[given.only]]
+    if given.sample is not None:
+        mutants = random.Random(given.seed).sample(mutants, min(given.sample, len(mutants)))
     if not mutants:
         parser.error(f"no mutant is called {' or '.join(given.which)}")
     if given.list:

@@ -415,14 +415,20 @@ async def test_w9_a_default_is_never_converted(engine: MemoryEngine) -> None:
 
 async def test_w8_state_is_a_copy_of_all_of_it(engine: MemoryEngine) -> None:
     @step
-    def spoil(state: State, items: list[int]) -> None:
+    def spoil(state: State, items: list[int], raw: Any) -> None:
         seen(dict(state))
         state["x"] = "changed"
         items.append(9)
+        raw["deep"].append(9)
 
-    found = await run(engine, begin >> spoil, {"items": [1], "x": 0})
-    assert SEEN == [{"items": [1], "x": 0}]
-    assert found.state == {"items": [1], "x": 0}
+    @step
+    def look(state: State) -> None:
+        seen(state)
+
+    given = {"items": [1], "x": 0, "raw": {"deep": []}}
+    found = await run(engine, begin >> spoil >> look, given)
+    assert SEEN == [given, given]
+    assert found.state == given
 
 
 async def test_w8_the_engine_gives_facts_about_the_instance(engine: MemoryEngine) -> None:
