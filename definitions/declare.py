@@ -312,7 +312,7 @@ def _body(subject: Any, title: str, place: str) -> Plan | Program:
             subject = subject.current()
         return _class_program(subject, place)
     if inspect.iscoroutinefunction(subject):
-        return Program(subject, injector(subject), None, False)
+        return Program(subject, injector(subject, kind="workflow"), None, False)
     if inspect.isgeneratorfunction(subject) or not callable(subject):
         raise InvalidDefinition(
             f"{title} must be a coroutine function, a class with handle(), or a function that "

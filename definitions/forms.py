@@ -89,7 +89,8 @@ def form_target(func: Any, name: str | None = None) -> Target:
         )
     if not asks and _takes_anything(func):
         func = _called_bare(func)
-    return Target(title, func, injector(func, skip_first=asks, resources=True), False)
+    inject = injector(func, skip_first=asks, resources=True, kind="form")
+    return Target(title, func, inject, False)
 
 
 def _title(func: Any) -> str:

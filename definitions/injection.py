@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 
@@ -100,6 +100,8 @@ class Injector:
     """The virtual names it asks for."""
     resources: bool = False
     """Whether it asks for resources: `arguments` is to be given those `resource_ids` names."""
+    kind: Literal["step", "form", "workflow"] = "step"
+    """What the function is, for messages: a workflow's arguments are its input."""
 
     def resource_ids(self, source: Mapping[str, Any]) -> list[str]:
         """Ids of the resources to be read before a call, each once. Raises `StepInput` for what
@@ -152,8 +154,8 @@ class Injector:
             return parameter.convert(value)
         except (msgspec.ValidationError, ValueError, TypeError) as error:
             raise StepInput(
-                f"step {self.name}: {parameter.name} must be {_text(parameter.annotation)}, "
-                f"the state has {_short(value)} ({error})",
+                f"{self._who}: {parameter.name} must be {_text(parameter.annotation)}, "
+                f"the {self._source} has {_short(value)} ({error})",
                 step=self.name,
                 key=parameter.name,
             ) from None
@@ -175,7 +177,7 @@ class Injector:
 
     def _no_id(self, parameter: Parameter, value: Json, what: str) -> StepInput:
         return StepInput(
-            f"step {self.name}: {parameter.name} must be {what}, the state has {_short(value)}",
+            f"{self._who}: {parameter.name} must be {what}, the state has {_short(value)}",
             hint="keep a resource as its id, or as the dict that a step's result made of it",
             step=self.name,
             key=parameter.name,
@@ -189,7 +191,7 @@ class Injector:
         if len(new) > 1:
             names = " and ".join(p.name for p in new)
             raise StepInput(
-                f"step {self.name} would make {names}: nobody can say which of them the product "
+                f"{self._who} would make {names}: nobody can say which of them the product "
                 f"{_short(source.get('product'))} is   {self.where}",
                 hint="make one resource a step, or make them in the step and return them",
                 step=self.name,
@@ -200,7 +202,7 @@ class Injector:
             needs = " and ".join(f'"{name}"' for name in missing)
             has = ", ".join(sorted(source)) or "nothing"
             raise MissingState(
-                f'step {self.name} needs "{new[0].name}"; to make a new {_text(new[0].annotation)} '
+                f'{self._who} needs "{new[0].name}"; to make a new {_text(new[0].annotation)} '
                 f"it needs {needs}, the state has: {has}   {self.where}",
                 hint="pass the id of one that exists, or the product and customer of a new one",
                 step=self.name,
@@ -250,7 +252,7 @@ class Injector:
         row = found.get(id)
         if row is None:
             raise ResourceNotFound(
-                f"step {self.name}: there is no resource {id} for {parameter.name}",
+                f"{self._who}: there is no resource {id} for {parameter.name}",
                 hint="greenroom resource ls",
                 step=self.name,
                 key=parameter.name,
@@ -259,7 +261,7 @@ class Injector:
         kind = class_for(wanted.kinds, row)
         if kind is None:
             raise StepInput(
-                f"step {self.name}: {parameter.name} must be {_text(parameter.annotation)}, the "
+                f"{self._who}: {parameter.name} must be {_text(parameter.annotation)}, the "
                 f"resource {id} is a {row.type} of product {row.product!r}, {row.status}",
                 step=self.name,
                 key=parameter.name,
@@ -288,19 +290,30 @@ class Injector:
                     name_new(made, new_id(parameter.name))
                 return made
         raise StepInput(
-            f"step {self.name}: a new {_text(parameter.annotation)} cannot be made for "
+            f"{self._who}: a new {_text(parameter.annotation)} cannot be made for "
             f"{parameter.name}: {refused}",
             hint=refused.hint if isinstance(refused, GreenroomError) else None,
             step=self.name,
             key=parameter.name,
         ) from refused
 
+    @property
+    def _who(self) -> str:
+        return f"{self.kind} {self.name}"
+
+    @property
+    def _source(self) -> str:
+        return "input" if self.kind == "workflow" else "state"
+
     def _missing(self, parameter: Parameter, source: Mapping[str, Any]) -> MissingState:
         has = ", ".join(sorted(source)) or "nothing"
         needs = ", ".join(p.name for p in self.parameters)
         return MissingState(
-            f'step {self.name}({needs}) needs "{parameter.name}", the state has: {has}   {self.where}',
-            hint="pass it in the event, give the parameter a default, or return it from an earlier step",
+            f'{self._who}({needs}) needs "{parameter.name}", the {self._source} has: {has}   '
+            f"{self.where}",
+            hint="pass it in the event or in start, or give the parameter a default"
+            if self.kind == "workflow"
+            else "pass it in the event, give the parameter a default, or return it from an earlier step",
             step=self.name,
             key=parameter.name,
         )
@@ -353,7 +366,11 @@ def location(func: Any) -> str:
 
 
 def injector(
-    func: Callable[..., Any], *, skip_first: bool = False, resources: bool = False
+    func: Callable[..., Any],
+    *,
+    skip_first: bool = False,
+    resources: bool = False,
+    kind: Literal["step", "form", "workflow"] = "step",
 ) -> Injector:
     """Reads a signature. Raises `InvalidDefinition` for what can never be injected:
     `*args`, `**kwargs`, unresolvable or unsupported annotations; resources where nobody loads
@@ -391,6 +408,7 @@ def injector(
         where,
         virtual,
         any(p.resource is not None for p in parameters),
+        kind,
     )
 
 

@@ -1369,7 +1369,7 @@ class Engine:
         found: InstanceRow | None = await self.journal.call(Find(ref, namespace))
         if found is None:
             raise NotFound(
-                f"there is no instance {ref}",
+                f"there is no instance {ref}{self.registry.unknown_in(ref)}",
                 hint="greenroom ls  shows what there is; an id may be cut to 8 characters or more",
                 instance=ref,
             )

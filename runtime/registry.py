@@ -117,10 +117,18 @@ class Registry:
         if found is None:
             raise NotFound(
                 f'there is no workflow "{name}"{did_you_mean(name, self._current)}',
-                hint="register it:  Engine.open(..., workflows=[...])",
+                hint="greenroom def ls  shows what there is; a new one is given to the engine:  "
+                "Engine.open(..., workflows=[...])  or  greenroom serve FILE",
                 workflow=name,
             )
         return found
+
+    def unknown_in(self, ref: str) -> str:
+        """For the message about an instance that is not there: whether its workflow is known."""
+        name, slash, _ = ref.partition("/")
+        if not slash or self.find(name) is not None:
+            return ""
+        return f': there is no workflow "{name}"{did_you_mean(name, self._current)}'
 
     def released(self, workflow: object) -> Definition:
         """The version that new instances get. Raises `NotFound`."""

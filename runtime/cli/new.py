@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -225,8 +226,8 @@ _NAMED: Final = ("README.md", "pyproject.toml")
 
 
 def _said(name: str) -> str:
-    lines = [f"{name}/", *(f"  {path}" for path in FILES), "", f"next:  cd {name} && greenroom dev"]
-    return "\n".join(lines)
+    go = f"next:  cd {shlex.quote(name)} && greenroom dev"
+    return "\n".join([f"{name}/", *(f"  {path}" for path in FILES), "", go])
 
 
 COMMANDS: Final = {"new": new}

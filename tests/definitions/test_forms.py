@@ -487,7 +487,8 @@ def test_a_value_missing_in_the_state_is_the_fault_of_the_form() -> None:
         yield First
         return {}
 
-    with pytest.raises(FormError, match='needs "customer"'):
+    said = r'form form\(customer\) needs "customer", the state has: nothing'
+    with pytest.raises(FormError, match=said):
         run_target(form_target(form), {}, [], {})
 
 

@@ -840,7 +840,24 @@ async def test_an_input_that_does_not_fit_is_refused_before_anything_exists(
     for input in ({}, {"n": "x"}, {"n": None}):
         with pytest.raises(InvalidInput):
             await kit.start("parent", input)
+    with pytest.raises(
+        InvalidInput, match=r'workflow parent\(n\) needs "n", the input has: m'
+    ) as no:
+        await kit.start("parent", {"m": 1})
+    assert no.value.hint is not None and "in start" in no.value.hint
     assert (await kit.info()).head == 0
+
+
+async def test_an_instance_of_an_unknown_workflow_is_missed_by_the_name_of_the_workflow(
+    kit: MemoryEngine,
+) -> None:
+    with pytest.raises(NotFound, match='no instance lime/7: there is no workflow "lime"; did you'):
+        await kit.get("lime/7")
+    with pytest.raises(NotFound, match=r"^there is no instance line/7$"):
+        await kit.get("line/7")
+    with pytest.raises(NotFound, match='no workflow "lime"; did you mean "line"') as no:
+        await kit.start("lime", {})
+    assert no.value.hint is not None and "greenroom def ls" in no.value.hint
 
 
 async def test_a_class_is_dispatched_and_found_by_its_key(kit: MemoryEngine) -> None:

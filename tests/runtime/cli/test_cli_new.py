@@ -51,6 +51,11 @@ def test_new_writes_a_project_and_says_how_to_go_on(cli: Cli, folder: Path) -> N
     assert 'name = "hello"' in (folder / "hello/pyproject.toml").read_text()
 
 
+def test_what_new_says_to_do_next_can_be_pasted(cli: Cli, folder: Path) -> None:
+    _, out, _ = cli("new", "my orders")
+    assert out.endswith("next:  cd 'my orders' && greenroom dev\n")
+
+
 def test_the_document_of_a_new_project_is_valid_and_its_cases_pass(cli: Cli, folder: Path) -> None:
     cli("new", "hello")
     assert cli("def", "test", "hello/definitions", "-o", "table") == (
