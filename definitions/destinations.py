@@ -63,6 +63,21 @@ class Fallback(Struct, frozen=True):
     on_timeout: bool = False
 
 
+class Notification:
+    """One stage of a list that `get_request_notifications` gives: places that are told at once, and
+    how long they have before the next stage is told."""
+
+    def __init__(self, destinations: Any, timeout: Duration | None = None) -> None:
+        limit = _limit(timeout)
+        self.stage = tuple(
+            one if limit is None else msgspec.structs.replace(one, timeout_s=limit)
+            for one in route_of(destinations).so_far(0)
+        )
+
+    def __repr__(self) -> str:
+        return f"Notification([{', '.join(map(str, self.stage))}])"
+
+
 class Route(Struct, frozen=True, omit_defaults=True):
     """Where a request goes: stages in order, each of destinations that are told at once."""
 
@@ -158,6 +173,10 @@ def route_of(given: Any) -> Route:
         found = list(given)
     else:
         found = []
+    if found and all(isinstance(one, Notification) for one in found):
+        stages = tuple(one.stage for one in found)
+        timed = any(one.timeout_s is not None for stage in stages for one in stage)
+        return Route(stages, on_timeout=timed)
     if not found or not all(isinstance(one, Destination) for one in found):
         raise InvalidInput(
             f"a destination is needed, got {type(given).__name__}",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -135,6 +136,10 @@ class FlowEvent(Frozen):
     def get_step_output(self, name: str = "escalate") -> Json:
         """What a strategy has returned."""
         return copy(self.run.outputs.get(name))
+
+
+HANDLED: Final[ContextVar[FlowEvent | None]] = ContextVar("greenroom_flow_event", default=None)
+"""The event that a handler of this context was called for."""
 
 
 class Facts(Struct, frozen=True, omit_defaults=True):

@@ -28,7 +28,7 @@ from greenroom.definitions.errors import (
     NotPermitted,
 )
 from greenroom.definitions.events import Event
-from greenroom.definitions.flowevents import FlowEvent, event_from, facts_from
+from greenroom.definitions.flowevents import HANDLED, FlowEvent, event_from, facts_from
 from greenroom.definitions.flowfields import (
     DURATION,
     TARGET,
@@ -376,7 +376,12 @@ class Flow:
     def _handle(self, handler: Handler, event: Json, causes: Sequence[str] = ()) -> Json:
         """Calls a handler and checks what it gives, so that a wrong result is its failure and it
         can be called again once it is mended."""
-        given = _awaited(handler.func(self.event(event)))
+        handled = self.event(event)
+        before = HANDLED.set(handled)
+        try:
+            given = _awaited(handler.func(handled))
+        finally:
+            HANDLED.reset(before)
         if handler.kind == "prefetch":
             return options_of(given, handler.name)
         if handler.kind == "reducer":

@@ -15,7 +15,7 @@ from greenroom.definitions import destinations
 from greenroom.definitions.destinations import Destination, Duration, Fallback, route_of
 from greenroom.definitions.errors import InvalidInput
 from greenroom.definitions.flows import identity
-from greenroom.definitions.people import username_of, usernames_of
+from greenroom.definitions.people import User, username_of, usernames_of
 from greenroom.definitions.services import called
 from greenroom.definitions.values import Json
 
@@ -66,7 +66,7 @@ class Slack:
         )
 
     def send_message(self, destination: Any, message: str) -> Json:
-        """Sends a text, once however often the handler is run again."""
+        """Sends a text to a place or a person, once however often the handler is run again."""
         return _message(self.name, destination, message)
 
 
@@ -145,6 +145,8 @@ class Okta:
 def _message(service: str, destination: Any, message: str) -> Json:
     if not isinstance(message, str) or not message:
         raise InvalidInput(f"{service}.send_message() needs a text, got {message!r}")
+    if isinstance(destination, User):
+        destination = destinations.user(service, destination)
     sent: Json = None
     for place in route_of(destination).so_far(0):
         sent = called(place.service, "send_message", {"to": place, "message": message})

@@ -16,6 +16,7 @@ import pytest
 
 import greenroom
 import greenroom.integrations
+import greenroom.sym
 import greenroom.testing
 import greenroom.zenaton
 
@@ -64,7 +65,9 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         greenroom.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("module", [greenroom.testing, greenroom.integrations, greenroom.zenaton])
+@pytest.mark.parametrize(
+    "module", [greenroom.testing, greenroom.integrations, greenroom.sym, greenroom.zenaton]
+)
 def test_the_small_public_modules_export_what_they_list(module: Any) -> None:
     assert list(module.__all__) == sorted(module.__all__)
     assert all(hasattr(module, name) for name in module.__all__)
