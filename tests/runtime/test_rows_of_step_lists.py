@@ -427,7 +427,7 @@ async def test_w8_state_is_a_copy_of_all_of_it(engine: MemoryEngine) -> None:
 
     given = {"items": [1], "x": 0, "raw": {"deep": []}}
     found = await run(engine, begin >> spoil >> look, given)
-    assert SEEN == [given, given]
+    assert [given, given] == SEEN
     assert found.state == given
 
 
