@@ -28,7 +28,13 @@ from greenroom.actors.ports import (
 )
 from greenroom.actors.rows import body_hash, rfc3339
 from greenroom.actors.subscriptions import Found, TriggerIndex
-from greenroom.definitions.errors import ConditionFailed, GreenroomError, IdConflict, InvalidInput
+from greenroom.definitions.errors import (
+    AlreadyRunning,
+    ConditionFailed,
+    GreenroomError,
+    IdConflict,
+    InvalidInput,
+)
 from greenroom.definitions.events import HOPS_MAX, Event
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Trigger, key_text
@@ -65,6 +71,9 @@ class Stage(Protocol):
     ) -> tuple[Create, Instance]: ...
 
     def adopt(self, instance: Instance, create: Create, result: Any) -> None: ...
+
+    def dropped(self, id: str) -> None:
+        """An instance was prepared and is not made."""
 
     def deliver(self, n: int, id: str, items: list[InboxItem]) -> None: ...
 
@@ -322,6 +331,7 @@ class Router:
         for instance in instances:
             instance.dead = True
             instance.kernel.drop_machine()
+            self.stage.dropped(instance.id)
 
     def _finish(self, result: Posted, starts: list[Create], instances: list[Instance]) -> None:
         if result.duplicate:
@@ -452,7 +462,8 @@ def _nobody(result: Posted | GreenroomError, refused: list[Refused]) -> None:
 
 
 def _code(error: GreenroomError) -> str:
-    return error.code if isinstance(error, ConditionFailed) else "invalid_input"
+    refused = isinstance(error, ConditionFailed | AlreadyRunning)
+    return error.code if refused else "invalid_input"
 
 
 def _conflict(event: Event) -> IdConflict:

@@ -280,6 +280,13 @@ DOCUMENT_KEYS: Final[dict[str, Schema]] = {
         "maxProperties": 16,
         "additionalProperties": EXPRESSION_ONLY,
     },
+    "concurrency": _object(
+        (),
+        key=EXPRESSION_ONLY,
+        limit=COUNT,
+        on_conflict={"enum": ["queue", "skip", "cancel_oldest"]},
+        priority=either({"type": "integer", "title": "a whole number"}),
+    ),
     "source": {"$ref": "#/$defs/source"},
     "actions": ACTIONS,
 }

@@ -32,7 +32,7 @@ from greenroom.definitions.shapes import PROBLEMS_MAX, Problems, TooMany, check_
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.transforms import Transform, compile_transform
 from greenroom.definitions.values import Json
-from greenroom.definitions.workflow import data_hash
+from greenroom.definitions.workflow import PRIORITY, SLOT, Concurrency, data_hash
 
 EXPRESSION_CHARS_MAX: Final = 1 << 16
 """Of all expressions of a document together: parsing them is what costs."""
@@ -63,6 +63,7 @@ class Document:
     source: Source | None
     key: Value | None
     attributes: Mapping[str, Value]
+    concurrency: Concurrency | None
     actions: tuple[Action, ...]
     hash: str
     located: Located = dataclasses.field(compare=False, repr=False)
@@ -144,6 +145,7 @@ class _Reader:
             for name, text in _items(data.get("attributes"))
             if (value := self.value(text, f"$.attributes.{name}")) is not None
         }
+        concurrency = self.concurrency(data.get("concurrency"), attributes)
         actions: tuple[Action, ...] = ()
         if isinstance(data.get("actions"), list):
             reader = ActionReader(self.problems, self.warnings, self.catalog)
@@ -159,11 +161,32 @@ class _Reader:
             source=source,
             key=key,
             attributes=attributes,
+            concurrency=concurrency,
             actions=actions,
             hash=document_hash(data),
             located=self.found,
             warnings=tuple(self.found.placed(one) for one in self.warnings),
         )
+
+    def concurrency(self, data: Json, attributes: dict[str, Value]) -> Concurrency | None:
+        """The rule; its key becomes a search attribute."""
+        if not isinstance(data, dict):
+            return None
+        for name in (SLOT, PRIORITY):
+            if name in attributes:
+                self.problems.add(f"$.attributes.{name}", "is a name of concurrency")
+        key = self.value(data.get("key"), "$.concurrency.key")
+        if key is not None:
+            attributes[SLOT] = key
+        if "priority" in data:
+            if data.get("on_conflict", "queue") != "queue":
+                self.problems.add("$.concurrency.priority", "has no meaning: nobody is queued")
+            if type(data["priority"]) is int:
+                attributes[PRIORITY] = compile_value(data["priority"])
+            elif (found := self.value(data["priority"], "$.concurrency.priority")) is not None:
+                attributes[PRIORITY] = found
+        limit, on_conflict = data.get("limit", 1), data.get("on_conflict", "queue")
+        return Concurrency(limit, on_conflict)
 
     def source(self, data: dict[str, Json]) -> Source | None:
         path = "$.source"

@@ -36,6 +36,7 @@ _ABOUT: Final = {
     "tags": "Words to find it by.",
     "key": "An expression over the input: at most one live instance has each key.",
     "attributes": "Names by which instances are found, each an expression over the input.",
+    "concurrency": "How many live at once, for each value of key; who comes then waits, or not.",
     "source": "What starts it: a custom event, a schedule, or an event of a connector.",
     "actions": "What it does, in ascending order.",
     "type": "A core action (Core:Log), or with connector_id an action of that connector.",

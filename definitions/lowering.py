@@ -597,6 +597,7 @@ def lower(document: Document, works: Works) -> Definition:
         hash=document.hash,
         source=document.label,
         attributes=attributes,
+        concurrency=document.concurrency,
         tags=document.tags,
         key=document.key,
         opening=_opening(document.source),

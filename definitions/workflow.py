@@ -283,6 +283,20 @@ class Written:
     document: Json
 
 
+SLOT: Final = "concurrency"
+"""The search attribute with the value that an instance's slot is of."""
+PRIORITY: Final = "priority"
+"""The one that orders those who wait for a slot, the highest first."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Concurrency:
+    """At most `limit` live instances for each value of the attribute `concurrency`, or in all."""
+
+    limit: int = 1
+    on_conflict: Literal["queue", "skip", "cancel_oldest"] = "queue"
+
+
 class Desk(Protocol):
     """Looks at what people ask of an instance before anything is stored: refuses it, or gives it
     back with who they are. `state` is that of the instance, durable."""
@@ -334,6 +348,8 @@ class Definition:
     """What may start."""
     classify: Classify | None = None
     """What failures of its steps are called."""
+    concurrency: Concurrency | None = None
+    """How many live at once."""
     tags: tuple[str, ...] = ()
     """Words to find it by."""
     key: Value | None = None

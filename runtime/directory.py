@@ -70,6 +70,7 @@ from greenroom.runtime.executor import Call, Executor
 from greenroom.runtime.journal import Journal
 from greenroom.runtime.registry import Registry
 from greenroom.runtime.saves import new_resource_id
+from greenroom.runtime.slots import Slots
 from greenroom.runtime.supervisor import Supervisor
 from greenroom.runtime.tokens import Secret
 
@@ -129,7 +130,8 @@ class Directory:
         """The instance whose turn is on the event loop now, for the watchdog."""
         self.waiters: dict[str, list[Callable[[Instance, Append], None]]] = {}
         """Called after each commit of an instance that may have ended or failed."""
-        self.watchers: list[Callable[[Instance, Append, Appended], None]] = []
+        self.slots = Slots(self)
+        self.watchers: list[Callable[[Instance, Append, Appended], None]] = [self.slots.watch]
         self.emitted: Callable[[list[int]], None] = lambda places: None
         self.ticked: Callable[[str, int], None] = lambda schedule, due: None
         self.unsaved: dict[int, list[Ended]] = {}
@@ -417,7 +419,9 @@ class Directory:
 
     def _child_created(self, parent: Instance, create: Create, made: Created) -> None:
         if made.created:
-            self.activate(create.row.n, lambda child: child.tell(Begin()))
+            if not self.slots.is_queued(create.row.id):
+                self.activate(create.row.n, lambda child: child.tell(Begin()))
+            self.slots.adopted(create.row.id)
         elif made.conflict == "key":
             failure = Failure(
                 "AlreadyRunning",
@@ -686,11 +690,44 @@ class Directory:
 
         `entries` (for a fork) are folded in front of what `definition` goes on with.
         """
+        try:
+            return self._prepared(
+                definition, input, id=id, key=key, namespace=namespace, by=by, pending=pending,
+                due=due, event=event, parent=parent, forked=forked, hops=hops, test=test,
+                tells=tells, state=state, entries=entries, reason=reason,
+            )  # fmt: skip
+        except BaseException:
+            self.slots.release(id)
+            raise
+
+    def _prepared(
+        self,
+        definition: Definition,
+        input: Any,
+        *,
+        id: str,
+        key: str | None,
+        namespace: str,
+        by: str | None,
+        pending: bool,
+        due: int | None,
+        event: Event | None,
+        parent: tuple[str, str, int] | None,
+        forked: tuple[str, int] | None,
+        hops: int,
+        test: bool,
+        tells: bool,
+        state: dict[str, Any] | None,
+        entries: list[Entry] | None,
+        reason: str | None,
+    ) -> tuple[Create, Instance]:
         if definition.only_if is not None and entries is None:
             definition.only_if.check(definition.name, input)
         n = self.next_n
         self.next_n += 1
         now = self.now()
+        if definition.concurrency is not None and entries is None:
+            due = self.slots.admit(definition, input, namespace, id, n) or due
         kernel = Kernel(definition, Progress(), self.epoch, None, self._note(id))
         started = Started(
             at=now,
@@ -760,6 +797,7 @@ class Directory:
         if not result.created or self.stopping:
             instance.dead = True
             instance.kernel.drop_machine()
+            self.slots.release(instance.id)
             return
         self.active[instance.n] = instance
         self.ids[instance.id] = instance.n
@@ -772,6 +810,7 @@ class Directory:
         instance.perform_all()
         instance.give(result.found)
         instance._settle()
+        self.slots.adopted(instance.id)
 
     # -- life ----------------------------------------------------------------------------------
 

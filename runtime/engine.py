@@ -347,6 +347,9 @@ class Engine:
             if not self._passive:
                 await self.stages.open()
                 self.ledger.settled()
+                await self.directory.slots.recover(
+                    [self.registry.released(name) for name in self.registry.names()]
+                )
                 await self.directory.recover()
                 self.router.recover()
                 self.schedules.recover()
@@ -623,6 +626,9 @@ class Engine:
     def adopt(self, instance: Instance, create: Create, result: Created) -> None:
         self.directory.adopt(instance, create, result)
 
+    def dropped(self, id: str) -> None:
+        self.directory.slots.release(id)
+
     def deliver(self, n: int, id: str, items: list[InboxItem]) -> None:
         self.directory.deliver(n, id, items)
 
@@ -710,6 +716,11 @@ class Engine:
             back = wrapped(back) if raw else definition.opening(back)
         self._check_input(definition, back)
         due = None
+        if delay is not None and definition.concurrency is not None:
+            raise InvalidRequest(
+                f"{definition.name} begins when it has a slot; it takes no delay",
+                workflow=definition.name,
+            )
         if delay is not None:
             due = self.clock.now() + round(seconds(delay, "delay") * 1000)
         return await self._create(
@@ -789,6 +800,7 @@ class Engine:
             if isinstance(result, Exception):
                 instance.dead = True
                 instance.kernel.drop_machine()
+                self.directory.slots.release(instance.id)
                 if not future.done():
                     future.set_exception(result)
                 return

@@ -359,6 +359,21 @@ def test_F22_who_waits_to_be_called_back_cannot_skip_a_failure() -> None:
     assert "$.actions[0].wait_for_callback" in problems(document(log(wait_for_callback=True)))
 
 
+@pytest.mark.parametrize(
+    ("rule", "place"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"key": "user"}, "key"),
+        ({"on_conflict": "wait"}, "on_conflict"),
+        ({"priority": "high"}, "priority"),
+        ({"priority": 1, "on_conflict": "skip"}, "priority"),
+        ({"max": 1}, "max"),
+    ],
+)
+def test_F23_what_concurrency_may_not_be(rule: dict[str, Any], place: str) -> None:
+    assert f"$.concurrency.{place}" in problems(document(concurrency=rule))
+
+
 def test_F24_C29_what_changes_nothing_makes_no_version() -> None:
     inner = {
         "type": "Core:Branch",

@@ -11,6 +11,7 @@ from greenroom.definitions.located import Located
 from greenroom.definitions.lowering import Resolved, Scope
 from greenroom.runtime import reloading
 from greenroom.runtime.keptdata import KeptData
+from greenroom.runtime.slots import Slots
 from tests.mutants.registry import Mutant, rewrite
 
 READ: Final = "tests/definitions/test_documents.py"
@@ -40,6 +41,10 @@ MUTANTS: Final = (
     mutant("document-transform-over-the-state", "F18", rewrite(lowering._after, "seen if own else response", "seen"), RUN, SEED),
     mutant("document-state-keeps-what-was-replaced", "F21", rewrite(Scope.change, "(*(name for name in before if name not in after), *drop)", "()"), RUN, SEED),
     mutant("document-callback-is-late", "F22", rewrite(lowering._called_back, "early=True", "early=False"), RUN),
+    mutant("slots-are-endless", "F23", rewrite(Slots.admit, "len(lane.holders) >= rule.limit", "False"), RUN),
+    mutant("slots-are-forgotten", "F23", rewrite(Slots.recover, "if rule is None:", "if True:"), RUN),
+    mutant("slots-are-never-free", "F23", rewrite(Slots.watch, "instance.kernel.progress.ended", "False"), RUN),
+    mutant("slots-know-no-priority", "F23", rewrite(Slots._advance, "key=lane.queue.__getitem__", "key=list(lane.queue).index"), RUN),
     mutant("document-hash-with-descriptions", "F24", rewrite(documents._bare, "if key != \"description\"", ""), READ),
     mutant("document-start-asks-nobody", "F26", rewrite(lowering._opening, "not source.condition.holds(input)", "False"), RUN),
     mutant("document-item-is-the-state", "Iterator", rewrite(Scope.see, "if self.depth == 0:", "if True:"), RUN),

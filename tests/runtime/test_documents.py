@@ -10,7 +10,12 @@ import pytest
 
 from greenroom import Engine, Fatal, Retry, State, step
 from greenroom.definitions.catalog import OFFERED, offer
-from greenroom.definitions.errors import ConditionFailed, InvalidDefinition, InvalidInput
+from greenroom.definitions.errors import (
+    AlreadyRunning,
+    ConditionFailed,
+    InvalidDefinition,
+    InvalidInput,
+)
 from greenroom.runtime.testing import TestEngine
 from tests.definitions.services import Service
 from tests.definitions.test_documents import WELCOME, all_of, document, log, when
@@ -658,6 +663,131 @@ async def test_F22_a_callback_that_does_not_come_fails_and_is_asked_for_anew(
     await engine.answer(ask.id, {"x": 1})
     await engine.until_idle()
     assert (await engine.get(found.id)).state == {"a": {"x": 1}}
+
+
+def one_at_a_time(on_conflict: str, **more: Any) -> dict[str, Any]:
+    wait = core("WaitForEvent", 1, {"event_type": "go", "where": {"data.id": "::id"}})
+    rule = {"key": "::user", "on_conflict": on_conflict, **more}
+    source = {"type": "Core:CustomEvent", "parameters": {"event_type": "new"}}
+    return document(wait, concurrency=rule, source=source)
+
+
+async def statuses(engine: Any) -> list[str]:
+    rows = (await engine.list("")).items
+    return [one.status for one in sorted(rows, key=lambda one: one.id)]
+
+
+async def test_F23_who_comes_when_all_slots_are_taken_is_queued_in_order(
+    engine: TestEngine,
+) -> None:
+    engine.register(one_at_a_time("queue", limit=2))
+    for n in range(4):
+        await engine.post({"type": "new", "data": {"user": "a", "id": n}})
+    await engine.start("w", {"user": "b", "id": 9})
+    await engine.until_idle()
+    assert await statuses(engine) == ["waiting", "waiting", "pending", "pending", "waiting"]
+    await engine.crash()
+    await engine.until_idle()
+    assert await statuses(engine) == ["waiting", "waiting", "pending", "pending", "waiting"]
+    await engine.post({"type": "go", "data": {"id": 1}})
+    await engine.until_idle()
+    assert await statuses(engine) == ["waiting", "completed", "waiting", "pending", "waiting"]
+    rows = sorted((await engine.list("")).items, key=lambda one: one.id)
+    await engine.cancel(rows[3].id)
+    await engine.cancel(rows[0].id)
+    await engine.until_idle()
+    assert await statuses(engine) == ["cancelled", "completed", "waiting", "cancelled", "waiting"]
+    last = await engine.start("w", {"user": "a", "id": 5})
+    await engine.until_idle()
+    assert (await engine.get(last.id)).status == "waiting"
+
+
+async def test_F23_or_is_refused_or_takes_the_place_of_the_oldest(engine: TestEngine) -> None:
+    engine.register(one_at_a_time("skip"))
+    first = await engine.start("w", {"user": "a", "id": 1})
+    refused = await engine.post({"type": "new", "data": {"user": "a", "id": 2}})
+    assert [(one.action, one.code) for one in refused.matched] == [("refused", "already_running")]
+    with pytest.raises(AlreadyRunning, match="for a: 1 at once"):
+        await engine.start("w", {"user": "a", "id": 3})
+    await engine.cancel(first.id)
+    await engine.start("w", {"user": "a", "id": 3})
+    replaced = {**one_at_a_time("cancel_oldest"), "name": "r"}
+    engine.register(replaced)
+    old = await engine.start("r", {"user": "a", "id": 1})
+    new = await engine.start("r", {"user": "a", "id": 2})
+    other = await engine.start("r", {"user": "b", "id": 3})
+    await engine.until_idle()
+    found = [(await engine.get(one.id)).status for one in (old, new, other)]
+    assert found == ["cancelled", "waiting", "waiting"]
+
+
+async def test_F23_children_are_queued_too_and_an_event_that_is_repeated_takes_no_slot(
+    engine: TestEngine,
+) -> None:
+    child = {**one_at_a_time("queue"), "name": "child"}
+    engine.register(child)
+    each = core(
+        "RunWorkflow", 1, {"workflow_id": "child", "workflow_input": "::"}, transform={"done": True}
+    )
+    parent = document(
+        core(
+            "Iterator",
+            1,
+            {"array_path": "::l", "mode": "parallel", "actions": [each]},
+            transform={"out": "::"},
+        )
+    )
+    engine.register({**parent, "name": "parent"})
+    started = await engine.start("parent", {"l": [{"user": "a", "id": n} for n in range(3)]})
+    for n in range(3):
+        await engine.until_idle()
+        await engine.post({"type": "go", "data": {"id": n}})
+    await engine.until_idle()
+    assert (await engine.get(started.id)).status == "completed"
+    event = {"type": "new", "id": "e", "data": {"user": "a", "id": 7}}
+    await engine.post(event)
+    assert (await engine.post(event)).duplicate
+    await engine.post({"type": "go", "data": {"id": 7}})
+    await engine.until_idle()
+    last = await engine.start("child", {"user": "a", "id": 8})
+    await engine.until_idle()
+    assert (await engine.get(last.id)).status == "waiting"
+
+
+async def test_F23_who_has_priority_is_next(engine: TestEngine) -> None:
+    engine.register(one_at_a_time("queue", priority="::p"))
+    first = await engine.start("w", {"user": "a", "id": 0})
+    low = await engine.start("w", {"user": "a", "id": 1, "p": 1})
+    high = await engine.start("w", {"user": "a", "id": 2, "p": 5})
+    await engine.crash()
+    await engine.cancel(first.id)
+    await engine.until_idle()
+    found = [(await engine.get(one.id)).status for one in (low, high)]
+    assert found == ["pending", "waiting"]
+
+
+async def test_F23_a_start_that_fails_leaves_its_slot(engine: TestEngine) -> None:
+    engine.register({**one_at_a_time("skip"), "key": "::id"})
+    with pytest.raises(InvalidDefinition):
+        await engine.start("w", {"user": "a", "id": "x" * 300})
+    first = await engine.start("w", {"user": "a", "id": 1})
+    with pytest.raises(AlreadyRunning):
+        await engine.start("w", {"user": "a", "id": 1})
+    await engine.cancel(first.id)
+    assert (await engine.start("w", {"user": "a", "id": 1})).id
+
+
+async def test_F23_the_queue_is_kept_over_a_restart(tmp_path: Path) -> None:
+    store, given = tmp_path / "app.db", one_at_a_time("queue")
+    async with Engine.open(store, workflows=[given]) as engine:
+        first = await engine.start("w", {"user": "a", "id": 1})
+        second = await engine.start("w", {"user": "a", "id": 2})
+    async with Engine.open(store, workflows=[given]) as engine:
+        assert (await engine.get(second.id)).status == "pending"
+        await engine.post({"type": "go", "data": {"id": 1}})
+        await engine.post({"type": "go", "data": {"id": 2}})
+        await engine.result(first.id, timeout=20)
+        await engine.result(second.id, timeout=20)
 
 
 async def test_log_writes_to_the_log(engine: TestEngine) -> None:
