@@ -14,6 +14,7 @@ import functools
 import hashlib
 import os
 import platform
+import shlex
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -1379,6 +1380,12 @@ class Engine:
             raise InvalidRequest(f"an instance is named by its id or workflow/key, got {ref!r}")
         namespace = self.namespace if namespace is None else namespace
         found: InstanceRow | None = await self.journal.call(Find(ref, namespace))
+        if found is None and self.registry.find(ref) is not None:
+            raise NotFound(
+                f"{ref} is a workflow, and an instance is wanted",
+                hint=f"{ref}/KEY or the id of one:  greenroom ls {shlex.quote(f'workflow:{ref}')}",
+                instance=ref,
+            )
         if found is None:
             raise NotFound(
                 f"there is no instance {ref}{self.registry.unknown_in(ref)}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -58,6 +59,20 @@ def json_value(source: str | None, name: str) -> Any:
     return None if source is None else items.document(source, f"--{name}")
 
 
+def filter_text(words: Sequence[str]) -> str:
+    """The filter that words of a command are. The shell takes the quotes of `key:"a b"` away: what
+    is one word to it and no filter behind its space is one value."""
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    first, *rest = word.split() or [""]
+    at = re.match(r"-?[\w.]+[:=<>]=?", first)
+    if at is None or not rest or '"' in word or any(map(looks_like_filter, rest)):
+        return word
+    return f'{word[: at.end()]}"{word[at.end() :]}"'
+
+
 def instances_or_filter(words: Sequence[str]) -> str | None:
     """The filter the words are, None when they are instances. Wrong filters are told here,
     before anything is asked of a daemon."""
@@ -70,4 +85,4 @@ def instances_or_filter(words: Sequence[str]) -> str | None:
             f"{odd} is no part of a filter, and instances and filters cannot be mixed",
             hint=f"name the field, as in  key:{odd}",
         )
-    return str(parse_filter(" ".join(words)))
+    return str(parse_filter(filter_text(words)))

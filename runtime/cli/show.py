@@ -25,7 +25,7 @@ DIFFERENT: Final = 5
 def ls(
     session: Session, filter: tuple[str, ...], limit: int, cursor: str | None, every: bool
 ) -> None:
-    q = str(parse_filter(" ".join(filter)))
+    q = str(parse_filter(options.filter_text(filter)))
     if every:
         page: Any = list(session.pages("list", q=q))
     else:

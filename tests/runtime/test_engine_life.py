@@ -855,6 +855,9 @@ async def test_an_instance_of_an_unknown_workflow_is_missed_by_the_name_of_the_w
         await kit.get("lime/7")
     with pytest.raises(NotFound, match=r"^there is no instance line/7$"):
         await kit.get("line/7")
+    with pytest.raises(NotFound, match=r"^line is a workflow, and an instance is wanted") as no:
+        await kit.get("line")
+    assert no.value.hint == "line/KEY or the id of one:  greenroom ls workflow:line"
     with pytest.raises(NotFound, match='no workflow "lime"; did you mean "line"') as no:
         await kit.start("lime", {})
     assert no.value.hint is not None and "greenroom def ls" in no.value.hint

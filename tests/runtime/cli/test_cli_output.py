@@ -12,6 +12,7 @@ import pytest
 from greenroom.definitions.errors import InvalidRequest
 from greenroom.runtime.cli import items, output, sentences, words
 from greenroom.runtime.cli.backend import call_engine
+from greenroom.runtime.cli.options import filter_text
 
 if TYPE_CHECKING:
     from tests.runtime.cli.conftest import Cli
@@ -147,3 +148,20 @@ def test_a_store_without_a_daemon_answers_the_same_methods() -> None:
     assert str(options["by"]).startswith(f"uid:{os.getuid()}")
     with pytest.raises(InvalidRequest, match='unknown method "paus"; did you mean "pause"'):
         call_engine(engine, "paus", {})
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["workflow:Welcome pro users"], 'workflow:"Welcome pro users"'),
+        (["-key>=a b", "status:failed"], '-key>="a b" status:failed'),
+        (["status:failed workflow:order"], "status:failed workflow:order"),
+        (['key:"a b"'], 'key:"a b"'),
+        (["failed", "a b"], "failed a b"),
+        ([], ""),
+    ],
+)
+def test_a_value_with_spaces_needs_the_quotes_of_the_shell_alone(
+    words: list[str], text: str
+) -> None:
+    assert filter_text(words) == text
