@@ -19,6 +19,10 @@ Ways of writing
     waits       Wait("Event").days(3)
     ops         what a program may await: each awaitable yields itself to the machine that drives it
     injection   from state keys to the parameters of a step
+    documents   JSON and YAML: read with the place of everything (located), checked as a whole (shapes,
+                actions, coreactions), looked over (analysis), tried out (trying)
+    lowering    from a document to a Plan
+    catalog     what a document may name: connectors, and steps that are on offer
     resources   classes of stored domain objects: what a row of the store is as an object
 
 Services

@@ -8,6 +8,9 @@ The engine
     engine      the verbs; every face calls these and nothing else (sections, reasons beside it)
     directory   which instances are loaded, how they come and go
     registry    which workflows there are, by name and version
+    documents   workflows written as data, for the registry (works, keptdata: what their actions do;
+                checking, cases, reloading: what is done with files of them)
+    slots       how many instances of a workflow live at once
     executor    runs the functions of steps: on the loop, in threads, in processes
     supervisor  how often something may crash before it is given up
     journal     works go in, results come back once they are on disk: the group commit
