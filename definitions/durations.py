@@ -105,7 +105,7 @@ def _unit(word: str) -> float | None:
 
 
 def text(seconds: float) -> str:
-    """The duration for people, in its two largest units: `2 s`, `1 h 30 min`, `250 ms`."""
+    """The duration for people, rounded to its two largest units: `2 s`, `1 h 30 min`, `250 ms`."""
     if seconds < 0:
         return f"-{text(-seconds)}"
     if 0 < seconds < 0.9995:
@@ -114,6 +114,8 @@ def text(seconds: float) -> str:
         return f"{round(seconds, 3 if seconds < 10 else 1):g} s"
     rest = round(seconds)
     at = next(i for i, (unit, _) in enumerate(_UNITS) if rest >= unit)
+    rest = round(rest / _UNITS[at + 1][0]) * _UNITS[at + 1][0]
+    at = next(i for i, (unit, _) in enumerate(_UNITS) if rest >= unit)  # 59 min 59 s is an hour
     (unit, name), (small, small_name) = _UNITS[at], _UNITS[at + 1]
     count, below = divmod(rest, unit)
     less = below // small

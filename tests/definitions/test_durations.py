@@ -56,6 +56,7 @@ def test_refuses_numbers_too_long_to_print(value: int) -> None:
         (0, "0 s"), (0.25, "250 ms"), (2, "2 s"), (2.5, "2.5 s"), (59.99, "1 min"), (60, "1 min"),
         (90, "1 min 30 s"), (5400, "1 h 30 min"), (3600, "1 h"), (259_200, "3 d"),
         (90_061, "1 d 1 h"), (0.9999, "1 s"), (-90, "-1 min 30 s"),
+        (259_199.4, "3 d"), (3_599.7, "1 h"), (86_399, "1 d"), (119.6, "2 min"),
     ],
 )  # fmt: skip
 def test_text_shows_two_units(length: float, shown: str) -> None:
