@@ -23,19 +23,27 @@ That is a *turn*, in this order and nowhere else. What is owed follows from the 
 crash needs no code of its own: load the entries, fold them, perform what is pending.
 
 The core, without IO, clock or chance
-    entries     the alphabet of the journal; one stored entry is one turn
-    progress    the fold of an instance's entries, and evolve, which is total
-    decide      from a message to entries; the rules of pause, resume, skip, cancel, parking
-    effects     pending: what an instance owes the world, from its progress
-    walk        what comes next in a plan
-    machine     the live coroutines of a program and their scheduler (cell, fiber below it)
-    replay      from entries back to a machine
-    messages    what an instance may be told
+    entries    the alphabet of the journal; one stored entry is one turn
+    progress   the fold of an instance's entries, and evolve, which is total
+    decide     from a message to entries; the rules of pause, resume, skip, cancel, parking
+    effects    pending: what an instance owes the world, from its progress
+    walk       what comes next in a plan, through its scopes (spots: where in it an op stands)
+    machine    the live coroutines of a program and their scheduler (cell, fiber below it)
+    replay     from entries back to a machine
+    messages   what an instance may be told
+    edits      what a person may change of a live instance: its state, its version
+    collected  what a trigger has collected for one key, and what becomes of it
+
+Looking back: recorded instances followed without running anything
+    recheck    does today's code do what an instance has recorded?
+    rehearsal  is a program what its journal says, run once more?
+    retrace    where would a recorded instance go on another version?
 
 The actors
     instance       a kernel, a mailbox, and what it has running
     router         from an event to everything it does, as one work
-    subscriptions  which triggers want an event
+    subscriptions  which triggers want an event (buckets: by value, prefix and range)
+    collector      events that are gathered or held back before an instance starts
     timer          the due list of sleeps, deadlines, retries and schedules (agenda below it)
     children       how a child is named
     rows           which rows a turn writes beside its entries

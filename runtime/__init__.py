@@ -5,38 +5,81 @@ module knows all the parts: `engine`. The others know the ports of `greenroom.ac
 each other as little as they can.
 
 The engine
-    engine      the verbs; every face calls these and nothing else (sections, reasons beside it)
+    engine      the verbs; every face calls these and nothing else
     directory   which instances are loaded, how they come and go
     registry    which workflows there are, by name and version
-    documents   workflows written as data, for the registry (works, keptdata: what their actions do;
-                checking, cases, reloading: what is done with files of them)
-    slots       how many instances of a workflow live at once
-    executor    runs the functions of steps: on the loop, in threads, in processes
+    executor    runs the functions of steps: on the loop, in threads, in processes (context is their
+                ctx)
     supervisor  how often something may crash before it is given up
     journal     works go in, results come back once they are on disk: the group commit
+    clock       the system's, and one that moves when a test says so
     sync        the same verbs for code that is not async
+    facade      what the classes of an author reach the engine through (finder: where_id)
 
-Services
-    connectors  requests to services and events from them
+Desks: groups of verbs, each over one noun
+    sections      engine.events and engine.asks
+    archive       stored events used again: try, replay, redrive
+    explanations  what an event did and did not do, as of its time (ledger: what was listened to)
+    reasons       why: sentences made from what the store holds
+    releases      engine.definitions: versions, promote, rollback, diff
+    recordings    recorded instances on another version: the gate of a promotion
+    replays       stored histories on today's code
+    schedules     a nominal time comes, and by the schedule's rules work is started
+    resources     engine.resources (saves: what a step returned becomes rows; resource_rules for
+                  both stores)
+    stages        engine.stages: graph, board, moves, logs, deploy
+    steering      edit, migrate, closing a damaged instance
+    forks         which entries a fork begins with
+    slots         how many of a document live at once
+    compare       diff of two instances
+    keys          API keys
+
+Where workflows come from
+    loading       what stands on a command line: files, modules, folders
+    sources       from a document, or the store's copy of it, to a Definition
+    documents     documents for an engine (reloading on SIGHUP; checking and cases look at files)
+    works         what the actions of documents do in the world (keptdata: the Data action)
+    stagefolders  stages.json and a file a stage (stagechecks, stagehooks, stagemail, stageoutput)
+
+People and services
+    forms       the schema somebody sees, and the answer that is complete (notes between two
+                questions)
+    identity    who may answer
+    callbacks   an outside party answers with a token (tokens)
+    recording   what a handler calls is recorded, one call after the other
+    outlets     what carries the messages of flows to people (buttons: clicks in Slack)
+    connectors  requests to services and events from them: a package with a map of its own
     secrets     where secrets are kept, and how a name becomes a value
     masking     hiding them in whatever leaves the process
 
 The stores
     store       what a store is, and what all of them agree on
-    sqlite      one file, written a group at a time, opened with suspicion
-    memory      the same answers out of dicts, for tests
+    sqlite      one file, written a group at a time, opened with suspicion; a module for each kind
+                of work beside it: sqlite_group sqlite_turns sqlite_route sqlite_match sqlite_read
+                sqlite_list sqlite_keep sqlite_resources
+    schema      its tables, and how they grow from format to format
+    statements  what transactional steps hand in
+    memory      the same answers out of dicts, for tests: memory_tables memory_read memory_resources
     audit       losses that SQLite does not notice, and how they are noticed
-    backup      copies while it runs
+    checks      what doctor asks of instances
+    backup      copies while it runs (upkeep: while nothing does; retention: what ended long ago
+                goes)
+    lock        one owner at a time
 
 The faces
+    calls       the table of methods: what each takes, and the verb that carries it out
+    shapes      what every face gives (views makes them from rows)
+    filters     status:failed age>1h (terms: what the words mean)
     protocol    bytes in, frames out: the line protocol without a socket
-    server      the Unix socket: lines in, replies out, in order (calls is its table of methods)
-    client      blocking; async_client for asyncio
-    shapes      what every face gives
-    filters     status:failed age>1h
-    daemon      greenroom serve; dev restarts it on save (socketfile, systemd, watchdog, logs)
+    server      the Unix socket: lines in, replies out, in order
+    web         HTTP: a package with a map of its own
+    client      blocking; async_client for asyncio; http_client and http_async over HTTP (replies
+                and http_wire: what both know)
+    daemon      greenroom serve; dev restarts it on save (socketfile, places, systemd, watchdog,
+                logs, loggers)
     main        the greenroom command; cli has a module a command
-    testing     an engine in memory whose time moves when a test says so
+    testing     an engine in memory whose time moves when a test says so (pytest_plugin;
+                crashpoints)
     demo        greenroom demo
     benchmarks  greenroom bench
 
