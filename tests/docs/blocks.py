@@ -2,7 +2,7 @@
 
 - A block of `python` is executed; the blocks of a page share their names, may `await`, and may import
   the page's files.
-- A block of `python NAME.py` (or `json NAME.json`) is a file in the page's folder.
+- A block of `python NAME.py` (or `json FOLDER/NAME.json`) is a file in the page's folder.
 - A block of `console` is typed: every line that begins with `$ ` is a command in that folder, what
   follows is its output on a terminal of 100 columns. `…` stands for anything in a line, a line of
   only `…` for any lines. How many blanks stand between two words does not matter.
@@ -126,7 +126,9 @@ class Page:
 
     def run(self, block: Block) -> None:
         if block.name:
-            (self.folder / block.name).write_text(block.text, encoding="utf-8")
+            file = self.folder / block.name
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(block.text, encoding="utf-8")
         elif block.language == "python":
             self._execute(block)
         elif block.language == "console":
