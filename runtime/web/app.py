@@ -23,6 +23,7 @@ made. A page that needs somebody and finds nobody is sent to `LOGIN` if there is
 from __future__ import annotations
 
 import asyncio
+import gzip
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import lru_cache
@@ -34,7 +35,7 @@ import msgspec
 from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Mount, NoMatchFound, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -311,7 +312,7 @@ class Api(BaseRoute):
                 await web.sessions.check_csrf(caller, token, API)
         if route.kind == "plain":
             return await PLAIN[route.call](web, request)
-        params: dict[str, Any] = _coerced(route, {**_query(request), **values})
+        params: dict[str, Any] = coerced(route, {**_query(request), **values})
         if route.kind == "feed":
             return feed(web, request, caller, route.call, params)
         if route.kind == "bulk":
@@ -436,7 +437,7 @@ def _merge(params: dict[str, Any], body: dict[str, Any]) -> None:
         params[name] = value
 
 
-def _coerced(route: table.Route, values: Mapping[str, str]) -> dict[str, Any]:
+def coerced(route: table.Route, values: Mapping[str, str]) -> dict[str, Any]:
     """Text of an address as the types its method takes; what does not fit is left for it to say."""
     kinds = _kinds(table.params_of(route))
     return {name: _value(text, kinds.get(name, frozenset())) for name, text in values.items()}
@@ -549,12 +550,24 @@ class Static(Mount):
 
 
 class _Files(StaticFiles):
-    """Files of the wheel: they change with the version only, so a browser asks again by etag."""
+    """Files of the wheel: they change with the version only, so a browser asks again by etag. They
+    are sent compressed: nothing in them is secret, so their length tells nobody anything."""
 
-    def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        response = super().file_response(*args, **kwargs)
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
         response.headers["Cache-Control"] = "no-cache"
+        packs = "gzip" in Request(scope).headers.get("accept-encoding", "")
+        if packs and response.status_code == 200 and isinstance(response, FileResponse):
+            kept = {name: response.headers[name] for name in ("etag", "cache-control")}
+            kept |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
+            packed = _packed(str(response.path), response.headers["etag"])
+            return Response(packed, 200, kept, response.headers["content-type"])
         return response
+
+
+@lru_cache(maxsize=64)
+def _packed(path: str, etag: str) -> bytes:
+    return gzip.compress(Path(path).read_bytes(), mtime=0)
 
 
 # -- routes that are not verbs -----------------------------------------------------------------

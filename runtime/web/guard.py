@@ -28,6 +28,7 @@ from greenroom.definitions.errors import (
 from greenroom.runtime import calls
 from greenroom.runtime.web.access import NOBODY, Caller
 from greenroom.runtime.web.limits import HttpLimits, Rate
+from greenroom.runtime.web.neighbours import owner_of
 from greenroom.runtime.web.problems import HttpError, problem
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class Guard:
         if peer is not None:
             return Caller(peer, ("admin",), "peer")
         if rules.open and (rules.hosts is None or _is_loopback(request)):
-            return Caller(f"http:{address_of(request)}", ("admin",), "open")
+            return Caller(_neighbour(request), ("admin",), "open")
         return NOBODY
 
     async def shown(self, request: Request, given: str) -> Caller:
@@ -286,6 +287,15 @@ def _peer(request: Request) -> str | None:
 
 def address_of(request: Request) -> str:
     return request.client.host if request.client is not None else "unknown"
+
+
+def _neighbour(request: Request) -> str:
+    """Somebody of this machine: its user, as on the socket; the address where nobody knows."""
+    client, server = request.client, request.scope.get("server")
+    owner = None
+    if client is not None and server is not None and server[1] is not None:
+        owner = owner_of((client.host, client.port), (server[0], server[1]))
+    return owner or f"http:{address_of(request)}"
 
 
 def _is_loopback(request: Request) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from greenroom.definitions.errors import InvalidRequest, NotPermitted
 from greenroom.definitions.suggest import did_you_mean
@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from greenroom.runtime.web.listen import Listener
 
 
+NEEDED: Final = ("starlette", "uvicorn", "httptools", "jinja2", "python_multipart")
+"""What the extra brings."""
+
+
 def mounted(engine: Engine, given: dict[str, Any]) -> Web:
     """What `engine.asgi()` gives."""
     try:
         from greenroom.runtime.web.app import Web  # noqa: PLC0415  it needs an extra
         from greenroom.runtime.web.guard import Rules  # noqa: PLC0415  it needs an extra
+        from greenroom.runtime.web.pages.all import routes  # noqa: PLC0415  it needs an extra
     except ModuleNotFoundError as error:
         raise InvalidRequest(
             f"engine.asgi() needs the web extra ({error.name} is missing)",
@@ -30,12 +35,12 @@ def mounted(engine: Engine, given: dict[str, Any]) -> Web:
     for name in given:
         if name not in known:
             raise InvalidRequest(f'asgi() takes no "{name}"{did_you_mean(name, [*known, "pages"])}')
-    return Web(engine, Rules(**{"hosts": None, **given}), pages=pages)
+    return Web(engine, Rules(**{"hosts": None, **given}), pages=[*pages, routes])
 
 
 def is_installed() -> bool:
     """Whether the extra is here."""
-    return all(importlib.util.find_spec(name) for name in ("starlette", "uvicorn", "httptools"))
+    return all(importlib.util.find_spec(name) for name in NEEDED)
 
 
 def check(http: Http) -> None:
@@ -54,6 +59,7 @@ def listener(engine: Engine, http: Http) -> Listener:
     from greenroom.runtime.web.app import Web  # noqa: PLC0415  it needs an extra
     from greenroom.runtime.web.guard import LOOPBACK, Rules  # noqa: PLC0415  it needs an extra
     from greenroom.runtime.web.listen import Listener  # noqa: PLC0415  it needs an extra
+    from greenroom.runtime.web.pages.all import routes  # noqa: PLC0415  it needs an extra
 
     oidc = None
     if http.oidc is not None:
@@ -65,7 +71,7 @@ def listener(engine: Engine, http: Http) -> Listener:
             )
         oidc = Provider(Oidc(issuer=http.oidc, audience=http.audience))
     hosts = (*LOOPBACK, *(name.lower() for name in http.hosts))
-    return Listener(Web(engine, Rules(hosts=hosts, open=http.open, oidc=oidc)))
+    return Listener(Web(engine, Rules(hosts=hosts, open=http.open, oidc=oidc), pages=[routes]))
 
 
 def address(text: str, *, remote: bool) -> tuple[str, int]:

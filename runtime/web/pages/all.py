@@ -1,0 +1,30 @@
+"""All pages, as routes with their rules."""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute
+
+from greenroom.runtime.web.app import LOGIN, PUBLIC, Web
+from greenroom.runtime.web.pages import deeds, entry
+from greenroom.runtime.web.pages.home import home
+from greenroom.runtime.web.pages.instance import instance
+from greenroom.runtime.web.pages.instances import bulk, instances
+from greenroom.runtime.web.pages.live import live
+from greenroom.runtime.web.pages.screen import screen
+
+POST = ("POST",)
+BOTH = ("GET", "POST")
+
+
+def routes(web: Web) -> list[BaseRoute]:
+    return [
+        screen("/", home, "read", name="home"),
+        screen("/login", entry.login, PUBLIC, name=LOGIN),
+        screen("/logout", entry.logout, PUBLIC, methods=POST),
+        screen("/go", entry.jump, "read"),
+        screen("/live", live, "read"),
+        screen("/do/{method}", deeds.do, PUBLIC, methods=POST),
+        screen("/instances", instances, "read"),
+        screen("/instances/bulk", bulk, "control", methods=POST),
+        screen("/i/{instance:path}", instance, "read", name="instance"),
+    ]

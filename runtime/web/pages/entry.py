@@ -1,0 +1,40 @@
+"""In and out: the page somebody unknown is sent to, logging out, and going to a page by its name."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from greenroom.runtime.web.app import web_of
+from greenroom.runtime.web.pages.screen import NAV, go, render
+
+
+async def login(request: Request) -> Response:
+    """`GET /login?back=`: asks for an API key; the form goes to `/session`."""
+    return await render(request, "login.html", back=request.query_params.get("back", ""))
+
+
+async def logout(request: Request) -> Response:
+    response = go(request, "/login")
+    web_of(request).sessions.close(request, response)
+    return response
+
+
+async def jump(request: Request) -> Response:
+    """`GET /go?to=`: a page by its name, else an instance."""
+    to = request.query_params.get("to", "").strip()
+    for _, path, label, _ in NAV:
+        if label.lower() == to.lower():
+            return go(request, path)
+    if not to:
+        return go(request, "/")
+    if any(sign in to for sign in ":=<>") and "/" not in to.split(":")[0]:
+        return await _filtered(request, to)
+    row = await web_of(request).engine._find(to)
+    return go(request, f"/i/{row.id}")
+
+
+async def _filtered(request: Request, q: str) -> Response:
+    from urllib.parse import quote  # noqa: PLC0415  small
+
+    return go(request, f"/instances?q={quote(q)}")

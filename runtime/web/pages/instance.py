@@ -1,0 +1,142 @@
+"""One instance: where it is and why; then its timeline, journal, state, graph; and what to do.
+
+Nothing here grows with the history: the timeline and the journal show windows of `WINDOW` turns, and
+the state at a place is folded only when somebody moves the slider.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from greenroom.actors.progress import Progress
+from greenroom.actors.rows import result_of
+from greenroom.definitions.workflow import Plan
+from greenroom.runtime import shapes, views
+from greenroom.runtime.web.app import web_of
+from greenroom.runtime.web.pages import drawing
+from greenroom.runtime.web.pages.deeds import Deed
+from greenroom.runtime.web.pages.screen import render
+from greenroom.runtime.web.pages.timeline import timeline
+
+WINDOW: Final = 200
+TABS: Final = ("timeline", "journal", "state", "graph", "actions")
+ENDED: Final = ("completed", "cancelled")
+
+
+async def instance(request: Request) -> Response:
+    """`GET /i/{instance}?tab=`; the instance is its id or `workflow/key`."""
+    engine = web_of(request).engine
+    row = await engine._find(request.path_params["instance"])
+    p: Progress = await engine._progress(row.n)
+    one = views.instance_shape(
+        row, views.shown_state(p), result_of(p) if p.end == "completed" else None
+    )
+    tab = request.query_params.get("tab", "timeline")
+    tab = tab if tab in TABS else "timeline"
+    why = await engine.why(row.id)
+    asks = await engine.asks.list(f"instance:{row.id}", limit=10)
+    made: dict[str, Any] = await _TAB[tab](request, one, p)
+    return await render(
+        request, "instance.html",
+        one=one, tab=tab, tabs=TABS, head=p.iseq, why=why.text.split("\n")[1:], asks=asks.items,
+        verbs=verbs(one), pause_reason=p.pause_reason, **made,
+    )  # fmt: skip
+
+
+def verbs(one: shapes.Instance) -> list[tuple[str, Deed, str]]:
+    """What can be done to it as it is: label, request, what it means."""
+    given: dict[str, Any] = {"instance": one.id}
+    found: list[tuple[str, Deed, str]] = []
+    retries = any(wait.kind == "retry" for wait in one.waits)
+    if one.status == "failed":
+        text = "tries what failed again; a new budget of attempts"
+        found.append(("Retry", Deed("resume", given), text))
+    elif one.status == "paused":
+        found.append(("Resume", Deed("resume", given), "goes on where it was"))
+    elif retries:
+        found.append(("Retry now", Deed("resume", given), "does not wait for the next attempt"))
+    if one.status in ("pending", "running", "waiting"):
+        text = "running steps finish, nothing new is started"
+        found.append(("Pause", Deed("pause", given), text))
+    if one.status not in ENDED:
+        text = "aborts running steps, takes back what can be, and ends it"
+        found.append(("Cancel", Deed("cancel", given), text))
+    return found
+
+
+async def _timeline(request: Request, one: shapes.Instance, p: Progress) -> dict[str, Any]:
+    engine = web_of(request).engine
+    after = _after(request, max(0, p.iseq - WINDOW))
+    found = await engine.history(one.id, after=after, limit=WINDOW)
+    over = one.status in ENDED
+    made = timeline(found.items, engine.clock.now(), over or after + WINDOW < p.iseq)
+    return {"line": made, "after": after, "window": WINDOW}
+
+
+async def _journal(request: Request, one: shapes.Instance, p: Progress) -> dict[str, Any]:
+    after = _after(request, max(0, p.iseq - WINDOW))
+    found = await web_of(request).engine.history(one.id, after=after, limit=WINDOW)
+    kind = request.query_params.get("find", "").strip().lower()
+    entries = [entry for entry in found.items if not kind or kind in _text(entry)]
+    return {"entries": entries, "hidden": len(found.items) - len(entries), "after": after,
+            "window": WINDOW, "find": kind}  # fmt: skip
+
+
+def _text(entry: shapes.Entry) -> str:
+    return f"{entry.kind} {entry.op} {entry.by} {entry.data}".lower()
+
+
+def _after(request: Request, default: int) -> int:
+    text = request.query_params.get("after", "")
+    return min(int(text), 1 << 40) if text.isdecimal() and len(text) < 12 else default
+
+
+async def _state(request: Request, one: shapes.Instance, p: Progress) -> dict[str, Any]:
+    """The state after line `seq`, and what that line changed."""
+    engine = web_of(request).engine
+    text = request.query_params.get("seq", "")
+    seq = int(text) if text.isdecimal() and len(text) < 12 else p.iseq
+    seq = max(1, min(seq, p.iseq))
+    state, before = one.state, None
+    if seq < p.iseq:
+        state = (await engine.state_at(one.id, seq=seq)).state
+    if seq > 1:
+        before = (await engine.state_at(one.id, seq=seq - 1)).state if p.iseq <= LOOKS else None
+    lines = (await engine.history(one.id, after=seq - 1, limit=1)).items
+    changes = views.changes(before, state) if before is not None else []
+    return {"seq": seq, "state": state, "changes": changes, "lines": lines}
+
+
+LOOKS: Final = 20_000
+"""Entries up to which the page folds the state before, too, to show what a line changed."""
+
+
+async def _graph(request: Request, one: shapes.Instance, p: Progress) -> dict[str, Any]:
+    engine = web_of(request).engine
+    after = max(0, p.iseq - 1_000)
+    found = await engine.history(one.id, after=after, limit=1_000)
+    definition = engine.registry.version(one.workflow, one.version)
+    boxes, whole = drawing.drawn(definition, found.items)
+    return {"boxes": boxes, "whole": whole, "cut": after > 0}
+
+
+async def _actions(request: Request, one: shapes.Instance, p: Progress) -> dict[str, Any]:
+    engine = web_of(request).engine
+    definition = engine.registry.version(one.workflow, one.version)
+    is_plan = definition is not None and isinstance(definition.body, Plan)
+    stuck = [key for key, op in p.ops.items() if op.status in ("retry", "doubt", "open", "ready")]
+    found = await engine.history(one.id, after=max(0, p.iseq - WINDOW), limit=WINDOW)
+    ops = list(dict.fromkeys(entry.op for entry in found.items if entry.op is not None))
+    versions = sorted(
+        {row.version for row in engine.registry.versions() if row.name == one.workflow}
+    )
+    return {"stuck": stuck, "ops": ops, "is_plan": is_plan, "versions": versions}
+
+
+_TAB: Final[dict[str, Any]] = {
+    "timeline": _timeline, "journal": _journal, "state": _state, "graph": _graph,
+    "actions": _actions,
+}  # fmt: skip
