@@ -122,6 +122,7 @@ from greenroom.runtime.journal import Journal, State
 from greenroom.runtime.keptdata import KeptData
 from greenroom.runtime.keys import Keys
 from greenroom.runtime.ledger import Ledger
+from greenroom.runtime.links import Links
 from greenroom.runtime.loading import connectors_among, load, workflows_among
 from greenroom.runtime.loggers import LazyLogger
 from greenroom.runtime.memory import MemoryStore
@@ -207,6 +208,7 @@ class Engine:
         self.asks = Asks(self)
         self.keys = Keys(self)
         self.callbacks = Callbacks(self)
+        self.links = Links(self)
         self.hooks = Hooks()
         self.hooks.add("connectors", ingestion.hook(self))
         self.resources = Resources(self)

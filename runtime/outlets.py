@@ -20,6 +20,7 @@ from greenroom.definitions.flows import IdentityNotFound, identity
 from greenroom.definitions.services import LOG, RECORDER
 from greenroom.definitions.values import Json
 from greenroom.runtime.buttons import PATH, SlackButtons
+from greenroom.runtime.links import Links
 from greenroom.runtime.loggers import LazyLogger
 
 if TYPE_CHECKING:
@@ -83,13 +84,30 @@ class SlackOutlet:
 class MailOutlet:
     """Messages over the connector of a mail server."""
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, links: Links) -> None:
         self._connector = connector
+        self._links = links
 
     def deliver(self, to: Destination, notice: dict[str, Json]) -> Json:
-        lines = [_headline(notice), "", *_details(notice), ""]
-        lines.append(f"To decide:  greenroom ask answer {notice['ask']} approved:=true")
-        return self._send(to, str(notice["title"]), "\n".join(lines))
+        """Where there are pages, everybody is sent a mail of their own with a link of their own."""
+        ask, told = str(notice["ask"]), None
+        for person in to.people() or ():
+            address = identity(person, "email")
+            link = self._links.to(ask, person)
+            if link is None:
+                break
+            told = self._mail([address], notice, f"To decide:  {link}")
+        else:
+            return told
+        command = f"To decide:  greenroom ask answer {ask} approved:=true"
+        return self._mail(
+            [identity(person, "email") for person in to.people() or ()], notice, command
+        )
+
+    def _mail(self, people: list[str], notice: dict[str, Json], how: str) -> Json:
+        text = "\n".join([_headline(notice), "", *_details(notice), "", how])
+        given: dict[str, Json] = {"to": list(people), "subject": str(notice["title"]), "text": text}
+        return _perform(self._connector, "SendMail", given)
 
     def send_message(self, to: Destination, message: str) -> Json:
         return self._send(to, message.partition("\n")[0][:200], message)
@@ -133,7 +151,7 @@ def providers(engine: Engine) -> dict[str, Any]:
     if _is_given(engine, "slack") or _has_secret(engine, "slack_token"):
         found["slack"] = SlackOutlet(engine.connectors.get("slack"))
     if _is_given(engine, "smtp") or os.environ.get("GREENROOM_SMTP_HOST"):
-        found["email"] = MailOutlet(engine.connectors.get("smtp"))
+        found["email"] = MailOutlet(engine.connectors.get("smtp"), engine.links)
     return found
 
 

@@ -2,13 +2,15 @@
 
 A Unix socket tells its peer's user; TCP does not, but Linux lists every connection with its owner.
 So where programs of this machine need no key (`dev`, `--http-open`), what people do there is
-recorded under the same name as on the socket: `uid:1000/ann`.
+recorded under the same name as on the socket: `uid:1000/ann`. Another user of the machine is
+`local:1001/bob`: only the owner of the daemon counts as its owner.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -26,7 +28,8 @@ def owner_of(client: tuple[str, int], server: tuple[str, int]) -> str | None:
         for line in TABLES[ipaddress.ip_address(client[0]).version].read_text().splitlines()[1:]:
             words = line.split()
             if (words[1], words[2]) == ends:
-                return actor_of(int(words[7]))
+                by = actor_of(int(words[7]))
+                return by if int(words[7]) == os.getuid() else by.replace("uid:", "local:", 1)
     return None
 
 

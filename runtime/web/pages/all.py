@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.routing import BaseRoute
 
 from greenroom.runtime.web.app import LOGIN, PUBLIC, Web
-from greenroom.runtime.web.pages import deeds, entry
+from greenroom.runtime.web.pages import deeds, entry, inbox
 from greenroom.runtime.web.pages.home import home
 from greenroom.runtime.web.pages.instance import instance
 from greenroom.runtime.web.pages.instances import bulk, instances
@@ -26,5 +26,10 @@ def routes(web: Web) -> list[BaseRoute]:
         screen("/do/{method}", deeds.do, PUBLIC, methods=POST),
         screen("/instances", instances, "read"),
         screen("/instances/bulk", bulk, "control", methods=POST),
+        screen("/inbox", inbox.inbox, "answer"),
+        screen("/as", inbox.go_by, "answer", methods=POST),
+        screen("/asks/{id}", inbox.question, "answer", methods=BOTH),
+        screen("/a/{token}", inbox.by_link, PUBLIC, methods=BOTH, csrf=False),
+        screen("/start/{workflow}", inbox.start, "start", methods=BOTH),
         screen("/i/{instance:path}", instance, "read", name="instance"),
     ]
