@@ -208,7 +208,6 @@ class Engine:
         self.asks = Asks(self)
         self.keys = Keys(self)
         self.callbacks = Callbacks(self)
-        self.links = Links(self)
         self.hooks = Hooks()
         self.hooks.add("connectors", ingestion.hook(self))
         self.resources = Resources(self)
@@ -234,6 +233,7 @@ class Engine:
         """Where people reach the pages of this engine, for links in messages."""
         self.ask_link: Callable[[str, str | None], str] | None = None
         """Gives the address of a question for a person, where somebody shows pages."""
+        self.links = Links(self)
         self.log: Any = log if log is not None else LazyLogger("greenroom.engine")
         self._lock: locks.Lock | None = None
         self._token: Token[Any] | None = None

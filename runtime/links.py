@@ -47,7 +47,20 @@ class Links:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.url: str | None = None
-        """Where the daemon of this engine serves pages, as soon as it does."""
+        """Where people reach the pages; None as long as nobody does."""
+        if engine.public_url is not None:
+            self.serve(engine.public_url)
+
+    def serve(self, url: str) -> None:
+        """Pages are served at `url`: messages lead there from now on."""
+        self.url = os.environ.get(URL) or self._engine.public_url or url
+        self._engine.ask_link = self.page
+
+    def page(self, ask: str, to: str | None) -> str:
+        """Where a question is answered: by a link of one's own, else by whoever logs in."""
+        assert self.url is not None
+        found = self.to(ask, to) if to else None
+        return found or f"{self.url.rstrip('/')}/asks/{ask}"
 
     def token(self, ask: str, to: str, lasts: str | float = LASTS) -> str:
         """The signed part of an address."""
@@ -57,8 +70,9 @@ class Links:
 
     def to(self, ask: str, to: str, lasts: str | float = LASTS) -> str | None:
         """The whole address; None where no page can be reached."""
-        base = os.environ.get(URL) or self.url
-        return None if base is None else base.rstrip("/") + PATH + self.token(ask, to, lasts)
+        if self.url is None:
+            return None
+        return self.url.rstrip("/") + PATH + self.token(ask, to, lasts)
 
     def read(self, token: str) -> Link:
         """What a token says. Raises `NotPermitted` for one that is not ours or is too old."""

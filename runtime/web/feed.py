@@ -285,14 +285,15 @@ class Feeds:
 
     def __init__(self, web: Web) -> None:
         self._web = web
-        self._open: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
+        """Open feeds by caller."""
 
     def open(self, by: str) -> _Open:
         """Raises `Busy` when the caller has as many as one may."""
         limit = self._web.rules.limits.feeds
-        if self._open.get(by, 0) >= limit:
+        if self.counts.get(by, 0) >= limit:
             raise Busy(f"{limit} feeds of this caller are open")
-        return _Open(self._web, self._open, by)
+        return _Open(self._web, self.counts, by)
 
 
 class _Open:

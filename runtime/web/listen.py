@@ -62,7 +62,7 @@ class Listener:
         bound = server.sockets[0].getsockname()
         shown = f"[{bound[0]}]" if server.sockets[0].family == socket.AF_INET6 else bound[0]
         self.web.url = f"http://{shown}:{bound[1]}"
-        self.web.engine.links.url = self.web.url
+        self.web.engine.links.serve(self.web.url)
         return self.web.url
 
     async def drain(self, timeout_s: float) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from starlette.routing import BaseRoute
 
 from greenroom.runtime.web.app import LOGIN, PUBLIC, Web
-from greenroom.runtime.web.pages import deeds, entry, inbox
+from greenroom.runtime.web.pages import deeds, definitions, entry, events, inbox
+from greenroom.runtime.web.pages.health import health
 from greenroom.runtime.web.pages.home import home
 from greenroom.runtime.web.pages.instance import instance
 from greenroom.runtime.web.pages.instances import bulk, instances
@@ -26,6 +27,16 @@ def routes(web: Web) -> list[BaseRoute]:
         screen("/do/{method}", deeds.do, PUBLIC, methods=POST),
         screen("/instances", instances, "read"),
         screen("/instances/bulk", bulk, "control", methods=POST),
+        screen("/events", events.events, "read"),
+        screen("/events/{id}", events.event, "read"),
+        screen("/subscriptions", events.subscriptions, "read"),
+        screen("/retries", events.retries, "read"),
+        screen("/retries", events.retry_group, "control", methods=POST),
+        screen("/definitions", definitions.definitions, "read"),
+        screen("/definitions/{name}", definitions.definition, "read"),
+        screen("/document", definitions.editor, "define", methods=BOTH),
+        screen("/schedules", definitions.schedules, "read"),
+        screen("/health", health, "read"),
         screen("/inbox", inbox.inbox, "answer"),
         screen("/as", inbox.go_by, "answer", methods=POST),
         screen("/asks/{id}", inbox.question, "answer", methods=BOTH),
