@@ -43,7 +43,7 @@ def verdict(fact: shapes.Fact) -> Verdict:
     kind = "matched" if action in _DONE or "collect" in data else "not" if finding else "note"
     instance = data.get("instance")
     return Verdict(
-        fact.text.strip(), data, kind, finding if isinstance(finding, dict) else None,
+        fact.text.strip().partition(" · ")[0] if finding else fact.text.strip(), data, kind, finding if isinstance(finding, dict) else None,
         instance if isinstance(instance, str) and instance else None,
     )  # fmt: skip
 

@@ -63,8 +63,9 @@ def fields_of(
     schema = schema or {}
     made = list(_fields(schema, schema.get("$defs") or {}, "", known, wrong))
     own = {field.name.removeprefix(PREFIX) for field in walk(made)}
+    shown = {place for place in wrong if any(_belongs(place, name) for name in own)}
     rest = [f"{place}: {text}" if place else text for place, text in wrong.items()
-            if place not in own]  # fmt: skip
+            if place not in shown]  # fmt: skip
     return made, rest
 
 
@@ -99,10 +100,13 @@ def _fields(
 
 
 def _error(place: str, wrong: Mapping[str, str]) -> str:
-    """Of a list, those of its items too."""
-    own = [text for key, text in wrong.items() if key == place or (
-        key.startswith(place + ".") and key[len(place) + 1 :].split(".")[0].isdecimal())]  # fmt: skip
-    return "; ".join(own)
+    return "; ".join(text for key, text in wrong.items() if _belongs(key, place))
+
+
+def _belongs(place: str, field: str) -> bool:
+    """Whether an error at `place` stands beside a field: at it, or at an item of its list."""
+    item = place.removeprefix(f"{field}.").partition(".")[0]
+    return place == field or (place.startswith(f"{field}.") and item.isdecimal())
 
 
 def _dress(

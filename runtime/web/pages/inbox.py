@@ -82,7 +82,7 @@ async def inbox(request: Request) -> Response:
     caller = caller_of(request)
     whose = request.query_params.get("for", "all").strip() or "all"
     cursor = request.query_params.get("cursor") or None
-    me = person(by_of(request)) or ""
+    me = said_name(request) or person(by_of(request)) or ""
     names = _names(me)
     teams = [f"team:{team}" for team, members in engine.teams.items() if names & set(members)]
     items: list[shapes.Ask] = []

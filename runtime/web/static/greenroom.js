@@ -41,6 +41,7 @@ function heard(message) {
 }
 
 function listen() {
+  document.getElementById("live")?.removeAttribute("hidden");
   const url = new URL(`${root}/live`, location.href).href;
   if (window.SharedWorker) {
     const worker = new SharedWorker(`${root}/static/feed.js`, "greenroom");

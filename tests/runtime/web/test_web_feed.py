@@ -217,7 +217,7 @@ async def test_a_reader_that_never_reads_again_is_let_go(make_face: MakeFace) ->
         await dead.take(1)
         async with asyncio.timeout(10):
             await asyncio.wait({dead._task})
-        assert not face.web.feeds._open
+        assert not face.web.feeds.counts
 
 
 async def test_a_quiet_feed_shows_that_it_lives(make_face: MakeFace) -> None:
