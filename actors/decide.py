@@ -78,7 +78,6 @@ from greenroom.actors.progress import (
     status_of,
 )
 from greenroom.actors.replay import Changed, replay
-from greenroom.actors.spots import UNDO
 from greenroom.actors.walk import (
     apply_to_plan,
     callback_around,
@@ -199,9 +198,9 @@ class Kernel:
         if op is None or op.attempt != m.attempt or op.status in ("retry", "doubt"):
             return []
         error = m.error
-        if error is None and self.is_plan and m.value is not None and self._merges(m.key):
+        if error is None and self.is_plan and m.value is not None:
             problem = result_problem(m.value)
-            if problem is not None:
+            if problem is not None and self.merges(m.key):
                 error = Failure("StepResult", f"{op.request.name}: {problem}", op=m.key)
                 return self._settled(OpFailed(at=now, key=m.key, error=error, attempt=m.attempt))
         child = op.request.kind == "child"
@@ -878,16 +877,18 @@ class Kernel:
 
     def source_of(self, key: str) -> Any:
         """What the arguments of an open op are taken from. Not a copy."""
-        if self.is_plan:
-            return view_of(self.definition, self.progress, key)
-        return self.progress.ops[key].request.args or {}
+        p = self.progress
+        if not self.is_plan:
+            return p.ops[key].request.args or {}
+        return view_of(self.definition, p, key) if p.frames else p.state
 
     def callback_of(self, key: str) -> tuple[str, str] | None:
         """The question of the callback that an op is a step of, and the name of its route."""
         return callback_around(self.definition, key) if self.is_plan else None
 
-    def _merges(self, key: str) -> bool:
-        return key.startswith(UNDO) or merges(self.definition, key)
+    def merges(self, key: str) -> bool:
+        """Whether what an op gives is merged into the state."""
+        return self.is_plan and merges(self.definition, key)
 
     def _earlier_target(self, key: str) -> Any:
         """The target of a dispatch whose generation is not replayed any more."""

@@ -298,7 +298,7 @@ class Instance:
             extras = envelope.statements
             batch.append.resources = [one for one in extras if type(one) is ResourceSave]
             batch.append.statements = [one for one in extras if type(one) is not ResourceSave]
-            self.barred = True
+            self.barred = batch.may_be_refused = True
         if isinstance(message, Pause | Cancel):
             batch.append.urgent = True  # steering works on a full disk too
         if envelope.iq is not None:
@@ -465,8 +465,8 @@ class Batch:
     """One turn's harvest: the append, whom to answer, which effects to look at."""
 
     __slots__ = (
-        "append", "builder", "effects", "everything", "instance", "kept", "kernel", "outcomes",
-        "replies",
+        "append", "builder", "effects", "everything", "instance", "kept", "kernel", "may_be_refused",
+        "outcomes", "replies",
     )  # fmt: skip
 
     def __init__(self, instance: Instance) -> None:
@@ -487,6 +487,8 @@ class Batch:
         self.kept: list[int] = []
         self.outcomes: list[Envelope] = []
         """Results of this process that would be lost with the append."""
+        self.may_be_refused = False
+        """The store may say no to what a step wants applied with its result."""
 
     def add(self, entry: Entry) -> None:
         row = encode_entry(entry)
@@ -505,11 +507,6 @@ class Batch:
                 self.builder.outcome_to_parent()
             elif p.tells:
                 self.builder.failure_to_parent()
-
-    @property
-    def may_be_refused(self) -> bool:
-        """Whether the store may say no to what a step wants applied with its result."""
-        return bool(self.append.statements or self.append.resources)
 
     def stored(self, result: Any) -> None:
         self.instance._stored(self, result)

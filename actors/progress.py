@@ -436,11 +436,12 @@ def _effects(p: Progress, entry: Entry, epoch: int) -> None:
         p.last = entry.skips[-1] if not entry.requests else p.last
     if entry.delta is not None:
         apply_delta(p.state, entry.delta)
-    for name, delta in entry.frames.items():
-        if delta is None:
-            p.frames.pop(name, None)
-        else:
-            apply_delta(p.frames.setdefault(name, {}), delta)
+    if entry.frames:
+        for name, delta in entry.frames.items():
+            if delta is None:
+                p.frames.pop(name, None)
+            else:
+                apply_delta(p.frames.setdefault(name, {}), delta)
     if entry.over:
         p.over = True
 

@@ -122,8 +122,8 @@ class Router:
         Events with one subject are routed one after another, each to its end. `tick` and `only`
         are for schedules: the nominal time, and the workflow to start."""
         made = not event.id
+        now = self.stage.now()
         if made or event.time is None:
-            now = self.stage.now()
             event = Event(
                 type=event.type,
                 id=event.id or self.stage.new_id(),
@@ -135,7 +135,7 @@ class Router:
                 extra=event.extra,
             )
         if not event.subject:
-            self._post_now(event, namespace, by, made, done, tick, only)
+            self._post_now(event, now, namespace, by, made, done, tick, only)
             return event.id
         line = namespace, event.subject
 
@@ -146,7 +146,10 @@ class Router:
                 self._next(line)
             done(result, refused)
 
-        self._in_line(line, lambda: self._post_now(event, namespace, by, made, leave, tick, only))
+        def post() -> None:
+            self._post_now(event, self.stage.now(), namespace, by, made, leave, tick, only)
+
+        self._in_line(line, post)
         return event.id
 
     def _in_line(self, line: Line, work: Callable[[], None]) -> None:
@@ -174,6 +177,7 @@ class Router:
     def _post_now(
         self,
         event: Event,
+        now: int,
         namespace: str,
         by: str | None,
         made: bool,
@@ -181,12 +185,11 @@ class Router:
         tick: tuple[str, int, int | None] | None,
         only: Definition | None,
     ) -> None:
-        now = self.stage.now()
         hops = event.extra.get("hops", 0) if event.extra else 0
         hops = hops if isinstance(hops, int) and not isinstance(hops, bool) and hops > 0 else 0
         row = EventRow(namespace, event, now, by, body_hash(event), hops, checked=not made)
         data, found = self._found(event, namespace, only)
-        if any(trigger.collect is not None for _, trigger in found):
+        if found and any(trigger.collect is not None for _, trigger in found):
             self._post_later(row, data, found, done)
             return
         starts, instances, refused = self._starts(event, namespace, hops, data, found)

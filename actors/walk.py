@@ -825,8 +825,6 @@ def undo_of(definition: Definition, key: str) -> Target | None:
 def callback_around(definition: Definition, key: str) -> tuple[str, str] | None:
     """The question of the callback an op belongs to, and the name its steps are given the route
     under."""
-    if "." not in key:
-        return None
     spot = locate(definition.plan, key)
     scope = spot.scope if spot is not None else None
     if spot is None or scope is None:
@@ -839,6 +837,11 @@ def callback_around(definition: Definition, key: str) -> tuple[str, str] | None:
 
 def merges(definition: Definition, key: str) -> bool:
     """Whether the outcome of an op is merged as it is, and must be a dict for that."""
+    place = definition.plan.places.get(key)
+    if place is not None and place.plain:  # the hot path
+        return True
+    if key.startswith(UNDO):
+        return True
     node = node_of(definition, key)
     return node is None or (node.after is None and node.kind == "call")
 

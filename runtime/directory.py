@@ -64,7 +64,7 @@ from greenroom.definitions.resources import Stored
 from greenroom.definitions.roots import unwrapped
 from greenroom.definitions.tasks import TaskContext
 from greenroom.definitions.values import copy
-from greenroom.definitions.workflow import PLAN_KINDS, Definition, Plan, Program, Target
+from greenroom.definitions.workflow import PLAN_KINDS, Definition, Plan, Program
 from greenroom.runtime.context import StepContext
 from greenroom.runtime.executor import Call, Executor
 from greenroom.runtime.journal import Journal
@@ -200,8 +200,16 @@ class Directory:
         if not self.journal.read_only:
             self.activate(instance.n, _nothing)
 
-    def run(self, instance: Instance, key: str, attempt: int) -> None:
-        """Starts an attempt. What is wrong before the function is called is an outcome too."""
+    def run(
+        self,
+        instance: Instance,
+        key: str,
+        attempt: int,
+        resources: dict[str, Stored] | None = None,
+    ) -> None:
+        """Starts an attempt. What is wrong before the function is called is an outcome too.
+
+        `resources` are those it asks for; they are read first, afresh before each attempt."""
         if self.passive:
             return
         kernel = instance.kernel
@@ -223,53 +231,7 @@ class Directory:
             )
             instance.tell(Park(failure))
             return
-        if target.injector is not None and target.injector.resources:
-            self._fetch(instance, key, attempt, target)
-        else:
-            self._attempt(instance, key, attempt, target, None)
-
-    def _fetch(self, instance: Instance, key: str, attempt: int, target: Target) -> None:
-        """Reads the resources a step asks for, afresh before each attempt."""
-        assert target.injector is not None
-        try:
-            ids = target.injector.resource_ids(instance.kernel.source_of(key))
-        except GreenroomError as error:
-            self._never_run(instance, key, attempt, error)
-            return
-
-        def fetched(result: Any) -> None:
-            if instance.dead or instance.running.get(key) != attempt or self.stopping:
-                return
-            if isinstance(result, EngineDied | EngineStopping):
-                return
-            if isinstance(result, GreenroomError):
-                self._never_run(instance, key, attempt, result)
-            else:
-                self._attempt(instance, key, attempt, target, {row.id: row for row in result})
-
-        if ids:
-            self.submit(GetResources(ids, instance.kernel.progress.namespace), fetched)
-        else:
-            fetched([])
-
-    def _never_run(self, instance: Instance, key: str, attempt: int, error: GreenroomError) -> None:
-        """The attempt fails before its function is called; no other would do better."""
-        kind = type(error).__name__
-        failure = Failure(kind, error.message, details=dict(error.details), op=key)
-        instance.finished(Outcome(key, attempt, error=failure, final=True, kinds=(kind,)))
-
-    def _attempt(
-        self,
-        instance: Instance,
-        key: str,
-        attempt: int,
-        target: Target,
-        resources: dict[str, Stored] | None,
-    ) -> None:
-        kernel = instance.kernel
-        p = kernel.progress
-        op = p.ops[key]
-        source = kernel.source_of(key)
+        source = p.state if kernel.is_plan and not p.frames else kernel.source_of(key)
         context = None
         arguments: dict[str, Any]
         try:
@@ -280,17 +242,15 @@ class Directory:
                 )  # fmt: skip
                 arguments = {**copy(source), "_context": task}
             else:
+                if target.injector.resources and resources is None:
+                    self._fetch(instance, key, attempt, target.injector.resource_ids(source))
+                    return
                 virtual: dict[str, Any] = {}
                 if target.injector.virtual:
                     context = self._context(p, key, attempt, target.mode)
                     virtual = self._virtual(p, kernel.definition, context)
-                callback = kernel.callback_of(key)
-                if callback is not None:
-                    op_key, route_key = callback
-                    token = self.secret.token(p.id, op_key)
-                    virtual = {
-                        **virtual, "callback_token": token, route_key: f"/callbacks/{token}",
-                    }  # fmt: skip
+                if "." in key:  # in a scope
+                    virtual = {**virtual, **self._callback(kernel, key)}
                 if resources is None:  # the hot path
                     arguments = target.injector.arguments(source, virtual)
                 else:
@@ -311,11 +271,43 @@ class Directory:
                 source,
                 self._finished,
                 context,
-                solo=op.lost >= 2,
-                classify=kernel.definition.classify,
-                merges=kernel.is_plan and kernel._merges(key),
+                op.lost >= 2,
+                kernel,
             )
         )
+
+    def _fetch(self, instance: Instance, key: str, attempt: int, ids: list[str]) -> None:
+        """Reads the resources an attempt asks for, and starts it."""
+
+        def fetched(result: Any) -> None:
+            if instance.dead or instance.running.get(key) != attempt or self.stopping:
+                return
+            if isinstance(result, EngineDied | EngineStopping):
+                return
+            if isinstance(result, GreenroomError):
+                self._never_run(instance, key, attempt, result)
+            else:
+                self.run(instance, key, attempt, {row.id: row for row in result})
+
+        if ids:
+            self.submit(GetResources(ids, instance.kernel.progress.namespace), fetched)
+        else:
+            fetched([])
+
+    def _never_run(self, instance: Instance, key: str, attempt: int, error: GreenroomError) -> None:
+        """The attempt fails before its function is called; no other would do better."""
+        kind = type(error).__name__
+        failure = Failure(kind, error.message, details=dict(error.details), op=key)
+        instance.finished(Outcome(key, attempt, error=failure, final=True, kinds=(kind,)))
+
+    def _callback(self, kernel: Kernel, key: str) -> dict[str, str]:
+        """What a step of a callback is given: its token, and its route by the name it chose."""
+        callback = kernel.callback_of(key)
+        if callback is None:
+            return {}
+        op, route_key = callback
+        token = self.secret.token(kernel.progress.id, op)
+        return {"callback_token": token, route_key: f"/callbacks/{token}"}
 
     def _finished(self, call: Call, outcome: Outcome) -> None:
         """An attempt has ended. Its instance may have left memory meanwhile."""

@@ -16,20 +16,21 @@ import contextvars
 import importlib
 import multiprocessing
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures import Executor as Pool
 from typing import Any, Final
 
 import msgspec
 
+from greenroom.actors.decide import Kernel
 from greenroom.actors.entries import Failure
 from greenroom.actors.machine import failure_of
 from greenroom.actors.messages import Outcome
 from greenroom.actors.ports import ResourceSave
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import Fatal, GreenroomError, InvalidInput, Retry, TooLarge
-from greenroom.definitions.gates import Classify, label_of
+from greenroom.definitions.gates import label_of
 from greenroom.definitions.resources import Resource
 from greenroom.definitions.retries import RetryPolicy
 from greenroom.definitions.values import encode_decode
@@ -45,8 +46,8 @@ class Call:
     """One attempt of one op."""
 
     __slots__ = (
-        "aborted", "arguments", "attempt", "classify", "context", "done", "instance", "is_late",
-        "key", "merges", "n", "runner", "saves", "solo", "source", "target",
+        "aborted", "arguments", "attempt", "context", "done", "instance", "is_late", "kernel", "key",
+        "n", "runner", "saves", "solo", "source", "target",
     )  # fmt: skip
 
     def __init__(
@@ -61,8 +62,7 @@ class Call:
         done: Callable[[Call, Outcome], None],
         context: Any = None,
         solo: bool = False,
-        classify: Classify | None = None,
-        merges: bool = False,
+        kernel: Kernel | None = None,
     ) -> None:
         self.n = n
         self.instance = instance
@@ -77,11 +77,9 @@ class Call:
         """The `ctx` object, when the function asked for one."""
         self.solo = solo
         """It died with the process before: nothing else of its kind runs beside it."""
-        self.classify = classify
-        """The workflow's own name for what went wrong."""
-        self.merges = merges
-        """What it returns is merged into a state."""
-        self.saves: list[ResourceSave] = []
+        self.kernel = kernel
+        """Asked for the workflow's own name for what went wrong, and whether a result is merged."""
+        self.saves: Sequence[ResourceSave] = ()
         """Resources it returned, to be saved with its outcome."""
         self.aborted = False
         self.is_late = False
@@ -339,13 +337,14 @@ class Executor:
                 cause = {"type": failure.type, "message": failure.message}
                 failure = msgspec.structs.replace(failure_of(wrong), details={"cause": cause})
                 final = True
-        if call.classify is not None:
-            details = {**failure.details, **label_of(call.classify, error)}
+        classify = call.kernel.definition.classify if call.kernel is not None else None
+        if classify is not None:
+            details = {**failure.details, **label_of(classify, error)}
             failure = msgspec.structs.replace(failure, details=details)
         return Outcome(call.key, call.attempt, None, failure, after_s, final, kinds)
 
     def _saves(self, call: Call, value: Any) -> list[ResourceSave]:
-        if call.merges and isinstance(value, Resource):
+        if isinstance(value, Resource) and call.kernel is not None and call.kernel.merges(call.key):
             raise InvalidInput(
                 f"{call.target.name} returned {type(value).__name__} itself: a result is merged",
                 hint='return it under a name:  return {"light_path": light_path}',
