@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.definitions.errors import InvalidEvent
-from greenroom.definitions.values import Json
+from greenroom.definitions.values import Json, encode
 
 NAME_MAX: Final = 256
 HOPS_MAX: Final = 32
@@ -82,7 +82,12 @@ _MEANT: Final = {
 def event_from(data: Any) -> Event:
     """An event from a decoded JSON object. Raises `InvalidEvent` with the path and the mend."""
     if not isinstance(data, dict):
-        raise InvalidEvent("an event must be a JSON object", path="$")
+        type_ = data if isinstance(data, str) and 0 < len(data) <= NAME_MAX else "order.created"
+        raise InvalidEvent(
+            f"an event must be an object, got {type(data).__name__}",
+            hint=f"at least its type:  {encode({'type': type_}).decode()}",
+            path="$",
+        )
     kind = data.get("type")
     if not isinstance(kind, str) or not kind:
         raise InvalidEvent("type must be a non-empty string", path="$.type")

@@ -87,6 +87,7 @@ from greenroom.definitions.errors import (
     IdConflict,
     InstanceCancelled,
     InstanceFailed,
+    InvalidDefinition,
     InvalidInput,
     InvalidRequest,
     NoSuchAsk,
@@ -753,7 +754,10 @@ class Engine:
 
     def _key(self, definition: Definition, input: Json, key: str | None) -> str | None:
         if key is not None:
-            return key_text(key, definition.name)
+            try:
+                return key_text(key, definition.name)
+            except InvalidDefinition as error:
+                raise InvalidInput(error.message, workflow=definition.name) from None
         return definition.key_for({"data": input}) or definition.key_of(input)
 
     def _check_input(self, definition: Definition, input: dict[str, Json]) -> None:

@@ -115,7 +115,9 @@ def _refusal(what: str, owner: Owner | None) -> Locked:
     since = time.strftime("%H:%M", time.localtime(owner.since))
     return Locked(
         f"{what} is in use by pid {owner.pid} ({owner.command}, since {since})",
-        hint=f"use another one with --data, or stop that one:  kill {owner.pid}",
+        hint="this process has it open already: close that engine first, or use it"
+        if owner.pid == os.getpid()
+        else f"use another one with --data, or stop that one:  kill {owner.pid}",
         what=what,
         pid=owner.pid,
         command=owner.command,

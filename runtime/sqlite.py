@@ -537,7 +537,12 @@ def opening_error(path: Path, error: Exception) -> GreenroomError:
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Locked(f"{path} is in use by another process", what=str(path))
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if code == sqlite3.SQLITE_NOTADB:
+        return StoreDamaged(
+            f"{path} is damaged, or was never a store: {error}",
+            hint="name another file, or restore a backup; nothing was changed",
+        )
+    if code == sqlite3.SQLITE_CORRUPT:
         return StoreDamaged(
             f"{path} is damaged: {error}", hint="restore a backup; nothing was changed"
         )

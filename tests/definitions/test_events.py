@@ -29,6 +29,13 @@ def test_a_wrong_attribute_is_named(data: Any, path: str) -> None:
     assert caught.value.details["path"] == path
 
 
+def test_what_is_no_object_is_told_how_an_event_looks() -> None:
+    for given, type in [("order.paid", "order.paid"), ("", "order.created"), (7, "order.created")]:
+        with pytest.raises(InvalidEvent, match="must be an object, got") as caught:
+            event_from(given)
+        assert caught.value.hint == f'at least its type:  {{"type":"{type}"}}'
+
+
 def test_an_event_made_in_python_follows_the_same_rules() -> None:
     with pytest.raises(InvalidEvent):
         check_event(Event(type="a", time="soon"))

@@ -848,6 +848,13 @@ async def test_an_input_that_does_not_fit_is_refused_before_anything_exists(
     assert (await kit.info()).head == 0
 
 
+@pytest.mark.parametrize("key", ["", "x" * 257, True, ["a"]])
+async def test_a_key_nobody_can_have_is_the_callers_fault(kit: MemoryEngine, key: Any) -> None:
+    with pytest.raises(InvalidInput, match="the key of waits must"):
+        await kit.start("waits", {}, key=key)
+    assert (await kit.info()).head == 0
+
+
 async def test_an_instance_of_an_unknown_workflow_is_missed_by_the_name_of_the_workflow(
     kit: MemoryEngine,
 ) -> None:

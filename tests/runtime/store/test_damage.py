@@ -85,6 +85,15 @@ def test_an_honest_torn_tail_is_no_damage(unclean: Path) -> None:
         store.close(clean=False)
 
 
+def test_a_file_of_another_kind_is_no_store_and_stays_as_it_is(tmp_path: Path) -> None:
+    other = tmp_path / "a.db"
+    other.write_text("print('hello')\n" * 100)
+    with pytest.raises(StoreDamaged, match="or was never a store") as caught:
+        opened(tmp_path)
+    assert caught.value.hint is not None and "name another file" in caught.value.hint
+    assert other.read_text().startswith("print('hello')")
+
+
 def test_a_flipped_bit_in_the_middle_of_the_log_is_refused_and_can_be_accepted(
     unclean: Path,
 ) -> None:
