@@ -73,6 +73,7 @@ from greenroom.actors.progress import (
     Progress,
     can_be_taken_back,
     evolve,
+    hops_after,
     hops_of,
     is_taken_back,
     status_of,
@@ -668,7 +669,7 @@ class Kernel:
         elif isinstance(cause, Started):
             hops = cause.hops
         elif isinstance(cause, TimerFired):
-            hops = 0
+            hops = hops_after(self.progress, cause)
         if hops >= HOPS_MAX:
             raise Death(
                 Failure(

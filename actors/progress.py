@@ -56,6 +56,9 @@ CALLS: Final = frozenset({"call", "dispatch"})
 PARKED: Final = frozenset({"code_changed", "in_doubt", "poison", "damaged"})
 """Failures of the runtime's making, which somebody must look at before anything runs again."""
 
+REST_MS: Final = 1_000
+"""A sleep that long is one."""
+
 
 class OpState(Struct, omit_defaults=True):
     """An open op. `epoch` is that of the process that started the attempt; `failed` counts
@@ -197,7 +200,7 @@ def evolve(p: Progress, entry: Entry, epoch: int) -> None:
             if dead:
                 _hold(p, entry)
             else:
-                p.hops = 0
+                p.hops = hops_after(p, entry)
                 _close(p, entry.key)
         case EventReceived():
             if dead:
@@ -283,10 +286,17 @@ def _received(p: Progress, entry: EventReceived) -> None:
         _close(p, entry.takes)
 
 
+def hops_after(p: Progress, entry: TimerFired) -> int:
+    """A sleep ends a chain of events: what goes on once a day is no loop. One that is hardly a
+    sleep does not, or a wait of nothing would make a loop that is never stopped."""
+    op = p.ops.get(entry.key)
+    return 0 if op is not None and entry.at - op.since >= REST_MS else p.hops
+
+
 def hops_of(event: Json) -> int:
     """How many emitted events led to this one; a posted event starts anew."""
     hops = event.get("hops", 0)
-    return hops if isinstance(hops, int) and not isinstance(hops, bool) else 0
+    return max(hops, 0) if isinstance(hops, int) and not isinstance(hops, bool) else 0
 
 
 def _skipped(p: Progress, entry: OpSkipped, epoch: int, dead: bool) -> None:

@@ -348,8 +348,12 @@ def body_hash(event: Event) -> int:
 
 
 def rfc3339(at: int) -> str:
-    """Milliseconds since 1970 as text in UTC, always with three digits of milliseconds."""
-    moment = _EPOCH + datetime.timedelta(milliseconds=at)
+    """Milliseconds since 1970 as text in UTC, always with three digits of milliseconds. A time
+    outside the calendar is the first or last in it: a list must not fail for one odd row."""
+    try:
+        moment = _EPOCH + datetime.timedelta(milliseconds=at)
+    except OverflowError:
+        moment = datetime.datetime.max if at > 0 else datetime.datetime.min
     return moment.isoformat(timespec="milliseconds") + "Z"
 
 

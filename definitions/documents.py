@@ -35,7 +35,9 @@ from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import PRIORITY, SLOT, Concurrency, data_hash
 
 EXPRESSION_CHARS_MAX: Final = 1 << 16
-"""Of all expressions of a document together: parsing them is what costs."""
+EXPRESSION_CHARS: Final = 16
+"""Of all expressions of a document together, and what each counts beside its text: parsing and
+compiling them is what costs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -299,7 +301,7 @@ def _expression_chars(data: Json) -> int:
         elif isinstance(item, list):
             stack.extend(item)
         elif is_expression(item):
-            count += len(item)
+            count += len(item) + EXPRESSION_CHARS
     return count
 
 

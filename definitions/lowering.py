@@ -9,6 +9,7 @@ object. A value that is none lies in it under `::`, a key no document can name.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -394,6 +395,9 @@ def _child_args(action: Action, scope: Scope) -> Callable[[dict[str, Any]], Json
     return args
 
 
+_LATEST: Final = datetime.datetime.max - datetime.datetime(1970, 1, 1)
+
+
 def _wait_due(action: Action, scope: Scope) -> Callable[[dict[str, Any], int], int]:
     def due(state: dict[str, Any], at: int) -> int:
         found, _ = resolve(action, scope.see(state))
@@ -402,6 +406,11 @@ def _wait_due(action: Action, scope: Scope) -> Callable[[dict[str, Any], int], i
             if moment is MISSING:
                 raise ParameterInvalid(
                     f"{action.path}.parameters.until must be a time, got {_shown(found['until'])}"
+                )
+            if moment > _LATEST:
+                raise ParameterInvalid(
+                    f"{action.path}.parameters.until must be before the year 10000, got "
+                    f"{_shown(found['until'])}"
                 )
             return int(moment.total_seconds() * 1000)
         name = "seconds" if "seconds" in found else "duration"

@@ -17,6 +17,7 @@ from typing import Any, Literal, TextIO
 import msgspec
 import structlog
 
+from greenroom.runtime.cli.words import visible
 from greenroom.runtime.masking import secrets
 
 Format = Literal["auto", "json", "console"]
@@ -46,7 +47,7 @@ def setup(
             timestamp_key="at",
             exception_formatter=structlog.dev.plain_traceback,  # the pretty one shows locals
         )
-        last += [secrets, render, _without_secrets]
+        last += [_visible, secrets, render, _without_secrets]
     else:
         last += [structlog.processors.format_exc_info, secrets, _as_json]
     formatter = structlog.stdlib.ProcessorFormatter(foreign_pre_chain=first, processors=last)
@@ -68,6 +69,15 @@ def setup(
 def bound(**ids: Any) -> AbstractContextManager[None]:
     """Puts ids on every line logged inside, in this task and those it starts."""
     return structlog.contextvars.bound_contextvars(**ids)
+
+
+def _visible(logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+    """What a step logs may come from anywhere: on a terminal it is text and nothing else, and it
+    does not begin a line as if it were another one."""
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = visible(value).replace("\n", "\n  ")
+    return event
 
 
 def _without_secrets(logger: Any, method: str, text: Any) -> Any:

@@ -6,6 +6,7 @@ suggestions and no message.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import click
@@ -15,6 +16,9 @@ from greenroom.runtime.cli import quick
 
 DEADLINE_S: Final = 0.150
 LIMIT: Final = 50
+_PLAIN: Final = re.compile(r"[\w./@+,=%-]+")
+"""What is one word in every shell. A suggestion lands on the command line as it is, and a key may
+come from an event: `$(...)` is not suggested."""
 
 
 def instances(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -25,14 +29,18 @@ def instances(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return [
         CompletionItem(name, help=f"{one['workflow']} {one['status']}")
         for name, one in named
-        if name.startswith(incomplete)
+        if name.startswith(incomplete) and _PLAIN.fullmatch(name)
     ]
 
 
 def workflows(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     found = _ask(ctx, "definitions.list")
     names = dict.fromkeys(one["name"] for one in _items(found))
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return [
+        CompletionItem(name)
+        for name in names
+        if name.startswith(incomplete) and _PLAIN.fullmatch(name)
+    ]
 
 
 def _name(one: dict[str, Any], incomplete: str) -> str:

@@ -17,7 +17,7 @@ import click
 
 from greenroom.definitions.errors import GreenroomError
 from greenroom.runtime.cli.prompts import fields
-from greenroom.runtime.cli.words import compact
+from greenroom.runtime.cli.words import compact, visible
 
 USAGE: Final = 2
 BUG: Final = 70
@@ -132,5 +132,5 @@ def trace(error: BaseException) -> str:
 
 
 def to_stderr(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(visible(text) + "\n")
     sys.stderr.flush()

@@ -8,6 +8,7 @@ questions, progress and errors go to standard error.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from typing import Any, Final, Literal
 
 import click
 import msgspec
+
+from greenroom.runtime.cli import words
 
 Format = Literal["table", "json", "jsonl"]
 FORMATS: Final[tuple[Format, ...]] = ("table", "json", "jsonl")
@@ -38,13 +41,28 @@ def coloured() -> bool:
 
 def line(text: str = "") -> None:
     """One line or more to standard output, at once: a pipe must see it while we go on."""
-    click.echo(text, color=coloured())
+    click.echo(safe(text), color=coloured())
     sys.stdout.flush()
 
 
 def note(text: str) -> None:
     """To the person at the terminal, not part of the answer."""
-    click.echo(text, err=True, color=coloured())
+    click.echo(safe(text), err=True, color=coloured())
+
+
+def heading(text: str) -> None:
+    """A note in bold."""
+    click.echo(click.style(words.visible(text), bold=coloured()), err=True, color=coloured())
+
+
+_OURS: Final = rf"\x1b\[3[0-7]m(?:{'|'.join(_COLOURS)})\x1b\[0m"
+_UNSAFE: Final = re.compile(f"{_OURS}|[{words.CONTROLS}]")
+
+
+def safe(text: str) -> str:
+    """Text as a terminal may have it: what came from events, errors or names cannot move its
+    cursor, hide lines or set its title. Our own coloured words stay."""
+    return _UNSAFE.sub(lambda found: found[0] if found[0][1:] else words.escaped(found), text)
 
 
 def compact_json(value: Any) -> str:

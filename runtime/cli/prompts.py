@@ -15,7 +15,7 @@ import click
 
 from greenroom.definitions.errors import FormInvalid, FormNotComplete
 from greenroom.runtime.cli import output
-from greenroom.runtime.cli.words import compact
+from greenroom.runtime.cli.words import compact, visible
 
 Data = dict[str, Any]
 
@@ -53,7 +53,7 @@ def page(
     if not known:
         title = schema.get("title")
         if title and title != "unknown":
-            output.note(click.style(str(title), bold=output.coloured()))
+            output.heading(str(title))
         if schema.get("description"):
             output.note(str(schema["description"]))
     return _object(schema, schema.get("$defs") or {}, "", known, wrong)
@@ -170,7 +170,7 @@ def _label(field: Data, name: str) -> str:
 
 
 def _line(text: str) -> str:
-    answer: str = click.prompt(text, default="", show_default=False, err=True)
+    answer: str = click.prompt(visible(text), default="", show_default=False, err=True)
     return answer.strip()
 
 

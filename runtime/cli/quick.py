@@ -94,8 +94,8 @@ def post(args: list[str], terminal: bool) -> str:
         if "error" in reply:
             raise Later(id)  # refused, so not stored; the long way says why
         if not terminal:
-            return json.dumps(reply, ensure_ascii=False, separators=(",", ":"))
-        return words.posted(reply, _explained(line, reply))
+            return words.visible(json.dumps(reply, ensure_ascii=False, separators=(",", ":")))
+        return words.visible(words.posted(reply, _explained(line, reply)))
     except (OSError, ValueError) as error:
         raise Later(id) from error
     finally:

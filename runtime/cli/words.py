@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
 Data = dict[str, Any]
 
 LISTED_MAX: Final = 10
+
+CONTROLS: Final = (
+    "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069"
+)
+"""What a terminal obeys instead of showing: all controls but tabs and line ends, and what turns
+the direction of text around."""
+_CONTROL: Final = re.compile(f"[{CONTROLS}]")
+
+
+def visible(text: str) -> str:
+    """Text of strangers as it can be printed: a control becomes `\\u001b`, which is the same
+    string where the text is JSON."""
+    return text if text.isprintable() else _CONTROL.sub(escaped, text)
+
+
+def escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 def compact(value: Any) -> str:

@@ -138,6 +138,7 @@ MUTANTS: Final = (
     mutant("trials-are-left-to-the-collector", "K43", rewrite(Kernel._drop_tried, "tried.close()", "pass")),
     mutant("a-turn-without-limit", "K45", replace(machine, "REQUESTS_PER_TURN_MAX", 10**9), *rule("k45")),
     mutant("a-history-without-limit", "K45", rewrite(Kernel._check_history, "if size >= HISTORY_MAX:", "if False:")),
+    mutant("a-blink-ends-a-chain", "K45", rewrite(progress.hops_after, "entry.at - op.since >= REST_MS", "True"), "tests/runtime/test_hostile.py::test_a_loop_that_hardly_sleeps_stops"),
     mutant("events-in-a-circle", "K45", rewrite(Kernel._check_hops, "if hops >= HOPS_MAX:", "if False:")),
     mutant("ended-is-failed-by-a-crash", "K15", rewrite(Kernel._recover, "if p.ended:  # nobody waits for it any more", "if False:"), RULES),
     mutant("ended-dispatches-are-not-tried-again", "K9", rewrite(effects.effect_of, '(p.ended and kind != "dispatch")', "p.ended"), RULES),

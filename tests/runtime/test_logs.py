@@ -91,3 +91,14 @@ def test_secrets_are_masked_by_name_and_by_value(format: logs.Format) -> None:
 def test_short_values_are_not_hidden() -> None:
     secrets = masking.Secrets(["a"])
     assert secrets.masked("banana") == "banana"
+
+
+def test_text_from_outside_cannot_steer_a_terminal_or_pass_for_another_line() -> None:
+    out = io.StringIO()
+    logs.setup("console", stream=out)
+    logging.getLogger("x").info(
+        "%s", "\x1b]0;pwned\x07\n2026-01-01 [error] forged", extra={"op": "\x9b2J\rpay"}
+    )
+    first, second = out.getvalue().splitlines()
+    assert "\\u001b]0;pwned\\u0007" in first
+    assert second.startswith("  2026") and first.isprintable() and second.isprintable()

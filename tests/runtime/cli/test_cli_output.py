@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import click
 import pytest
 
 from greenroom.definitions.errors import InvalidRequest
-from greenroom.runtime.cli import items, output, sentences, words
+from greenroom.runtime.cli import complete, errors, items, output, sentences, words
 from greenroom.runtime.cli.backend import call_engine
 from greenroom.runtime.cli.options import filter_text
 
@@ -165,3 +167,39 @@ def test_a_value_with_spaces_needs_the_quotes_of_the_shell_alone(
     words: list[str], text: str
 ) -> None:
     assert filter_text(words) == text
+
+
+ESCAPES = "\x1b[2J\x1b]0;pwned\x07\x9b31m\r\x7f\u202e"
+
+
+def test_controls_in_what_is_shown_never_reach_a_terminal(
+    cli: Cli, terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output.table(["type", "status"], [[f"a{ESCAPES}", output.status("failed")]])
+    output.pairs([("key", ESCAPES)])
+    output.note(ESCAPES)
+    output.heading(ESCAPES)
+    output.line(f"\x1b[8m{ESCAPES}\x1b[31mfailed")
+    errors.to_stderr(errors.render(InvalidRequest(ESCAPES, hint=ESCAPES)))
+    shown = "".join(capsys.readouterr())
+    assert "\x1b[31mfailed\x1b[0m" in shown  # ours
+    rest = shown.replace("\x1b[31mfailed\x1b[0m", "").replace("\x1b[1m", "").replace("\x1b[0m", "")
+    assert rest.replace("\n", "").isprintable()
+    assert r"\u001b[2J" in shown
+
+
+def test_a_value_with_controls_stays_the_same_json(capsys: pytest.CaptureFixture[str]) -> None:
+    output.record({"a": ESCAPES})
+    output.document([ESCAPES])
+    first, rest = capsys.readouterr().out.split("\n", 1)
+    assert json.loads(first) == {"a": ESCAPES}
+    assert json.loads(rest) == [ESCAPES]
+    assert first.isprintable()
+
+
+def test_no_key_is_completed_that_a_shell_would_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ["7", "$(reboot)", "a b", ";x", "`x`", "\x1b[2J", "é-1"]
+    rows = [{"id": "i", "workflow": "order", "key": key, "status": "failed"} for key in keys]
+    monkeypatch.setattr(complete, "_ask", lambda *given, **params: {"items": rows})
+    found = complete.instances(click.Context(click.Command("x")), click.Argument(["i"]), "order/")
+    assert [one.value for one in found] == ["order/7", "order/é-1"]

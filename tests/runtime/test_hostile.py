@@ -1,0 +1,129 @@
+"""Definitions and events from people who are not trusted: each is refused or stopped, and nobody
+else is disturbed (rows D of the rules about security)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from greenroom.actors.progress import hops_of
+from greenroom.actors.rows import rfc3339
+from greenroom.definitions.documents import read_document
+from greenroom.definitions.errors import FormInvalid, InvalidDefinition
+from greenroom.runtime.testing import TestEngine
+from tests.definitions.test_documents import document
+from tests.runtime.test_documents import core, emit, run
+
+
+def asking(pattern: Any, **more: Any) -> dict[str, Any]:
+    fields = {"a": {"type": "string", "pattern": pattern, **more}}
+    return document(
+        core("Ask", 1, {"kind": "form", "schema": {"properties": fields, "required": ["a"]}})
+    )
+
+
+# -- patterns ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pattern", ["^(a+)+$", "^(a|a)*$", "^(a|aa)+$", "(.*a){20}b"])
+async def test_a_pattern_of_a_form_cannot_hold_up_the_process(
+    engine: TestEngine, pattern: str
+) -> None:
+    found = await run(engine, asking(pattern))
+    (ask,) = (await engine.asks.list()).items
+    assert ask.schema["properties"]["a"]["pattern"] == pattern  # browsers check it too
+    with pytest.raises(FormInvalid, match="must match"):
+        await engine.answer(ask.id, {"a": "a" * 5_000 + "!"})
+    assert (await engine.get(found.id)).status == "waiting"
+
+
+async def test_a_pattern_of_a_form_is_obeyed(engine: TestEngine) -> None:
+    found = await run(engine, asking("^[a-z]+$", maxLength=3, title="Name"))
+    (ask,) = (await engine.asks.list()).items
+    for wrong in ("A", "abcd", 5):
+        with pytest.raises(FormInvalid):
+            await engine.answer(ask.id, {"a": wrong})
+    await engine.answer(ask.id, {"a": "abc"})
+    await engine.until_idle()
+    assert (await engine.get(found.id)).status == "completed"
+
+
+@pytest.mark.parametrize("pattern", ["[", r"(?=a)\1", "(((a{1,1000}){1,1000}){1,1000})", 5])
+def test_a_pattern_that_is_none_or_too_large_is_refused_with_its_place(pattern: Any) -> None:
+    with pytest.raises(InvalidDefinition) as refused:
+        read_document(json.dumps(asking(pattern)), "w.json")
+    (problem,) = refused.value.problems
+    assert problem.path == "$.actions[0].parameters.schema.properties.a.pattern"
+
+
+@pytest.mark.parametrize("more", [{"type": "integer"}, {"enum": ["a"]}, {"format": "date"}])
+def test_only_text_has_a_pattern(more: dict[str, Any]) -> None:
+    with pytest.raises(InvalidDefinition, match="only a plain string"):
+        read_document(json.dumps(asking("a", **more)), "w.json")
+
+
+# -- times -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("until", [1e15, 9e17, -1e15, 253402300800])
+async def test_a_time_outside_the_calendar_does_not_break_the_lists_of_others(
+    engine: TestEngine, until: float
+) -> None:
+    found = await run(engine, document(core("Wait", 1, {"until": "::u"})), {"u": until})
+    assert [one.id for one in (await engine.list()).items] == [found.id]
+    assert (found.status == "failed") is (until > 0)
+    assert rfc3339(1 << 62) == "9999-12-31T23:59:59.999Z"
+    assert rfc3339(-(1 << 62)) == "0001-01-01T00:00:00.000Z"
+
+
+# -- loops -------------------------------------------------------------------------------------
+
+
+def test_a_posted_event_cannot_buy_more_hops() -> None:
+    assert hops_of({"hops": -1_000_000}) == 0
+    assert hops_of({"hops": True}) == hops_of({"hops": "5"}) == 0
+    assert hops_of({"hops": 5}) == 5
+
+
+def echo(*actions: dict[str, Any]) -> dict[str, Any]:
+    """A workflow that starts itself by an event."""
+    source = {"type": "Core:CustomEvent", "parameters": {"event_type": "go"}}
+    return document(*actions, emit("go", order=9), source=source)
+
+
+@pytest.mark.parametrize(
+    ("rest", "time"),
+    [
+        (core("Wait", 1, {"seconds": 0.9}), "1 minute"),
+        (core("WaitForEvent", 1, {"event_type": "never"}, timeout=0.001), "100 ms"),
+    ],
+)
+async def test_a_loop_that_hardly_sleeps_stops(
+    engine: TestEngine, rest: dict[str, Any], time: str
+) -> None:
+    engine.register(echo(rest))
+    await engine.start("w", {})
+    await engine.advance(time)
+    counts = (await engine.info()).instances
+    assert (counts["completed"], counts["failed"], counts["waiting"]) == (32, 1, 0)
+
+
+async def test_what_sleeps_in_between_is_no_loop(engine: TestEngine) -> None:
+    engine.register(echo(core("Wait", 1, {"seconds": 60})))
+    await engine.start("w", {})
+    for _ in range(40):
+        await engine.advance("1 minute")
+    assert (await engine.info()).instances["failed"] == 0
+
+
+# -- sizes -------------------------------------------------------------------------------------
+
+
+def test_many_short_expressions_count_like_few_long_ones() -> None:
+    many = [f"::a{i}" for i in range(9_000)]
+    with pytest.raises(InvalidDefinition, match="expressions"):
+        read_document(json.dumps(document(core("Log", 1, {"text": "x", "data": many}))), "w.json")
+    few = [f"::a{i}" for i in range(2_000)]
+    read_document(json.dumps(document(core("Log", 1, {"text": "x", "data": few}))), "w.json")
