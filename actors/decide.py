@@ -878,10 +878,9 @@ class Kernel:
 
     def source_of(self, key: str) -> Any:
         """What the arguments of an open op are taken from. Not a copy."""
-        p = self.progress
-        if not self.is_plan:
-            return p.ops[key].request.args or {}
-        return view_of(self.definition, p, key) if p.frames else p.state
+        if self.is_plan:
+            return view_of(self.definition, self.progress, key)
+        return self.progress.ops[key].request.args or {}
 
     def callback_of(self, key: str) -> tuple[str, str] | None:
         """The question of the callback that an op is a step of, and the name of its route."""

@@ -98,6 +98,8 @@ def _keys(equal: dict[str, Json], facets: Facets) -> tuple[tuple[str, ...], list
     choices: dict[str, tuple[Json, ...]] = {path: (value,) for path, value in equal.items()}
     count = 1
     several = [(len(v), path) for path, v in facets.members.items() if len(v) > 1]
+    if not several:  # sorted as they are
+        return tuple(equal), [tuple(equal.values())]
     for many, path in sorted(several):
         if count * many <= KEYS_MAX and len(choices) < EQUALITIES_MAX:
             choices[path] = facets.members[path]

@@ -131,7 +131,7 @@ class Directory:
         self.waiters: dict[str, list[Callable[[Instance, Append], None]]] = {}
         """Called after each commit of an instance that may have ended or failed."""
         self.slots = Slots(self)
-        self.watchers: list[Callable[[Instance, Append, Appended], None]] = [self.slots.watch]
+        self.watchers: list[Callable[[Instance, Append, Appended], None]] = []
         self.emitted: Callable[[list[int]], None] = lambda places: None
         self.ticked: Callable[[str, int], None] = lambda schedule, due: None
         self.unsaved: dict[int, list[Ended]] = {}
@@ -231,7 +231,10 @@ class Directory:
             )
             instance.tell(Park(failure))
             return
-        source = p.state if kernel.is_plan and not p.frames else kernel.source_of(key)
+        if kernel.is_plan:
+            source = kernel.source_of(key) if p.frames else p.state
+        else:
+            source = op.request.args or {}
         context = None
         arguments: dict[str, Any]
         try:
@@ -385,6 +388,11 @@ class Directory:
         if found is None:
             raise NotFound(f"there is no {name} v{version}", workflow=name)
         return found
+
+    def watch(self, watcher: Callable[[Instance, Append, Appended], None]) -> None:
+        """Calls it after each commit of an instance from now on; asked for again changes nothing."""
+        if watcher not in self.watchers:
+            self.watchers.append(watcher)
 
     def stored(self, instance: Instance, append: Append, result: Appended) -> None:
         if self.doomed:
@@ -682,37 +690,6 @@ class Directory:
 
         `entries` (for a fork) are folded in front of what `definition` goes on with.
         """
-        try:
-            return self._prepared(
-                definition, input, id=id, key=key, namespace=namespace, by=by, pending=pending,
-                due=due, event=event, parent=parent, forked=forked, hops=hops, test=test,
-                tells=tells, state=state, entries=entries, reason=reason,
-            )  # fmt: skip
-        except BaseException:
-            self.slots.release(id)
-            raise
-
-    def _prepared(
-        self,
-        definition: Definition,
-        input: Any,
-        *,
-        id: str,
-        key: str | None,
-        namespace: str,
-        by: str | None,
-        pending: bool,
-        due: int | None,
-        event: Event | None,
-        parent: tuple[str, str, int] | None,
-        forked: tuple[str, int] | None,
-        hops: int,
-        test: bool,
-        tells: bool,
-        state: dict[str, Any] | None,
-        entries: list[Entry] | None,
-        reason: str | None,
-    ) -> tuple[Create, Instance]:
         if definition.only_if is not None and entries is None:
             definition.only_if.check(definition.name, input)
         n = self.next_n
@@ -720,7 +697,6 @@ class Directory:
         now = self.now()
         if definition.concurrency is not None and entries is None:
             due = self.slots.admit(definition, input, namespace, id, n) or due
-        kernel = Kernel(definition, Progress(), self.epoch, None, self._note(id))
         started = Started(
             at=now,
             id=id,
@@ -744,8 +720,22 @@ class Directory:
             pauses=definition.on_error == "pause",
             tells=tells,
         )
-        made = entries if entries is not None else None
-        instance = Instance(self, n, id, kernel)
+        try:
+            return self._prepared(n, definition, started, event, entries)
+        except BaseException:
+            self.slots.release(id)
+            raise
+
+    def _prepared(
+        self,
+        n: int,
+        definition: Definition,
+        started: Started,
+        event: Event | None,
+        made: list[Entry] | None,
+    ) -> tuple[Create, Instance]:
+        kernel = Kernel(definition, Progress(), self.epoch, None, self._note(started.id))
+        instance = Instance(self, n, started.id, kernel)
         append = Append(n=n, iseq=1, rows=[])
         p = kernel.progress
         builder = AppendBuilder(
@@ -761,12 +751,12 @@ class Directory:
             kernel.remember(entry, encoded.payload)
             append.rows.append(encoded)
             builder.add(entry)
-        if due is not None:
-            append.timers = [("", due)]
+        if started.starts is not None:
+            append.timers = [("", started.starts)]
         append.ended = p.ended and not p.ops
         if p.ended:
             builder.outcome_to_parent()
-        attributes = definition.attributes_of(input)
+        attributes = definition.attributes_of(started.input)
         if event is not None and event.type == TICK_TYPE and isinstance(event.data, dict):
             attributes["schedule"] = event.data["schedule"]
         row = instance_row(n, p, definition.kind, attributes)

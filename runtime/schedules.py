@@ -82,8 +82,6 @@ class Schedules:
         """Schedules whose queue is being taken up."""
         self._again: set[str] = set()
         """Those of them that must be looked at once more: a run has ended meanwhile."""
-        self._watches = False
-        """Whether the ends of runs are looked at: once something has waited for one."""
         self._opened = 0
 
     # -- looking -------------------------------------------------------------------------------
@@ -239,7 +237,7 @@ class Schedules:
     def recover(self) -> None:
         """Takes up what waited when the last process ended."""
         if self._queued:
-            self._watch()
+            self._engine.directory.watch(self._stored)
         for id in list(self._queued):
             self._take_up(id)
 
@@ -457,7 +455,7 @@ class Schedules:
     # -- what waits for the run before it --------------------------------------------------------
 
     async def _enqueue(self, id: str, nominals: Sequence[int], with_: Sequence[Any]) -> None:
-        self._watch()
+        self._engine.directory.watch(self._stored)
         waiting = self._queued.setdefault(id, [])
         new = [at for at in nominals if at not in waiting]
         dropped = max(0, len(waiting) + len(new) - QUEUE_MAX)
@@ -469,11 +467,6 @@ class Schedules:
 
     def _note(self, id: str) -> SetMeta:
         return SetMeta(QUEUE + id, msgspec.json.encode(self._queued.get(id, [])).decode())
-
-    def _watch(self) -> None:
-        if not self._watches:
-            self._watches = True
-            self._engine.directory.watchers.append(self._stored)
 
     def _stored(self, instance: Instance, append: Append, result: Appended) -> None:
         """After each commit: the end of a run lets the next one begin."""

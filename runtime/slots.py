@@ -55,6 +55,7 @@ class Slots:
         rule = definition.concurrency
         if rule is None:
             return None
+        self._directory.watch(self.watch)
         attributes = definition.attributes_of(input)
         value = attributes.get(SLOT, "")
         key = (namespace, definition.name, _text(value, definition.name))
@@ -124,6 +125,7 @@ class Slots:
             rule = definition.concurrency
             if rule is None:
                 continue
+            self._directory.watch(self.watch)
             rows = [row for status in _LIVE for row in await self._rows(definition.name, status)]
             for row in sorted(rows, key=lambda one: one.n):
                 value = row.attributes.get(SLOT, "")
