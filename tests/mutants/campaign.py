@@ -25,6 +25,7 @@ from typing import Final, Literal, NamedTuple
 import pytest
 
 from tests.mutants import (
+    classes,
     connectors,
     documents,
     engine,
@@ -43,6 +44,7 @@ GROUPS: Final[dict[str, Sequence[Mutant]]] = {
     "resources": resources.MUTANTS, "flows": flows.MUTANTS, "versions": versions.MUTANTS,
     "connectors": connectors.MUTANTS, "documents": documents.MUTANTS,
     "steps": steps.MUTANTS,
+    "classes": classes.MUTANTS,
 }  # fmt: skip
 TIMEOUT_S: Final = 120
 TEST_TIMEOUT_S: Final = 15

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from greenroom.actors import walk
+from greenroom.actors import decide, walk
 from greenroom.actors.walk import Walk
-from greenroom.definitions import people
+from greenroom.definitions import forms, inputsteps, people
 from greenroom.definitions.injection import Injector
 from greenroom.definitions.steps import StepList
 from greenroom.runtime import tokens
@@ -15,6 +15,7 @@ from greenroom.runtime.engine import Engine
 from greenroom.runtime.sections import Asks
 from tests.mutants.registry import Mutant, rewrite
 
+FORMS: Final = "tests/runtime/test_forms.py::test_"
 ROWS: Final = "tests/runtime/test_rows_of_step_lists.py::test_"
 SCOPES: Final = "tests/actors/test_scopes.py::test_"
 LIVE: Final = "tests/runtime/test_step_scopes.py::test_"
@@ -25,6 +26,36 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a-failed-step-is-merged", "W1",
         rewrite(Walk._fail, "raise Death(error, causes)", "self._go_on(spot)"),
         (ROWS + "w1_an_exception_fails_the_instance_and_commits_nothing",),
+    ),
+    Mutant(
+        "a-retry-is-never-due", "W2",
+        rewrite(decide._retry_delay, "return policy.retry.delay(", "return None and policy.retry.delay("),
+        (ROWS + "w2_a_failure_waits_and_is_tried_again",),
+    ),
+    Mutant(
+        "an-answer-is-not-merged", "W3",
+        rewrite(Walk._outcome, "return self._change_of_dict(value)", "return _NO_CHANGE"),
+        (FORMS + "w3_the_returned_dict_merges_with_its_extra_keys",),
+    ),
+    Mutant(
+        "nobody-named-is-nobody", "W4",
+        rewrite(inputsteps.inputstep, "str(Assignee.SYSTEM if assignee is None else assignee)", "assignee"),
+        (FORMS + "w4_the_assignee_is_a_label_on_the_question",),
+    ),
+    Mutant(
+        "an-object-will-do-for-a-page", "W5",
+        rewrite(forms._page, "page = page_of(wanted)\n", "page = page_of(wanted) or page_of(type(wanted))\n"),
+        ("tests/definitions/test_forms.py::test_w5_what_is_no_page_class_is_a_form_error",),
+    ),
+    Mutant(
+        "a-default-is-not-used", "W9",
+        rewrite(Injector.arguments, "elif parameter.default is not _EMPTY:", "elif False:"),
+        (ROWS + "w9_defaults_of_the_seed",),
+    ),
+    Mutant(
+        "annotations-are-not-looked-at", "W16",
+        rewrite(Injector._value, "return parameter.convert(value)", "return value"),
+        (ROWS + "w16_values_are_made_by_annotation", ROWS + "w16_steps_are_strict"),
     ),
     Mutant(
         "a-guard-is-not-asked", "W6",
