@@ -26,9 +26,11 @@ class Recorder(Protocol):
     """Gives the recorded outcome of a call, or makes the call and records it. `providers` are those
     of its engine, by service."""
 
-    providers: Mapping[str, Any]
     is_test: bool
     """Nobody is to be told anything: messages go to the log."""
+
+    @property
+    def providers(self) -> Mapping[str, Any]: ...
 
     def outcome(self, name: str, args: Json, make: Callable[[], Any]) -> Json: ...
 

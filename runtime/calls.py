@@ -315,6 +315,44 @@ class NewKey(Params):
     expires: Duration | UnsetType = UNSET
 
 
+class OneGraph(Params):
+    workflow: str
+
+
+class SaveGraph(OneGraph):
+    document: dict[str, Json]
+    etag: Text = UNSET
+
+
+class Folder(Params):
+    what: str
+
+
+class Board(OneGraph):
+    columns: list[str] | UnsetType | None = UNSET
+    filter: Json | UnsetType = UNSET
+    q: str | UnsetType = UNSET
+    limit: int | UnsetType = UNSET
+    cursor: dict[str, str] | UnsetType | None = UNSET
+    test: bool | UnsetType = UNSET
+
+
+class MoveRun(Params):
+    instance: str
+    stage: str
+
+
+class Logs(Params):
+    workflow: Text = UNSET
+    stage: Text = UNSET
+    run: Text = UNSET
+    text: Text = UNSET
+    limit: int | UnsetType = UNSET
+    after: Text = UNSET
+    before: Text = UNSET
+    test: bool | UnsetType | None = UNSET
+
+
 class Call(msgspec.Struct, frozen=True):
     """One method. `verb` is where the engine keeps it, `subject` the parameters it takes by
     place, `records_by` whether it notes who asked."""
@@ -418,6 +456,14 @@ CALLS: Final[dict[str, Call]] = {
         _look("connectors.call", ConnectorCall, "connector", "action", "params"),
         _look("secrets.list", Nothing),
         _look("secrets.check", SecretNamed, "name"),
+        _look("stages.list", Nothing),
+        _look("stages.graph", OneGraph, "workflow"),
+        _change("stages.save", SaveGraph, "workflow", "document"),
+        _change("stages.validate", Folder, "what"),
+        _change("stages.deploy", Folder, "what"),
+        _look("stages.board", Board, "workflow"),
+        _change("stages.move", MoveRun, "instance", "stage"),
+        _look("stages.logs", Logs, "workflow"),
         _look("info", Nothing),
         _look("doctor", Doctor),
         _look("replay", Replay, verb="check_replay"),

@@ -168,6 +168,7 @@ class SyncClient:
         self.events = Events(self)
         self.asks = Asks(self)
         self.resources = Resources(self)
+        self.stages = Stages(self)
         self.keys = Keys(self)
 
     def __enter__(self) -> Self:
@@ -659,6 +660,67 @@ class Resources(_Group):
         params = given(id=id, limit=limit, cursor=cursor)
         kind = shapes.Page[shapes.ResourceVersion]
         return self._client.ask("resources.history", params, kind)
+
+
+class Stages(_Group):
+    """Stage graphs; see `engine.stages`."""
+
+    def list(self) -> builtins.list[dict[str, Json]]:
+        return self._client.ask("stages.list", {}, builtins.list[dict[str, Json]])
+
+    def graph(self, workflow: str) -> dict[str, Json]:
+        return self._client.ask("stages.graph", {"workflow": workflow}, dict[str, Json])
+
+    def save(
+        self, workflow: str, document: dict[str, Json], *, etag: str | None = None
+    ) -> dict[str, Json]:
+        params = given(workflow=workflow, document=document, etag=etag)
+        return self._client.ask("stages.save", params, dict[str, Json])
+
+    def validate(self, what: str) -> dict[str, Json]:
+        return self._client.ask("stages.validate", {"what": what}, dict[str, Json])
+
+    def deploy(self, what: str) -> shapes.DefinitionInfo:
+        return self._client.ask("stages.deploy", {"what": what}, shapes.DefinitionInfo)
+
+    def board(
+        self,
+        workflow: str,
+        columns: builtins.list[str] | None = None,
+        filter: Json = None,
+        *,
+        q: str = "",
+        limit: int = 50,
+        cursor: dict[str, str] | None = None,
+        test: bool = False,
+    ) -> dict[str, Json]:
+        params = given(
+            workflow=workflow, columns=columns, filter=filter, q=q, limit=limit, cursor=cursor,
+            test=test,
+        )  # fmt: skip
+        return self._client.ask("stages.board", params, dict[str, Json])
+
+    def move(self, instance: str, stage: str) -> dict[str, Json]:
+        params = {"instance": instance, "stage": stage}
+        return self._client.ask("stages.move", params, dict[str, Json])
+
+    def logs(
+        self,
+        workflow: str | None = None,
+        *,
+        stage: str | None = None,
+        run: str | None = None,
+        text: str | None = None,
+        limit: int = 100,
+        after: str | None = None,
+        before: str | None = None,
+        test: bool | None = None,
+    ) -> dict[str, Json]:
+        params = given(
+            workflow=workflow, stage=stage, run=run, text=text, limit=limit, after=after,
+            before=before, test=test,
+        )  # fmt: skip
+        return self._client.ask("stages.logs", params, dict[str, Json])
 
 
 class Keys(_Group):

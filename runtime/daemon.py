@@ -91,6 +91,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = DRAIN_S
     watchdog: bool = True
     http: Http | None = None
+    edit: bool = False
+    """Files of stage graphs may be written: for who develops, never for who serves others."""
+    public_url: str | None = None
+    """Where people reach its pages, for the links in messages; its own address unless told."""
 
     @property
     def socket_path(self) -> Path:
@@ -107,6 +111,8 @@ def serve(
     sync: bool = True,
     log_format: LogFormat = "auto",
     drain_s: float = DRAIN_S,
+    edit: bool = False,
+    public_url: str | None = None,
 ) -> int:
     """Runs until a signal; gives the exit code.
 
@@ -124,6 +130,8 @@ def serve(
         log_format=log_format,
         drain_s=drain_s,
         http=http or Http(),
+        edit=edit,
+        public_url=public_url,
     )
     shut_doors()
     try:
@@ -201,6 +209,7 @@ async def run(
             sync=settings.sync,
             on_fatal=fatal,
         ) as engine:
+            engine.stages.read_only = not settings.edit
             web = _web(engine, settings)
             server = Server(engine, http=None if web is None else web.protocol)
             async with (
@@ -208,6 +217,7 @@ async def run(
                 _listening(server, settings) as path,
                 _web_listening(web, settings) as url,
             ):
+                engine.public_url = settings.public_url or (url if url != "-" else None)
                 recovered = engine.directory.recovered
                 info = await engine.info()
                 took_ms = round((time.monotonic() - begun) * 1000)

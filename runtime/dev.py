@@ -35,7 +35,7 @@ Snapshot = dict[Path, tuple[int, int]]
 
 def dev(what: Sequence[str], *, data: Path, http: str | None = None) -> int:
     """Runs until Ctrl-C."""
-    command = [*own_command(), "serve", "--data", str(data)]
+    command = [*own_command(), "serve", "--data", str(data), "--edit"]
     if http is not None:
         command += ["--http", http, "--http-open"]
     folders = watched(what)

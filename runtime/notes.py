@@ -39,9 +39,13 @@ class Noted:
         self._counts: Counter[str] = Counter()
         self._inside = False
         self._lock = threading.Lock()
-        self.providers: Mapping[str, Any] = engine.providers
         self.is_test = test
         self.idempotency_key = f"{ask.id}/form"
+
+    @property
+    def providers(self) -> Mapping[str, Any]:
+        """Looked up in the thread of the form: secrets are, and the loop must not wait for that."""
+        return self._engine.providers
 
     @classmethod
     async def of(cls, engine: Engine, ask: AskView, test: bool) -> Noted:

@@ -156,6 +156,13 @@ class Definitions:
         if source is not None and (not isinstance(source, str) or not 0 < len(source) <= NAME_MAX):
             raise InvalidRequest(f"source is text of 1 to {NAME_MAX} characters")
         check_code(document, by)
+        return await self.store(document, promote, source, by)
+
+    async def store(
+        self, document: Any, promote: bool, source: str | None, by: str | None
+    ) -> shapes.DefinitionInfo:
+        """`push` of what may be pushed."""
+        engine = self._engine
         with using(engine.registry.catalog):
             definition = compile_document(document, source or PUSHED)
         name = definition.name

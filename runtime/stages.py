@@ -229,9 +229,7 @@ class Stages:
         folder = self._deployable(what, by)
         _, document = await asyncio.to_thread(checked_folder, folder)
         _forget_modules(folder)
-        info = await self._engine.definitions.push(
-            document, promote=True, source=str(folder)[-200:], by=by
-        )
+        info = await self._engine.definitions.store(document, True, str(folder)[-200:], by)
         self.settle()
         return info
 

@@ -18,7 +18,17 @@ from greenroom.runtime.engine import Engine, InstanceHandle
 from greenroom.runtime.finder import Finder
 
 SECTIONS = frozenset(
-    {"asks", "connectors", "definitions", "events", "keys", "resources", "schedules", "secrets"}
+    {
+        "asks",
+        "connectors",
+        "definitions",
+        "events",
+        "keys",
+        "resources",
+        "schedules",
+        "secrets",
+        "stages",
+    }
 )
 """Attributes of an engine that have verbs of their own."""
 

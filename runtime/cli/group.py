@@ -17,14 +17,14 @@ from greenroom.runtime.cli.session import Session
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_VERBS, _SHOW, _SERVE, _STORE = (
-    f"greenroom.runtime.cli.{name}" for name in ("verbs", "show", "serve", "store")
+_VERBS, _SHOW, _SERVE, _STORE, _STAGES = (
+    f"greenroom.runtime.cli.{name}" for name in ("verbs", "show", "serve", "store", "stages")
 )
 
 SECTIONS: Final[dict[str, dict[str, str]]] = {
     "Begin": {
         "new": "greenroom.runtime.cli.new",
-        "dev": _SERVE, "run": _SERVE, "demo": "greenroom.runtime.cli.demo",
+        "dev": _SERVE, "run": _SERVE, "demo": "greenroom.runtime.cli.demo", "stage": _STAGES,
     },
     "Act": {
         "start": "greenroom.runtime.cli.start", "post": "greenroom.runtime.cli.post",
@@ -34,7 +34,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     },
     "Look": {
         "ls": _SHOW, "show": _SHOW, "why": _SHOW, "watch": _SHOW, "history": _SHOW, "state": _SHOW,
-        "diff": _SHOW,
+        "diff": _SHOW, "board": _STAGES, "logs": _STAGES,
         "events": "greenroom.runtime.cli.events",
         "def": "greenroom.runtime.cli.definitions",
         "sched": "greenroom.runtime.cli.schedules",
@@ -44,7 +44,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "resource": "greenroom.runtime.cli.resources",
     },
     "Operate": {
-        "serve": _SERVE, "ping": _STORE, "info": _STORE, "doctor": _STORE, "db": _STORE,
+        "serve": _SERVE, "deploy": _STAGES, "ping": _STORE, "info": _STORE, "doctor": _STORE, "db": _STORE,
         "replay": "greenroom.runtime.cli.replays",
         "bench": "greenroom.runtime.cli.bench", "systemd": "greenroom.runtime.cli.systemd",
         "completion": "greenroom.runtime.cli.completion", "key": "greenroom.runtime.cli.keys",

@@ -49,6 +49,8 @@ _socket = click.option("--socket", metavar="PATH", help="The socket, in the data
 @click.option(
     "--http-open", is_flag=True, help="Programs and people of this machine need no API key."
 )
+@click.option("--public-url", metavar="URL", help="Where people reach it, for links in messages.")
+@click.option("--edit", is_flag=True, help="Let the editor write stages.json, as dev does.")
 @click.option("--oidc-issuer", metavar="URL", help="Take tokens of this OpenID provider as keys.")
 @click.option("--oidc-audience", metavar="TEXT", help="Whom such a token must be for.")
 def serve(
@@ -63,6 +65,8 @@ def serve(
     http_open: bool,
     oidc_issuer: str | None,
     oidc_audience: str | None,
+    public_url: str | None,
+    edit: bool,
 ) -> None:
     """Run the daemon: load WHAT, open the store, listen.
 
@@ -86,6 +90,8 @@ def serve(
         ),
         promote=not no_promote,
         sync=not no_sync,
+        edit=edit,
+        public_url=public_url,
     )
 
 
