@@ -234,22 +234,17 @@ class Stages:
         return info
 
     def _deployable(self, what: str, by: str | None) -> Path:
-        if not isinstance(what, str) or not what:
+        if not isinstance(what, str) or not what or "\0" in what:
             raise InvalidRequest("name a stage graph, or its folder")
         known = {one.name: _folder(one) for one in self._released()}
         if what in known:
             return known[what]
-        path = Path(what)
-        if path.resolve() in known.values():
-            return path.resolve()
         if by is not None and not actor_of(by).owner:
             raise NotPermitted(
                 "a folder brings code: only the owner of the daemon names one",
                 hint=f"a graph that is known is deployed by name{did_you_mean(what, known)}",
             )
-        if not path.is_absolute():
-            path = Path.cwd() / path
-        return path
+        return Path(what).absolute()
 
     # -- where runs are ----------------------------------------------------------------------------
 

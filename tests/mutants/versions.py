@@ -33,7 +33,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "pushed-is-released", "V1.9",
-        rewrite(Definitions.push, "release=first or promote", "release=True"),
+        rewrite(Definitions.store, "release=first or promote", "release=True"),
         (VERSIONS + "test_the_counter_moves_only_on_change_and_only_promote_releases",),
     ),
     Mutant(

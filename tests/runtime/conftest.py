@@ -51,6 +51,8 @@ class FakeEngine:
         self.schedules = FakeSchedules()
         self.directory = SimpleNamespace(recovered=0, current=None, ids={})
         self.executor = SimpleNamespace(current=None)
+        self.stages = SimpleNamespace(read_only=False)
+        self.public_url: str | None = None
         self.held = False
         self._waiting: list[tuple[Event, Callable[[Any], None]]] = []
 
