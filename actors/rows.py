@@ -43,6 +43,7 @@ from greenroom.actors.ports import (
     WaitRow,
 )
 from greenroom.actors.progress import OpState, Progress, status_of
+from greenroom.actors.spots import DUE
 from greenroom.definitions.events import Event
 from greenroom.definitions.values import Json, canonical, encode
 from greenroom.definitions.workflow import PLAN_KINDS
@@ -54,8 +55,11 @@ _WAIT_KINDS: Final = {"sleep": "timer", "wait": "event", "child": "child"}
 
 
 def wait_data(p: Progress, op: OpState) -> dict[str, Json] | None:
-    """One element of `waits[]` as the store keeps it (times in milliseconds); None for what runs."""
+    """One element of `waits[]` as the store keeps it (times in milliseconds); None for what runs,
+    and for the deadline of a question that is listed itself."""
     request = op.request
+    if request.key.endswith(DUE):
+        return None
     data: dict[str, Json] = {"op": request.key, "since": op.since, "name": request.name}
     if op.status == "retry":
         data |= {"kind": "retry", "attempt": op.attempt, "due": op.due}
@@ -75,6 +79,9 @@ def wait_data(p: Progress, op: OpState) -> dict[str, Json] | None:
             data["where"] = request.match.where if request.match else None
         case "ask":
             data["ask"] = ask_id(p, request.key)
+            deadline = p.ops.get(request.key + DUE)
+            if deadline is not None:
+                data["due"] = deadline.due
         case "child":
             data["child"] = child_id(p.id, request.key, op.attempt)
     return data

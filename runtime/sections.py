@@ -11,7 +11,9 @@ import msgspec
 from greenroom.actors.ports import (
     AskNotes,
     AskView,
+    Find,
     GetEvent,
+    InstanceRow,
     ListAsks,
     ListEvents,
     NoteAsk,
@@ -195,8 +197,18 @@ class Asks:
             ask=id,
         )
 
+    async def _deadline(self, row: AskView) -> int | None:
+        """When a callback times out: that is known once its action has ended, so the instance says
+        it and not the row of the question."""
+        found: InstanceRow | None = await self._engine.journal.call(Find(row.instance, ""))
+        waits = [] if found is None else msgspec.json.decode(found.waits)
+        due: int | None = next((w.get("due") for w in waits if w.get("ask") == row.id), None)
+        return due
+
     async def _shown(self, row: AskView, limit_s: float) -> shapes.Ask:
         """A form says what it asks when somebody looks, and only while it is open."""
+        if row.kind == "callback" and row.due is None and row.answered_at is None:
+            row = msgspec.structs.replace(row, due=await self._deadline(row))
         if row.kind != "form" or row.answered_at is not None or limit_s <= 0:
             return views.ask_shape(row)
         return views.ask_shape(row, *await self._engine.forms.schema(row, limit_s))

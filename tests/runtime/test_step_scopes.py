@@ -217,6 +217,19 @@ async def test_a_callback_over_its_token(engine: MemoryEngine) -> None:
         await engine.progress(token, {"percent": 100})
 
 
+async def test_a_callback_says_when_it_times_out(engine: MemoryEngine) -> None:
+    made = await engine.start("cable", {})
+    await engine.until_idle()
+    due = "2026-01-01T01:00:00.000Z"
+    (wait,) = (await engine.get(made.id)).waits
+    assert (wait.kind, wait.due) == ("callback", due)
+    assert [one.due for one in (await engine.asks.list()).items] == [due]
+    why = (await engine.why(made.id)).text
+    assert f"due in 1 h ({due})" in why and "sleeps" not in why
+    await engine.crash()
+    assert (await engine.asks.get(wait.ask)).due == due
+
+
 async def test_the_token_stands_nowhere(engine: MemoryEngine) -> None:
     made = await engine.start("cable", {})
     await engine.until_idle()
