@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ SOCKET_PATH_BYTES_MAX: Final = 107
 """What the kernel's `sun_path` holds."""
 
 DEFAULT_DIRECTORY: Final = ".greenroom"
+
+_HOST_AND_PORT: Final = re.compile(r"[\w.-]+:\d{1,5}")
 
 
 def data_directory(data: str | Path | None = None) -> Path:
@@ -39,6 +42,11 @@ def socket_path(server: str | Path | None = None, data: str | Path | None = None
         return server
     scheme, mark, rest = server.partition("://")
     if not mark:
+        if _HOST_AND_PORT.fullmatch(server) and not Path(server).exists():
+            raise InvalidRequest(
+                f"{server} is no socket; an address of HTTP begins with http:// or https://",
+                hint=f"write http://{server}",
+            )
         return Path(server)
     if scheme != "unix":
         raise InvalidRequest(

@@ -60,7 +60,7 @@ class Caller(msgspec.Struct, frozen=True):
             raise NotAuthenticated(
                 "this needs an API key",
                 hint="make one:  greenroom key create NAME --scope read\n"
-                "then send:  Authorization: Bearer KEY",
+                "then send:  Authorization: Bearer KEY   (greenroom's clients: GREENROOM_KEY=KEY)",
             )
         wanted = f"{scope}:{subject}" if subject is not None and scope in LIMITED else scope
         raise NotPermitted(

@@ -108,3 +108,15 @@ def test_where_a_client_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert socket_path(data="d") == Path("d/greenroom.sock")
     with pytest.raises(InvalidRequest):
         socket_path("http://127.0.0.1:8420")
+
+
+def test_an_address_without_its_scheme_is_no_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidRequest, match="127.0.0.1:8420 is no socket") as caught:
+        socket_path("127.0.0.1:8420")
+    assert caught.value.hint == "write http://127.0.0.1:8420"
+    (tmp_path / "engine:1").touch()
+    assert socket_path("engine:1") == Path("engine:1")
+    assert socket_path("a.sock") == Path("a.sock")
