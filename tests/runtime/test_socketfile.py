@@ -114,7 +114,7 @@ def test_an_address_without_its_scheme_is_no_socket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidRequest, match="127.0.0.1:8420 is no socket") as caught:
+    with pytest.raises(InvalidRequest, match=r"127\.0\.0\.1:8420 is no socket") as caught:
         socket_path("127.0.0.1:8420")
     assert caught.value.hint == "write http://127.0.0.1:8420"
     (tmp_path / "engine:1").touch()
