@@ -16,7 +16,7 @@ The engine
     sync        the same verbs for code that is not async
     facade      what the classes of an author reach the engine through (finder: where_id)
 
-Desks: groups of verbs, each over one noun
+Groups of verbs, each over one noun
     sections      engine.events and engine.asks
     archive       stored events used again: try, replay, redrive
     explanations  what an event did and did not do, as of its time (ledger: what was listened to)
