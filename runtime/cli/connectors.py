@@ -38,7 +38,7 @@ def _row(one: Data) -> list[str]:
 @command("show", example="greenroom connector show slack")
 @click.argument("connector")
 def show(session: Session, connector: str) -> None:
-    """Show what a connector can do: its actions, their parameters, its events."""
+    """Show what a connector can do: actions, parameters, events."""
     one = session.call("connectors.get", connector=connector)
     if session.format != "table":
         session.show(one)
@@ -87,7 +87,7 @@ def attempt(
     source: str | None,
     dry_run: bool,
 ) -> None:
-    """Carry an action out, here and now, and print what the service answered.
+    """Carry an action out and print what the service answered.
 
     It is the real request, with the real secrets of the daemon.
     """
@@ -106,7 +106,10 @@ def attempt(
 @command("validate", example="greenroom connector validate connectors/")
 @click.argument("what", nargs=-1, required=True, type=click.Path(), metavar="WHAT...")
 def validate(session: Session, what: tuple[str, ...]) -> None:
-    """Check connector documents without a daemon; all problems at once, exit 2."""
+    """Check connector documents without a daemon.
+
+    All problems are told at once, exit 2.
+    """
     found = _load(what)
     if session.format != "table":
         session.page([_valid(one) for one in found], [], lambda _: [], "connector")
@@ -145,7 +148,9 @@ def _secret_row(one: Data) -> list[str]:
 @command("check", example="greenroom secret check slack_token")
 @click.argument("name", required=False)
 def check(session: Session, name: str | None) -> None:
-    """Say whether a secret is there and may be read; without a NAME all that connectors need.
+    """Say whether a secret is there and may be read.
+
+    Without a NAME: all that connectors need.
 
     Exit 3 if one is not.
     """

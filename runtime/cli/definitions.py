@@ -109,7 +109,10 @@ def _print_document(one: Data) -> None:
 @click.option("--promote", is_flag=True, help="Release what is pushed.")
 @options.dry_run
 def push(session: Session, files: tuple[str, ...], promote: bool, dry_run: bool) -> None:
-    """Store workflow documents as new versions; - reads one from standard input."""
+    """Store workflow documents as new versions.
+
+    A FILE of - is standard input.
+    """
     texts = [(file, _text(file)) for file in files]
     shown: list[Data] = []
     for file, text in texts:  # all are looked at before the first is stored
@@ -237,7 +240,10 @@ def disable(session: Session, name: str) -> None:
 @_version
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before all versions go.")
 def rm(session: Session, name: str, version: int | None, yes: bool) -> None:
-    """Delete a version, or a workflow with all of them; what has ended stays readable."""
+    """Delete a version, or a workflow with all of them.
+
+    What has ended stays readable.
+    """
     if version is None and not yes:
         if not sys.stdin.isatty():
             raise InvalidRequest(
@@ -252,9 +258,9 @@ def rm(session: Session, name: str, version: int | None, yes: bool) -> None:
 @command("diff", example="greenroom def diff welcome 2 3\ngreenroom def diff app.py")
 @click.argument("what", nargs=-1, required=True, metavar="NAME [A] [B]|FILE...")
 def diff(session: Session, what: tuple[str, ...]) -> None:
-    """Compare two versions, or files with what is released; exit 5 when they differ.
+    """Compare two versions, or files with what is released.
 
-    Without A and B: the newest version with the released one, or with the one before it.
+    Exit 5 when they differ. Without A and B: the newest version with the released one, or with the one before it.
     """
     name, *numbers = what
     if _is_file(name) or not all(number.isdecimal() for number in numbers):

@@ -140,9 +140,9 @@ def try_(
     explain: bool,
     beside: tuple[str, ...],
 ) -> None:
-    """Follow a document with an input and responses you give; nothing is sent.
+    """Follow a document with an input and responses you give.
 
-    An action is named by its order: 2, inside another one 3.1, of an item 3[0].1, of all items
+    Nothing is sent. An action is named by its order: 2, inside another one 3.1, of an item 3[0].1, of all items
     3[].1. A response {"$raise": "text"} is a failure. Exit 1 when it would fail.
     """
     from greenroom.definitions.trying import try_document  # noqa: PLC0415  start-up time
@@ -205,7 +205,10 @@ def _told(tried: Tried) -> str:
 def test(
     session: Session, what: tuple[str, ...], junit: str | None, beside: tuple[str, ...]
 ) -> None:
-    """Try the cases kept beside documents (welcome.test.json); exit 1 when one differs."""
+    """Try the cases kept beside documents (welcome.test.json).
+
+    Exit 1 when one differs.
+    """
     from greenroom.runtime import cases  # noqa: PLC0415  start-up time
 
     results: list[cases.Result] = []

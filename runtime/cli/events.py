@@ -176,7 +176,10 @@ def replay(
 @click.option("--workflow", metavar="NAME", help="Only what this workflow collects.")
 @options.limit
 def held(session: Session, workflow: str | None, limit: int) -> None:
-    """List events that triggers hold: debounce, throttle, batch, all_of, unless."""
+    """List events that triggers hold.
+
+    debounce, throttle, batch, all_of and unless hold them, until they start something.
+    """
     rows = session.call("events.held", workflow=workflow, limit=limit)
     items = rows["items"] if isinstance(rows, dict) else rows
     session.page(

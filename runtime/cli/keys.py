@@ -60,7 +60,10 @@ def _row(one: Data) -> list[str]:
 @click.argument("key", metavar="ID|NAME")
 @options.dry_run
 def revoke(session: Session, key: str, dry_run: bool) -> None:
-    """Refuse an API key from now on, and the sessions that were opened with it."""
+    """Refuse an API key from now on.
+
+    The sessions that were opened with it end too.
+    """
     if dry_run:
         asked = {"dry_run": True, "method": "keys.revoke", "params": {"id": key}}
         session.show(asked, lambda: f"would revoke {key}")
@@ -70,5 +73,5 @@ def revoke(session: Session, key: str, dry_run: bool) -> None:
 
 
 COMMANDS: Final = {
-    "key": subgroup("key", create, ls, revoke, help="API keys: who may ask over HTTP."),
+    "key": subgroup("key", create, ls, revoke, help="API keys for HTTP: create ls revoke."),
 }

@@ -41,7 +41,7 @@ dry_run = click.option("--dry-run", is_flag=True, help="Say what would be done, 
 yes = click.option("-y", "--yes", is_flag=True, help="Do not ask before more than one instance.")
 wait = click.option("--wait", is_flag=True, help="Wait for the end; exit 1 if it failed.")
 timeout = click.option(
-    "--timeout", metavar="DURATION", help="How long --wait waits, as 30s or 5m; then exit 6."
+    "--timeout", metavar="DURATION", help="How long to wait, as 30s or 5m; then exit 6."
 )
 limit = click.option(
     "--limit", "-n", type=click.IntRange(1, 1000), default=50, show_default=True, help="Rows."

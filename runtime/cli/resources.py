@@ -80,7 +80,7 @@ WORDS: Final = {"same": "", "new": "no resource yet", "missing": "no class in th
 
 @command("products", example="greenroom resource products")
 def products(session: Session) -> None:
-    """List product types: their classes in the code, their resources in the store."""
+    """List product types: those of the code, and of the store."""
     found = session.call("resources.products")
     session.page(found, ["product", "classes", "resources", "remark"], product_row, "product type")
 

@@ -36,7 +36,9 @@ def _row(session: Session, one: Data) -> list[str]:
 
 @command("next", example="greenroom sched next report --count 5")
 @click.argument("name")
-@click.option("--count", "-n", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option(
+    "--count", "-n", type=click.IntRange(1, 1000), default=10, show_default=True, help="Times."
+)
 def following(session: Session, name: str, count: int) -> None:
     """List the next times a schedule fires (UTC)."""
     times = session.call("schedules.next", name=name, count=count)
@@ -68,7 +70,15 @@ def _verb(name: str, help: str, said: str) -> Command:
 @command("preview", example="greenroom sched preview report --next 50 --assume down=02:00-05:00")
 @click.argument("name", required=False)
 @click.option("--rule", metavar="TEXT", help="A cron expression, rate or JSON instead of a name.")
-@click.option("--next", "-n", "count", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option(
+    "--next",
+    "-n",
+    "count",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="Times.",
+)
 @click.option(
     "--assume",
     multiple=True,

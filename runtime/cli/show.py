@@ -139,7 +139,9 @@ def _given(**params: Any) -> Data:
 @command("history", example="greenroom history order/7 -o jsonl > order-7.jsonl")
 @options.instance
 @click.option("--after", type=int, default=0, metavar="SEQ", help="Entries after this one.")
-@click.option("--limit", "-n", type=click.IntRange(1, 1000), default=200, show_default=True)
+@click.option(
+    "--limit", "-n", type=click.IntRange(1, 1000), default=200, show_default=True, help="Rows."
+)
 @click.option("--path", metavar="NAME", help="Only the changes of one value of the state.")
 def history(session: Session, instance: str, after: int, limit: int, path: str | None) -> None:
     """List the journal of an instance."""
@@ -178,7 +180,10 @@ def state(session: Session, instance: str, seq: int | None) -> None:
 @click.argument("a", shell_complete=complete.instances)
 @click.argument("b", shell_complete=complete.instances)
 def diff(session: Session, a: str, b: str) -> None:
-    """Compare two instances: the path each took, input and state; exit 5 when they differ."""
+    """Compare two instances: path, input and state.
+
+    Exit 5 when they differ.
+    """
     reply = session.call("diff", a=a, b=b)
     if not reply["same"]:
         session.exit_code = DIFFERENT

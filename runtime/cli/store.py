@@ -153,7 +153,7 @@ def prune(session: Session, older: str, yes: bool, dry_run: bool) -> None:
 @options.dry_run
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def migrate_workflows(session: Session, what: tuple[str, ...], dry_run: bool, yes: bool) -> None:
-    """Show how the workflows of the code differ from the store, and store them.
+    """Show how the code differs from the store, and store it.
 
     For those who run serve --no-sync. With WHAT the store is opened here, while no daemon has it;
     without, the daemon compares what it has loaded.

@@ -23,9 +23,9 @@ ANSWER_S: Final = 10.0
 @command("web", example="greenroom web --open")
 @click.option("--open", "opens", is_flag=True, help="Open it in the browser of this machine.")
 def web(session: Session, opens: bool) -> None:
-    """Print a link that logs a browser in as you, once and within a minute.
+    """Print a link that logs a browser in as you.
 
-    Who may use the daemon's socket needs no key for its pages.
+    It is good once, within a minute. Who may use the daemon's socket needs no key for its pages.
     """
     if places.is_http(session.server, session.data):
         raise InvalidRequest(

@@ -6,26 +6,41 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.actors import collected, decide, instance, machine, ports
+from greenroom.actors import collected, decide, instance, machine, ports, walk
 from greenroom.definitions import (
     collecting,
     conditions,
+    coreactions,
     destinations,
     events,
     expressions,
     flowruns,
+    forms,
+    located,
     matching,
+    questions,
     schedules,
+    stagegraphs,
     syntax,
     templates,
     values,
 )
-from greenroom.runtime import archive, executor, protocol, recording
+from greenroom.runtime import (
+    archive,
+    executor,
+    filters,
+    keptdata,
+    protocol,
+    recording,
+    secrets,
+    stagefolders,
+)
 from greenroom.runtime import schedules as desk
 from greenroom.runtime.server import Limits
 
 PAGE = Path(__file__).parents[2] / "docs/limits.md"
 MIB = 1 << 20
+DOCUMENT = located.DOCUMENT_BYTES_MAX
 
 
 @pytest.mark.parametrize(
@@ -61,6 +76,20 @@ MIB = 1 << 20
         ("events that wait for", f"{collecting.WAITING_MAX:,} for", collecting.WAITING_MAX),
         ("stored events looked", f"{archive.LOOKED_AT_MAX:,}", archive.LOOKED_AT_MAX),
         ("schedules missed", f"{schedules.CATCH_UP_MAX:,}", schedules.CATCH_UP_MAX),
+        ("a secret", f"{secrets.SIZE_MAX >> 10} KiB", secrets.SIZE_MAX),
+        ("a stage folder", f"{stagegraphs.STAGES_MAX} stages", stagegraphs.STAGES_MAX),
+        ("a stage folder", f"{stagefolders.FILES_MAX} files", stagefolders.FILES_MAX),
+        ("a stage folder", f"{stagefolders.FILE_BYTES_MAX >> 10} KiB", stagefolders.FILE_BYTES_MAX),
+        ("a form", f"{forms.PAGES_MAX} pages", forms.PAGES_MAX),
+        ("a form", f"{questions.FILE_BYTES_MAX >> 10} KiB", questions.FILE_BYTES_MAX),
+        ("a filter", f"{filters.TEXT_MAX:,} characters", filters.TEXT_MAX),
+        ("a filter", f"{filters.TERMS_MAX} words", filters.TERMS_MAX),
+        ("what Data keeps", f"{keptdata.TTL_S / 86_400:g} days", int(keptdata.TTL_S)),
+        ("what Data keeps", f"{keptdata.QUERY_MAX:,} values", keptdata.QUERY_MAX),
+        ("a workflow document", f"{located.DOCUMENT_BYTES_MAX >> 10} KiB", DOCUMENT),
+        ("a workflow document", f"{located.VALUES_MAX:,} values", located.VALUES_MAX),
+        ("a workflow document", f"{coreactions.ACTIONS_MAX} actions", coreactions.ACTIONS_MAX),
+        ("what an Iterator", f"{walk.ITEMS_MAX:,} items", walk.ITEMS_MAX),
         ("connections", f"{Limits().connections:,}", Limits().connections),
         ("connections", f"{Limits().lines_in_flight:,} lines", Limits().lines_in_flight),
         ("connections", f"{Limits().bytes_in_flight // MIB} MiB", Limits().bytes_in_flight),
