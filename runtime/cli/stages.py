@@ -257,9 +257,9 @@ def _log(session: Session, line: Data) -> None:
 @click.argument("folder", type=click.Path())
 @click.option("--check", is_flag=True, help="Say whether it could be deployed; no daemon needed.")
 def deploy(session: Session, folder: str, check: bool) -> None:
-    """Check a stage folder and release it, as a version of its own if anything has changed.
+    """Check a stage folder and release it.
 
-    Runs that have begun go on with the version they began with.
+    It is a version of its own if anything has changed. Runs that have begun go on with the version they began with.
     """
     if check:
         from greenroom.runtime.stagechecks import checked_folder  # noqa: PLC0415  start-up time
