@@ -201,6 +201,11 @@ def _next_fact(row: InstanceRow, p: Progress, who: str) -> shapes.Fact:
                 f"bring the old code back and  greenroom resume {row.id},  "
                 f"or  greenroom fork {row.id} --from OP"
             )
+        case "failed" if (lacks := _lacks(p)) is not None:
+            text = (
+                f"give the state what it lacks:  greenroom edit {row.id} {lacks}=...  "
+                f"then:  greenroom retry {row.id}"
+            )
         case "failed":
             text = f"fix the cause, then:  greenroom retry {row.id}"
         case "paused" if p.failure is not None:
@@ -218,6 +223,15 @@ def _next_fact(row: InstanceRow, p: Progress, who: str) -> shapes.Fact:
         case _:
             text = "nothing to do: it is working"
     return shapes.Fact(text, {"status": row.status})
+
+
+def _lacks(p: Progress) -> str | None:
+    """The key of the state that a step could not go on without."""
+    failure = p.failure
+    if failure is None or failure.type not in ("MissingState", "StepInput"):
+        return None
+    key = failure.details.get("key")
+    return key if isinstance(key, str) else None
 
 
 # -- answers, histories, streams ---------------------------------------------------------------

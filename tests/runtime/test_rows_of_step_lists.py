@@ -402,6 +402,23 @@ async def test_w9_optional_without_default_must_be_there(engine: MemoryEngine) -
     assert found.error.details["type"] == "MissingState"
 
 
+async def test_w9_why_says_how_to_give_what_is_missing_and_that_works(engine: MemoryEngine) -> None:
+    @step
+    def take(value: int) -> None: ...
+
+    found = await run(engine, begin >> take, {})
+    told = (await engine.why(found.id)).text
+    assert f"greenroom edit {found.id} value=...  then:  greenroom retry {found.id}" in told
+    await engine.edit(found.id, {"value": "5"})
+    await engine.resume(found.id)
+    await engine.until_idle()
+    assert "greenroom edit" in (await engine.why(found.id)).text
+    await engine.edit(found.id, {"value": 5})
+    await engine.resume(found.id)
+    await engine.until_idle()
+    assert (await engine.get(found.id)).status == "completed"
+
+
 async def test_w9_a_default_is_never_converted(engine: MemoryEngine) -> None:
     marker = object()
 
