@@ -19,8 +19,10 @@ from examples.approvals import access as approvals
 from examples.programs.onboarding import Onboarding, equipment
 from greenroom.runtime.cases import run_cases
 from greenroom.runtime.checking import check
+from greenroom.integrations import provide
 from greenroom.runtime.client import SyncClient
 from greenroom.runtime.testing import TestEngine
+from greenroom.runtime.web.hooks import HookRequest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -205,3 +207,59 @@ def _until_completed(data: Path, number: int) -> None:
         while client.info().instances.get("completed", 0) < number:
             assert time.monotonic() < until, client.info().instances
             time.sleep(0.1)
+
+
+# -- onboarding ---------------------------------------------------------------------------------
+
+
+class Mails:
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str]] = []
+
+    def send_message(self, to: Any, message: str) -> None:
+        self.sent.append((to.name, message))
+
+
+@pytest.mark.parametrize("fine", [True, False])
+async def test_somebody_joins_and_two_look_at_the_contract(fine: bool) -> None:
+    mails = Mails()
+    with provide(email=mails):
+        async with TestEngine(f"{EXAMPLES}/onboarding/") as engine:
+            pages = [
+                {"full_name": "Ann Ames"}, {"your_e_mail": "ann@home.org"},
+                {"team": "finance", "first_day": "2026-02-02"},
+            ]  # fmt: skip
+            started = await engine.start("onboarding", form=pages)
+            await engine.until_idle()
+            asks = (await engine.asks.list()).items
+            assert {ask.assignee for ask in asks} == {"mark@company.com", "kiara@company.com"}
+            assert [who for who, _ in mails.sent] == [ask.assignee for ask in asks] or len(
+                mails.sent
+            ) == 2
+            await engine.advance("6d")
+            assert {ask.assignee for ask in (await engine.asks.list()).items} == {"team:leads"}
+            for ask in (await engine.asks.list()).items:
+                remark = [] if fine else [{"what_is_wrong_with_it": "the date"}]
+                await engine.answer(ask.id, [{"it_is_fine": fine}, *remark], by="grace@company.com")
+            await engine.until_idle()
+            found = await engine.get(started.id)
+            assert found.status == "completed" and found.result["approved"] is fine
+            assert found.state["title"] == "Ann Ames joins finance"
+            who, text = mails.sent[-1]
+            assert who == "ann@home.org" and text.startswith("Welcome!") is fine
+            reports = [line for line in (await engine.stages.logs("onboarding"))["items"]
+                       if line["stage"] == "weekly-report"]  # fmt: skip
+            assert len(reports) == 1
+
+
+async def test_hr_invites_somebody_over_the_hook() -> None:
+    async with TestEngine(f"{EXAMPLES}/onboarding/") as engine:
+        key = (await engine.keys.create("hr", ["start:onboarding"])).key
+        headers = {"x-api-key": key}
+        _, handler, _ = engine.hooks.find("invited")
+        for body, status in ((b'{"name": "Ann"}', 201), (b"{}", 422)):
+            asked = HookRequest("POST", "invited", "", headers, {}, body)
+            assert (await engine.hooks.answer(handler, asked)).status == status
+        await engine.until_idle()
+        (ask,) = (await engine.asks.list()).items
+        assert ask.schema["properties"]["full_name"]["default"] == "Ann"

@@ -1114,7 +1114,7 @@ async def test_A16_access_by_role_and_for_everybody(make: Make) -> None:
         id = await begun(engine, stage="hr", by="ann")
         with pytest.raises(NotPermitted):
             await engine.answer(f"{id}.hr#1", {"a": "x"}, by="eve")
-        await engine.answer(f"{id}.hr#1", {"a": "x"}, by="bob")
+        await engine.answer(f"{id}.hr#1", {"a": "x"}, by="bob via key:k1/program")
         id = await begun(engine, stage="open")
         await engine.answer(f"{id}.open#1", {"a": "x"})
         graph = await engine.stages.graph("flow")

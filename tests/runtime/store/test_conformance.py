@@ -427,6 +427,18 @@ def test_retention_takes_whole_ended_instances_and_says_so(store: Any, make: Any
     assert one(store, ports.Audit()).findings[0].level == "ok"
 
 
+def test_chosen_instances_are_erased_however_they_stand(store: Any, make: Any) -> None:
+    store.run([make.create(n, key=str(n), opened=[make.wait("1")]) for n in (1, 2, 3)])
+    store.run([make.end(2, 2), make.post("e-1", type="other")])
+    pruned = one(store, ports.Prune(0, only=(1, 2, 9)))
+    assert (pruned.instances, pruned.events, pruned.more) == (2, 0, False)
+    assert [found.row.n for found in one(store, ports.Load([1, 2, 3]))] == [3]
+    counts = one(store, ports.Counts())
+    assert counts.entries + counts.events + counts.pruned == counts.head
+    assert one(store, make.create(4, key="1")).created
+    assert one(store, ports.Audit()).findings[0].level == "ok"
+
+
 def test_orphans_are_those_from_whom_nothing_leads_on(store: Any, make: Any) -> None:
     store.run([
         make.create(1, status="waiting", busy=False),
