@@ -447,6 +447,12 @@ class MemoryKeeper:
         tables = self.tables
         instance = tables.instances.pop(n)
         del tables.ids[instance.row.id]
+        if not instance.ended:
+            row = instance.row
+            tables.keys.pop((row.namespace, row.workflow, row.key or ""), None)
+            for waits in tables.index.values():
+                for place in [place for place in waits if place[0] == n]:
+                    del waits[place]
         for key in [key for key in tables.dead if key[0] == n]:
             del tables.dead[key]
         seqs = [row.seq for row in instance.rows]

@@ -17,9 +17,9 @@ import pytest
 
 from examples.approvals import access as approvals
 from examples.programs.onboarding import Onboarding, equipment
+from greenroom.integrations import provide
 from greenroom.runtime.cases import run_cases
 from greenroom.runtime.checking import check
-from greenroom.integrations import provide
 from greenroom.runtime.client import SyncClient
 from greenroom.runtime.testing import TestEngine
 from greenroom.runtime.web.hooks import HookRequest

@@ -436,6 +436,7 @@ def test_chosen_instances_are_erased_however_they_stand(store: Any, make: Any) -
     counts = one(store, ports.Counts())
     assert counts.entries + counts.events + counts.pruned == counts.head
     assert one(store, make.create(4, key="1")).created
+    assert [item[0] for item in one(store, make.post("e-2")).items] == [3]
     assert one(store, ports.Audit()).findings[0].level == "ok"
 
 
