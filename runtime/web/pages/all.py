@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.routing import BaseRoute
 
 from greenroom.runtime.web.app import LOGIN, PUBLIC, Web
-from greenroom.runtime.web.pages import deeds, definitions, entry, events, inbox
+from greenroom.runtime.web.pages import board, deeds, definitions, entry, events, inbox
 from greenroom.runtime.web.pages.health import health
 from greenroom.runtime.web.pages.home import home
 from greenroom.runtime.web.pages.instance import instance
@@ -36,6 +36,9 @@ def routes(web: Web) -> list[BaseRoute]:
         screen("/definitions/{name}", definitions.definition, "read"),
         screen("/document", definitions.editor, "define", methods=BOTH),
         screen("/schedules", definitions.schedules, "read"),
+        screen("/board", board.board, "read"),
+        screen("/editor/{workflow}", board.editor, "read"),
+        screen("/logs", board.logs, "read"),
         screen("/health", health, "read"),
         screen("/inbox", inbox.inbox, "answer"),
         screen("/as", inbox.go_by, "answer", methods=POST),

@@ -140,10 +140,11 @@ async def run(request: Request, method: str, params: Mapping[str, Any]) -> Any:
 
 
 async def do(request: Request) -> Response:
-    """`POST /do/METHOD`: the form of an action."""
+    """`POST /do/METHOD`: the form of an action; scripts that accept JSON are answered with it."""
     method = request.path_params["method"]
     form = await request.form()
     place = form.get("back")
+    is_script = "application/json" in request.headers.get("accept", "")
     try:
         if method in ("answer", "asks.draft"):
             raise InvalidRequest("a question is answered on its page")
@@ -151,10 +152,18 @@ async def do(request: Request) -> Response:
         reply = await run(request, method, params)
     except GreenroomError as error:
         text = error.message + (f"\n{error.hint}" if error.hint else "")
+        if is_script:
+            return _json({"ok": False, "text": text, "code": error.code}, error.http_status)
         return say(request, back(request, place), text, "bad")
+    if is_script:
+        return _json({"ok": True, "text": told(method, params, reply), "reply": reply}, 200)
     new = getattr(reply, "instance", None) if method in ("start", "fork", "restart") else None
     response = go(request, f"/i/{new}") if new else back(request, place)
     return say(request, response, told(method, params, reply))
+
+
+def _json(value: Any, status: int) -> Response:
+    return Response(msgspec.json.encode(value, enc_hook=str), status, media_type="application/json")
 
 
 def told(method: str, params: Mapping[str, Any], reply: Any) -> str:
@@ -173,6 +182,10 @@ def told(method: str, params: Mapping[str, Any], reply: Any) -> str:
             return f"{reply.started} of {reply.times} times started, {reply.known} had run before"
         case "events.redrive":
             return f"{reply.delivered} delivered, {reply.left} still do not fit"
+        case "stages.move":
+            return f"it is at {reply['stage']} now"
+        case "stages.deploy":
+            return f"deployed as v{reply.version}"
     state = getattr(reply, "status", None)
     if state is not None:
         more = ", and pauses after its running steps" if getattr(reply, "pending", None) else ""

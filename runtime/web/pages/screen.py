@@ -40,6 +40,7 @@ NAV: Final = (
     ("instances", "/instances", "Instances", "i"),
     ("inbox", "/inbox", "Inbox", "n"),
     ("retries", "/retries", "Retry room", "r"),
+    ("board", "/board", "Board", "b"),
     ("events", "/events", "Events", "e"),
     ("subscriptions", "/subscriptions", "Subscriptions", "u"),
     ("schedules", "/schedules", "Schedules", "s"),

@@ -145,7 +145,7 @@ async def started(engine: Any, name: str, input: Any = None) -> str:
 ADDRESSES = (
     "/", "/instances", "/inbox", "/retries", "/events", "/subscriptions", "/schedules",
     "/definitions", "/definitions/delivery", "/document", "/health", "/start/holiday",
-    "/start/delivery", "/login", "/schedules?name=report",
+    "/start/delivery", "/login", "/schedules?name=report", "/board", "/logs",
 )  # fmt: skip
 
 
