@@ -8,9 +8,11 @@ that nothing is lost then is the point of it all, and easily seen.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from greenroom.runtime.places import own_command
+from greenroom.runtime.web import mount
 
 SCAN_S: Final = 1.0
 STOP_S: Final = 35.0
@@ -27,6 +30,10 @@ STOP_S: Final = 35.0
 
 LIVED_S: Final = 0.2
 """One that is killed sooner than this is not started again at once: the next would be as well."""
+
+HERE: Final = "127.0.0.1"
+PORT: Final = 8420
+NOWHERE: Final = "none"
 
 SUFFIXES: Final = (".py", ".json", ".yaml", ".yml")
 
@@ -36,11 +43,14 @@ Snapshot = dict[Path, tuple[int, int]]
 def dev(what: Sequence[str], *, data: Path, http: str | None = None) -> int:
     """Runs until Ctrl-C."""
     command = [*own_command(), "serve", "--data", str(data), "--edit"]
-    if http is not None:
-        command += ["--http", http, "--http-open"]
+    address = web_address(http)
+    if address is not None:
+        command += ["--http", address, "--http-open"]
     folders = watched(what)
     names = " ".join(sorted({str(folder) for folder in folders}))
     sys.stderr.write(f"greenroom dev: watching {names}; Ctrl-C stops, state is kept\n")
+    if address is not None:
+        sys.stderr.write(f"greenroom dev: pages at http://{address}\n")
     runner = Runner([*command, *what])
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends this ends the daemon with it
@@ -56,6 +66,21 @@ def dev(what: Sequence[str], *, data: Path, http: str | None = None) -> int:
         stop.set()
         runner.stop()
     return 0
+
+
+def web_address(http: str | None) -> str | None:
+    """Where the pages are: the address that was asked for, else the usual port, else any that is
+    free (somebody else develops, too). None without the extra, and when told `none`."""
+    if http is not None:
+        return None if http == NOWHERE else http
+    if not mount.is_installed():
+        return None
+    for port in (PORT, 0):
+        with socket.socket() as tried, contextlib.suppress(OSError):
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind((HERE, port))
+            return f"{HERE}:{tried.getsockname()[1]}"
+    return None
 
 
 class Runner:

@@ -46,14 +46,18 @@ class Links:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self.url: str | None = None
-        """Where people reach the pages; None as long as nobody does."""
+        self._served: str | None = None
         if engine.public_url is not None:
             self.serve(engine.public_url)
 
+    @property
+    def url(self) -> str | None:
+        """Where people reach the pages; None as long as nobody does."""
+        return os.environ.get(URL) or self._engine.public_url or self._served
+
     def serve(self, url: str) -> None:
         """Pages are served at `url`: messages lead there from now on."""
-        self.url = os.environ.get(URL) or self._engine.public_url or url
+        self._served = url
         self._engine.ask_link = self.page
 
     def page(self, ask: str, to: str | None) -> str:

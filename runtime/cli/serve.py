@@ -97,7 +97,7 @@ def serve(
 
 @command("dev", example="greenroom dev\ngreenroom dev app.py definitions/")
 @_what
-@_http
+@click.option("--http", metavar="HOST:PORT", help="Where its pages are (127.0.0.1:8420); or none.")
 def dev(session: Session, what: tuple[str, ...], http: str | None) -> None:
     """Run the daemon while you write: what you save is loaded again.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from greenroom.runtime import dev
+from greenroom.runtime.web import mount
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
 
@@ -92,3 +94,22 @@ def test_a_daemon_that_ends_by_itself_waits_for_the_next_save(
         time.sleep(0.01)
         said = capfd.readouterr().err
     assert said == "the daemon ended with 2: the next save starts it again\n"
+
+
+def test_pages_are_at_the_usual_port_or_at_a_free_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind((dev.HERE, 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        monkeypatch.setattr(dev, "PORT", taken)
+        address = dev.web_address(None)
+        assert address is not None and address.startswith(f"{dev.HERE}:")
+        assert address != f"{dev.HERE}:{taken}"
+    assert dev.web_address(None) == f"{dev.HERE}:{taken}"
+    assert dev.web_address("127.0.0.1:1") == "127.0.0.1:1"
+    assert dev.web_address("none") is None
+
+
+def test_without_the_extra_there_are_no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mount, "is_installed", lambda: False)
+    assert dev.web_address(None) is None

@@ -1,0 +1,423 @@
+"""The pages in a real browser (Debian's Chromium, driven by Playwright): what a person does, with mouse
+and keyboard, and what they then see.
+
+One browser for the module; each test has a window of its own. The daemon's parts run in this process
+on a real port, so a test can look into the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import threading
+from collections.abc import Awaitable, Coroutine, Iterator
+from email import message_from_string
+from email.policy import default
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import pytest
+
+from greenroom import (
+    ApprovalTemplate,
+    Engine,
+    Flow,
+    FormPage,
+    State,
+    approval,
+    begin,
+    done,
+    inputstep,
+    reducer,
+    retrystep,
+    step,
+    workflow,
+)
+from greenroom.definitions.fields import Email
+from greenroom.integrations import email
+from greenroom.runtime.connectors.smtp_connector import smtp_connector
+from greenroom.runtime.daemon import Http
+from greenroom.runtime.web import mount
+from tests.runtime.connectors import conftest as services
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+AXE = Path(__file__).with_name("vendor") / "axe.min.js"
+PATIENCE_MS = 20_000
+
+if CHROMIUM is None:
+    print("test_browser.py is not run: there is no Chromium here (apt-get install chromium)")  # noqa: T201
+service, _process = services.service, services._process
+"""Fixtures: a process of its own that behaves like a mail server."""
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here"),
+    pytest.mark.timeout(120),
+]
+
+T = TypeVar("T")
+
+
+class Who(FormPage):
+    name: str
+    email: Email
+
+
+class Terms(FormPage):
+    agree: bool
+    wish: Literal["morning", "evening"]
+
+
+@inputstep("Confirm delivery", assignee="ann")
+def confirm(order_id: str) -> Any:
+    who = yield Who
+    terms = yield Terms
+    return {"name": who.name, "wish": terms.wish}
+
+
+@workflow(key="::data.order_id")
+def delivery() -> Any:
+    return begin >> confirm >> done
+
+
+PAID: set[str] = set()
+
+
+@retrystep("Charge card", delay="1h", max_attempts=5)
+async def charge(order_id: str) -> State:
+    if order_id not in PAID:
+        raise ConnectionError("the bank does not answer")
+    return {"receipt": order_id}
+
+
+@workflow(key="::data.order_id")
+def charging() -> Any:
+    return begin >> charge >> done
+
+
+@step
+async def first() -> State:
+    return {"level": 1}
+
+
+@step
+async def second() -> State:
+    return {"level": 2, "more": True}
+
+
+@workflow
+def climbing() -> Any:
+    return begin >> first >> second >> done
+
+
+@workflow(key="::data.id")
+async def holiday(id: str) -> Any:
+    return await approval("May they go?", assignee="boss")
+
+
+class Site:
+    """An engine behind a port, on a loop in a thread of its own."""
+
+    def __init__(self, *workflows: Any, **options: Any) -> None:
+        self.workflows, self.options = workflows, options
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self._end: asyncio.Event | None = None
+
+    def __enter__(self) -> Site:
+        self.thread.start()
+        ready: asyncio.Future[Any] = self.run(self._ready_future())
+        self._life = asyncio.run_coroutine_threadsafe(self._live(ready), self.loop)
+        self.run(_await(ready))
+        return self
+
+    async def _ready_future(self) -> asyncio.Future[Any]:
+        return asyncio.get_running_loop().create_future()
+
+    async def _live(self, ready: asyncio.Future[Any]) -> None:
+        self._end = asyncio.Event()
+        async with Engine.open(
+            ":memory:", workflows=list(self.workflows), **self.options
+        ) as engine:
+            self.engine = engine
+            face = mount.listener(engine, Http(address="127.0.0.1:0", open=True))
+            self.web = face.web
+            self.url = await face.listen("127.0.0.1", 0)
+            ready.set_result(None)
+            await self._end.wait()
+            await face.close()
+
+    def __exit__(self, *exc: object) -> None:
+        assert self._end is not None
+        self.loop.call_soon_threadsafe(self._end.set)
+        self._life.result(30)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+
+    def start(self, name: str, **input: Any) -> str:
+        async def go() -> str:
+            return str((await self.engine.start(name, input)).id)
+
+        return self.run(go())
+
+    def get(self, id: str) -> Any:
+        return self.run(self.engine.get(id))
+
+    def until(self, id: str, status: str) -> Any:
+        async def go() -> Any:
+            async with asyncio.timeout(20):
+                while (found := await self.engine.get(id)).status != status:
+                    await asyncio.sleep(0.02)
+                return found
+
+        return self.run(go())
+
+
+async def _await(future: Awaitable[T]) -> T:
+    return await future
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415  a tool of these tests alone
+
+    with sync_playwright() as tool:
+        found = tool.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with Site(delivery, charging, climbing, holiday) as made:
+        yield made
+
+
+@pytest.fixture
+def window(browser: Any, site: Site) -> Iterator[Any]:
+    """A page that must not complain: no error, nothing the CSP stops, no request elsewhere."""
+    yield from _window(browser, site.url)
+
+
+def _window(browser: Any, url: str, **options: Any) -> Iterator[Any]:
+    context = browser.new_context(base_url=url, viewport={"width": 1280, "height": 860}, **options)
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    page.on("request", lambda request: complaints.append(request.url)
+            if not request.url.startswith(url) else None)  # fmt: skip
+    yield page
+    context.close()
+    allowed = re.compile(r"responded with a status of 4|net::ERR_ABORTED")
+    assert [one for one in complaints if not allowed.search(one)] == []
+
+
+def test_E_an_instance_is_started_from_a_form_and_its_two_pages_answered(
+    window: Any, site: Site
+) -> None:
+    window.goto("/definitions")
+    window.get_by_role("link", name="Start delivery").click()
+    window.get_by_label("input (JSON)").fill('{"order_id": "7"}')
+    window.get_by_role("button", name="Start").click()
+    window.get_by_role("heading", name="delivery/7").wait_for()
+    window.get_by_role("link", name="answer").click()
+    window.get_by_label("Name").fill("Ann")
+    window.get_by_label("Email").fill("nowhere")
+    window.get_by_role("button", name="Continue").click()
+    window.get_by_text("must be an e-mail address").wait_for()
+    window.get_by_label("Email").fill("ann@example.org")
+    window.get_by_role("button", name="Continue").click()
+    window.get_by_label("Agree").check()
+    window.get_by_role("button", name="Back").click()
+    assert window.get_by_label("Name").input_value() == "Ann"
+    window.get_by_role("button", name="Continue").click()
+    assert window.get_by_label("Agree").is_checked()
+    window.get_by_label("evening").check()
+    window.get_by_role("button", name="Continue").click()
+    window.get_by_text("answered: Confirm delivery").wait_for()
+    id = site.run(site.engine.list("workflow:delivery")).items[0].id
+    assert site.until(id, "completed").state["wish"] == "evening"
+
+
+def test_E_a_waiting_retry_counts_down_and_is_retried_by_hand(window: Any, site: Site) -> None:
+    id = site.start("charging", order_id="8")
+    site.until(id, "waiting")
+    window.goto(f"/i/{id}")
+    countdown = window.locator("time[data-until]").first
+    shown = countdown.text_content()
+    assert re.match(r"in 5\d min", shown)  # an hour, less the jitter
+    window.wait_for_function(
+        "was => document.querySelector('time[data-until]').textContent !== was", arg=shown
+    )
+    assert window.locator("rect.failed").count() == 1 and window.locator("rect.retry").count() == 1
+    PAID.add("8")
+    window.get_by_role("button", name="Retry now").click()
+    window.locator(".status.completed").first.wait_for()
+    assert site.get(id).state["receipt"] == "8"
+
+
+def test_E_the_slider_shows_the_state_through_time(window: Any, site: Site) -> None:
+    id = site.start("climbing")
+    site.until(id, "completed")
+    window.goto(f"/i/{id}?tab=state")
+    slider = window.locator("#seq")
+    value = window.locator("#at pre.value")
+    assert '"level": 2' in value.text_content()
+    slider.focus()
+    for _ in range(int(slider.input_value()) - 2):
+        window.keyboard.press("ArrowLeft")
+    window.get_by_text("after turn 2 of").wait_for()
+    window.wait_for_function(
+        """() => document.querySelector("#at pre.value").textContent.includes('"level": 1')"""
+    )
+    assert "more" not in value.text_content()
+
+
+def test_E_many_are_cancelled_at_once_after_a_dry_run(window: Any, site: Site) -> None:
+    ids = [site.start("holiday", id=f"bulk-{n}") for n in range(4)]
+    for id in ids:
+        site.until(id, "waiting")
+    window.goto("/instances")
+    window.keyboard.press("/")
+    window.keyboard.type("workflow:holiday status:waiting")
+    window.keyboard.press("Enter")
+    window.get_by_text("showing 4 of 4").wait_for()
+    window.get_by_label("choose all shown").check()
+    window.get_by_role("button", name="Cancel…").click()
+    window.get_by_role("heading", name="Cancel 4 instances?").wait_for()
+    assert all(site.get(id).status == "waiting" for id in ids)
+    window.get_by_role("button", name="Cancel 4").click()
+    window.get_by_text("cancel: 4 done").wait_for()
+    assert all(site.get(id).status == "cancelled" for id in ids)
+
+
+def test_E_a_list_follows_what_happens_and_keys_lead_around(window: Any, site: Site) -> None:
+    window.goto("/instances?q=workflow:holiday")
+    window.locator(".live.on").wait_for()
+    id = site.start("holiday", id="live")
+    window.get_by_role("link", name="holiday/live").wait_for()
+    site.run(site.engine.cancel(id))
+    window.locator(f"#r{id} .status.cancelled").wait_for()
+    window.keyboard.press("j")
+    window.keyboard.press("Enter")
+    window.get_by_role("heading", name="holiday/live").wait_for()
+    window.keyboard.press("g")
+    window.keyboard.press("s")
+    window.get_by_role("heading", name="Schedules").wait_for()
+    window.keyboard.press("?")
+    window.get_by_role("heading", name="Keys").wait_for()
+    window.keyboard.press("Escape")
+    window.keyboard.press("Control+k")
+    window.keyboard.type("holiday/live")
+    window.keyboard.press("Enter")
+    window.get_by_role("heading", name="holiday/live").wait_for()
+
+
+def test_E_twelve_tabs_are_live_over_one_feed(window: Any, site: Site) -> None:
+    pages = [window, *(window.context.new_page() for _ in range(11))]
+    for page in pages:
+        page.goto("/instances?q=workflow:holiday", wait_until="commit")
+    for page in pages:
+        page.locator(".live.on").wait_for()
+    assert sum(site.web.feeds.counts.values()) == 1
+    site.start("holiday", id="all")
+    for page in pages:
+        page.get_by_role("link", name="holiday/all").wait_for()
+
+
+PAGES = (
+    "/", "/instances", "/inbox", "/retries", "/events", "/schedules", "/definitions/delivery",
+    "/document", "/start/holiday", "/login", "{id}", "{id}?tab=journal", "{id}?tab=state",
+    "{id}?tab=actions", "{ask}",
+)  # fmt: skip
+IN_DARK = ("/", "/retries", "{id}", "{id}?tab=graph", "{ask}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_E_axe_finds_nothing_in_light_and_in_dark(
+    browser: Any, site: Site, scheme: str, tmp_path: Path
+) -> None:
+    """All rules in light; in dark, where only colours differ, those of contrast."""
+    id = site.start("charging", order_id=f"axe-{scheme}")
+    site.start("delivery", order_id=f"axe-{scheme}")
+    site.until(id, "waiting")
+    site.run(site.engine.post({"type": "a.b", "data": {"x": 1}}))
+    ask = site.run(site.engine.asks.list()).items[0].id
+    dark = scheme == "dark"
+    only = "runOnly: ['color-contrast'], " if dark else ""
+    script = AXE.read_text()
+    for page in _window(browser, site.url, color_scheme=scheme):
+        found: dict[str, Any] = {}
+        for path in IN_DARK if dark else PAGES:
+            address = path.format(id=f"/i/{id}", ask=f"/asks/{ask}")
+            page.goto(address, wait_until="domcontentloaded")
+            page.evaluate(script)
+            result = page.evaluate(f"axe.run(document, {{{only}resultTypes: ['violations']}})")
+            for one in result["violations"]:
+                nodes = [node["html"][:160] for node in one["nodes"][:3]]
+                found[f"{address} {one['id']}"] = (one["help"], nodes)
+        assert found == {}
+        page.goto("/")
+        assert len(page.screenshot(path=tmp_path / "home.png")) > 10_000
+        red = page.evaluate(
+            "Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"
+        )
+        assert (red < 60) is dark
+
+
+@reducer
+def get_approvers(event: Any) -> Any:
+    return email.user("boss@example.org")
+
+
+ACCESS = Flow(
+    "access", template=ApprovalTemplate, targets=["prod-db"], fields=["why"],
+    handlers=[get_approvers],
+)  # fmt: skip
+
+
+def test_E_an_approver_decides_by_the_link_in_a_mail(
+    browser: Any,
+    service: services.Service,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A real SMTP server of this machine takes the mail; the page needs no JavaScript."""
+    monkeypatch.setenv("GREENROOM_SECRET_SMTP_PASSWORD", "mail-password-1")
+    mail = smtp_connector(
+        host=f"127.0.0.1:{service.smtp}", sender="noc@example.org", tls="none", username="noc"
+    )
+    with Site(ACCESS, connectors=[mail]) as site:
+        before = len(service.get("/mails"))
+        asked = site.engine.start("access", {"target": "prod-db", "why": "x"}, by="ann@example.org")
+        id = site.run(asked).id
+        site.until(id, "waiting")
+        (sent,) = service.get("/mails")[before:]
+        text = message_from_string(sent["text"], policy=default).get_content()
+        assert "boss@example.org" in str(sent["to"])
+        link = re.search(r"http://127\.0\.0\.1:\d+(/a/\S+)", text)
+        assert link is not None, text
+        for page in _window(browser, site.url, java_script_enabled=False):
+            page.goto(link[1])
+            page.get_by_role("button", name="Approve").click()
+            page.get_by_text("Nothing is left to do here").wait_for()
+        site.until(id, "completed")
+        entries = site.run(site.engine.history(id)).items
+        by = next(entry.by for entry in entries if entry.kind == "AskAnswered")
+        assert by is not None and re.fullmatch("link:.{8}/boss@example.org", by)
