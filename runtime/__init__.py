@@ -45,7 +45,7 @@ People and services
     forms       the schema somebody sees, and the answer that is complete (notes between two
                 questions)
     identity    who may answer
-    callbacks   an outside party answers with a token (tokens)
+    callbacks   an outside party answers with a token (tokens; links: a person by an address)
     recording   what a handler calls is recorded, one call after the other
     outlets     what carries the messages of flows to people (buttons: clicks in Slack)
     connectors  requests to services and events from them: a package with a map of its own
