@@ -169,7 +169,7 @@ class StageGraph:
             names = ", ".join(s.path for s in found or self.stages.values())
             raise InvalidInput(
                 f"{self.name} can begin at several stages: say at which",
-                hint=f"stage=... with one of: {names}",
+                hint=f"stage=... (greenroom start --stage ...) with one of: {names}",
                 workflow=self.name,
             )
         return found[0]

@@ -135,7 +135,7 @@ def _tell(engine: Any, workflow: str, told: set[tuple[str, str, int, str]]) -> N
         if key in told:
             continue
         told.add(key)
-        output.note(click.style(f"{line['stage']} {line['ended']}", bold=output.coloured()))
+        output.heading(f"{line['stage']} {line['ended']}")
         if line["output"]:
             output.note(line["output"].rstrip("\n"))
         if line["error"]:
@@ -144,7 +144,7 @@ def _tell(engine: Any, workflow: str, told: set[tuple[str, str, int, str]]) -> N
 
 def _answer(engine: Any, ask: Data) -> None:
     who = f" (for {ask['assignee']})" if ask["assignee"] else ""
-    output.note(click.style(f"{ask['title']}{who}", bold=output.coloured()))
+    output.heading(f"{ask['title']}{who}")
 
     def send(pages: list[Any]) -> Any:
         return call_engine(engine, "answer", {"ask": ask["id"], "data": pages})

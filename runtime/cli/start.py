@@ -27,6 +27,7 @@ FAILED: Final = 1
 @click.option("--version", metavar="N", help="A version other than the released one.")
 @options.namespace
 @click.option("--delay", metavar="DURATION", help="Begin later.")
+@click.option("--stage", metavar="PATH", help="Where a stage graph begins, if at several.")
 @click.option("--test", is_flag=True, help="Mark it as a trial.")
 @options.request_id
 @options.dry_run

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from greenroom.definitions.errors import InvalidRequest
-from greenroom.runtime.cli import complete, errors, items, output, sentences, words
+from greenroom.runtime.cli import complete, errors, items, output, sentences, stages, words
 from greenroom.runtime.cli.backend import call_engine
 from greenroom.runtime.cli.options import filter_text
 
@@ -203,3 +203,17 @@ def test_no_key_is_completed_that_a_shell_would_run(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(complete, "_ask", lambda *given, **params: {"items": rows})
     found = complete.instances(click.Context(click.Command("x")), click.Argument(["i"]), "order/")
     assert [one.value for one in found] == ["order/7", "order/é-1"]
+
+
+def test_a_heading_of_a_stage_is_bold_and_its_text_cannot_be(
+    terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asks = [{"title": "Personal\x1b[2Jdata", "assignee": "ann", "id": "a", "schema": {}}]
+    filled: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "greenroom.runtime.cli.prompts.fill", lambda send, schema, pages: filled.append("yes")
+        )
+        stages._answer(None, asks[0])
+    assert filled == ["yes"]
+    assert capsys.readouterr().err.startswith("\x1b[1mPersonal\\u001b[2Jdata (for ann)\x1b[0m")
