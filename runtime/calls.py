@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 
 from greenroom.definitions.errors import GreenroomError, InvalidRequest
 from greenroom.definitions.suggest import did_you_mean
-from greenroom.definitions.values import Json
+from greenroom.definitions.values import INT_MAX, INT_MIN, Json
 from greenroom.runtime import shapes
 
 _log = logging.getLogger(__name__)
@@ -516,6 +516,9 @@ def stream(
 
 def read(method: str, kind: type[Params], params: dict[str, Json]) -> Params:
     """The parameters as a struct. Raises `InvalidRequest` naming what is wrong and the mend."""
+    for key, value in params.items():
+        if type(value) is int and not INT_MIN <= value <= INT_MAX:
+            raise InvalidRequest(f"{method}: {key[:80]} is beyond 64 bits", path=f"$.params.{key}")
     try:
         return msgspec.convert(params, kind)
     except msgspec.ValidationError as error:

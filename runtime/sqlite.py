@@ -22,6 +22,7 @@ from greenroom.actors import ports
 from greenroom.definitions.errors import (
     EngineDied,
     GreenroomError,
+    InvalidRequest,
     Locked,
     StoreDamaged,
 )
@@ -354,6 +355,8 @@ class SqliteStore:
         except sqlite3.Error as error:
             if not _undecodable(error):
                 raise
+        except OverflowError:  # nothing is stored there; whoever asks must not end the process
+            return InvalidRequest(f"{type(work).__name__} asks for a number beyond 64 bits")
         except (ValueError, TypeError, LookupError) as error:
             return StoreDamaged(f"{type(work).__name__} met a row it cannot read: {error}")
         return self._read_leniently(work)

@@ -54,9 +54,9 @@ def instance_in(text: str) -> str | None:
         return None
     try:
         raw = urlsafe_b64decode(text)
-    except (ValueError, binascii.Error):
+        return str(uuid.UUID(bytes=raw[:_MAC_FROM]))
+    except (ValueError, binascii.Error):  # what is no base64 is left out, so it may be short
         return None
-    return str(uuid.UUID(bytes=raw[:_MAC_FROM]))
 
 
 def _bytes_of(instance: str) -> bytes:

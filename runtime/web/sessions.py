@@ -115,7 +115,9 @@ class Sessions:
         """Raises `NotPermitted` unless `given` is the token of this session for this purpose."""
         if caller.way != "session":
             return
-        if not hmac.compare_digest(await self.csrf(caller, purpose), given or ""):
+        if not hmac.compare_digest(
+            (await self.csrf(caller, purpose)).encode(), (given or "").encode()
+        ):
             raise NotPermitted(
                 "the form's token is missing or belongs to another form or session",
                 hint="load the page again; scripts send it as X-CSRF-Token",

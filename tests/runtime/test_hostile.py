@@ -4,6 +4,7 @@ else is disturbed (rows D of the rules about security)."""
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,16 @@ import pytest
 from greenroom.actors.progress import hops_of
 from greenroom.actors.rows import rfc3339
 from greenroom.definitions.documents import read_document
-from greenroom.definitions.errors import FormInvalid, InvalidDefinition
+from greenroom.definitions.errors import (
+    FormInvalid,
+    GreenroomError,
+    InvalidDefinition,
+    InvalidRequest,
+    NoSuchAsk,
+)
+from greenroom.definitions.events import Event
+from greenroom.runtime import calls
+from greenroom.runtime.engine import Engine
 from greenroom.runtime.testing import TestEngine
 from tests.definitions.test_documents import document
 from tests.runtime.test_documents import core, emit, run
@@ -127,3 +137,54 @@ def test_many_short_expressions_count_like_few_long_ones() -> None:
         read_document(json.dumps(document(core("Log", 1, {"text": "x", "data": many}))), "w.json")
     few = [f"::a{i}" for i in range(2_000)]
     read_document(json.dumps(document(core("Log", 1, {"text": "x", "data": few}))), "w.json")
+
+
+BEYOND = str(10**30)
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("events.list", {"cursor": BEYOND}),
+        ("asks.list", {"cursor": BEYOND}),
+        ("list", {"cursor": f"{BEYOND}.{BEYOND}"}),
+        ("list", {"q": f"n>{BEYOND}"}),
+        ("resources.list", {"cursor": f"{BEYOND}.x"}),
+        ("resources.history", {"id": "x", "cursor": BEYOND}),
+        ("events.list", {"limit": int(BEYOND)}),
+        ("events.redrive", {"pos": int(BEYOND)}),
+        ("history", {"instance": "w/1", "after": -int(BEYOND)}),
+        ("state", {"instance": "w/1", "seq": int(BEYOND)}),
+        ("start", {"workflow": "w", "version": int(BEYOND)}),
+        ("migrate", {"instance": "w/1", "to_version": int(BEYOND)}),
+        ("definitions.get", {"name": "w", "version": int(BEYOND)}),
+        ("definitions.diff", {"name": "w", "a": int(BEYOND)}),
+    ],
+)
+async def test_a_number_beyond_64_bits_ends_nothing_but_its_request(
+    tmp_path: Path, method: str, params: dict[str, Any]
+) -> None:
+    async with Engine(tmp_path / "a.db", []) as engine:
+        engine.register(document(core("Log", 1, {"text": "x"}), key="::k"))
+        await engine.start("w", {"k": "1"})
+        try:
+            await calls.run(engine, method, params, None)
+        except GreenroomError as error:
+            assert "internal error" not in error.message
+        assert engine.journal.state == "open"
+        await engine.post(Event(type="still.there"))
+
+
+async def test_a_moment_in_a_year_there_is_not_is_no_date(engine: TestEngine) -> None:
+    with pytest.raises(InvalidRequest, match="is not a duration or a date"):
+        await engine.list("updated>0001-01-01T00:00:00+10:00")
+
+
+@pytest.mark.parametrize("token", ["!" * 64, "=" * 64, "\x00" * 64, "A" * 10 + "!" * 54, "é" * 64])
+async def test_a_token_that_is_none_is_no_fault(engine: TestEngine, token: str) -> None:
+    for method in ("answer", "progress"):
+        params = {"ask" if method == "answer" else "token": token, "data": {}}
+        with pytest.raises(NoSuchAsk):
+            await calls.run(engine, method, params, None)
+    with pytest.raises(NoSuchAsk):
+        await engine.callbacks.find(token)
