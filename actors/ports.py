@@ -714,6 +714,8 @@ class AskView(Struct, frozen=True):
     due: int | None
     by: str | None
     answered_at: int | None
+    workflow: str
+    version: int
 
 
 class ResourceRow(Stored, frozen=True):

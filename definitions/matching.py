@@ -95,11 +95,11 @@ Key = tuple[Json, ...]
 def _keys(equal: dict[str, Json], facets: Facets) -> tuple[tuple[str, ...], list[Key]]:
     """The shape and the keys: all equalities, and of the paths with several values those with the
     fewest, as long as there are at most 32 keys."""
-    choices: dict[str, tuple[Json, ...]] = {path: (value,) for path, value in equal.items()}
-    count = 1
     several = [(len(v), path) for path, v in facets.members.items() if len(v) > 1]
     if not several:  # sorted as they are
         return tuple(equal), [tuple(equal.values())]
+    choices: dict[str, tuple[Json, ...]] = {path: (value,) for path, value in equal.items()}
+    count = 1
     for many, path in sorted(several):
         if count * many <= KEYS_MAX and len(choices) < EQUALITIES_MAX:
             choices[path] = facets.members[path]

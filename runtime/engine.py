@@ -950,7 +950,8 @@ class Engine:
         if instance_in(ask) is not None:
             return await self.callbacks.answer(ask, data)
         found = await self._open_ask(ask)
-        desk, state = await self._desk(found)
+        desk = self._desk(found)
+        state = {} if desk is None else (await self._progress(found.n)).state
         if desk is None or not desk.knows_people:
             await self._check_person(found, by)
         if desk is not None and found.kind == "form":
@@ -972,11 +973,10 @@ class Engine:
         status = status_of(instance.kernel.progress)
         return shapes.Answered(found.instance, found.id, status)  # type: ignore[arg-type]
 
-    async def _desk(self, ask: AskView) -> tuple[Desk | None, dict[str, Json]]:
-        """What looks at the answers to a question, and the state it looks at."""
-        p = await self._progress(ask.n)
-        definition = self.registry.version(p.workflow, p.version)
-        return (None if definition is None else definition.desk), p.state
+    def _desk(self, ask: AskView) -> Desk | None:
+        """What looks at the answers to a question."""
+        definition = self.registry.version(ask.workflow, ask.version)
+        return None if definition is None else definition.desk
 
     async def _check_person(self, ask: AskView, by: str | None) -> None:
         """Raises `NotPermitted` where only the assignee may answer and the caller is not."""
@@ -1165,7 +1165,7 @@ class Engine:
 
     async def users_of(self, ask: str) -> Mapping[str, Mapping[str, Any]]:
         """What the flow of a question knows of people: user name -> facts."""
-        desk, _ = await self._desk(await self.asks.find(ask))
+        desk = self._desk(await self.asks.find(ask))
         return desk.users() if desk is not None else {}
 
     def recorder(self, context: TaskContext) -> Recorded:

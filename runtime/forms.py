@@ -116,8 +116,7 @@ class Forms:
 
     async def _noted(self, ask: AskView, test: bool) -> Noted | None:
         """What keeps the effects of a stage's form; other forms have none."""
-        p: Progress = await self._engine._progress(ask.n)
-        definition = self._engine.registry.version(p.workflow, p.version)
+        definition = self._engine.registry.version(ask.workflow, ask.version)
         if definition is None or definition.kind != "stages":
             return None
         return await Noted.of(self._engine, ask, test)

@@ -236,11 +236,14 @@ class MemoryStore:
             instance.asks[row_.id] = ports.AskView(
                 row_.id, instance.row.n, instance.row.id, row_.op, row_.kind, row_.title,
                 row_.schema, row_.assignee, row_.due, None, None,
+                instance.row.workflow, instance.row.version,
             )  # fmt: skip
         if work.generation_start is not None:
             instance.generation = work.generation_start
         if work.version is not None:
             instance.row.version = work.version
+            for id, ask in instance.asks.items():
+                instance.asks[id] = msgspec.structs.replace(ask, version=work.version)
         if work.request is not None:
             tables.requests.setdefault(work.request.id, (work.request, instance.row.id))
         result = self._outward(instance, work, pos)

@@ -15,7 +15,6 @@ import importlib
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -230,6 +229,8 @@ def read_private(path: Path, *, private: bool = True) -> str | None:
 
 def _table(path: Path) -> dict[str, str]:
     """One file with all: TOML, `name = "value"`."""
+    import tomllib  # noqa: PLC0415  start-up time
+
     text = read_private(path) or ""
     try:
         table = tomllib.loads(text)

@@ -255,7 +255,8 @@ class Reader:
             tests.append("a.answered IS NULL")
         rows = self.db.execute(
             "SELECT a.id, a.n, i.id, a.op, a.kind, a.title, a.schema, a.assignee, a.due, a.by,"
-            f" a.answered FROM ask a JOIN instance i ON i.n = a.n WHERE {' AND '.join(tests)}"
+            " a.answered, w.name, i.version FROM ask a JOIN instance i ON i.n = a.n"
+            f" JOIN workflow w ON w.w = i.w WHERE {' AND '.join(tests)}"
             " ORDER BY a.id LIMIT ?", (*values, work.limit))  # fmt: skip
         return [ports.AskView(*row) for row in rows]
 

@@ -8,7 +8,6 @@ key, follows redirects only where it was told to, and turns whatever a service d
 from __future__ import annotations
 
 import datetime
-import email.utils
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
@@ -233,8 +232,10 @@ def retry_after_s(text: str | None, now_s: float) -> float | None:
     text = text.strip()
     if text.isascii() and text.isdigit():
         return min(float(text[:12]), RETRY_AFTER_MAX_S)
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  start-up time
+
     try:
-        when = email.utils.parsedate_to_datetime(text)
+        when = parsedate_to_datetime(text)
     except (TypeError, ValueError):
         return None
     if when.tzinfo is None:
