@@ -306,6 +306,16 @@ def test_ending_drops_what_an_instance_waited_for(store: Any, make: Any) -> None
     assert (counts.timers, counts.asks, counts.instances["completed"]) == (0, 0, 1)
 
 
+def test_a_question_says_which_version_of_a_workflow_asks(store: Any, make: Any) -> None:
+    ask = ports.AskRow("a-1", "1", "form", "Ok?", b"{}", "anna", None)
+    store.run([make.create(1, asks=[ask])])
+    row = one(store, ports.Find(make.id(1)))
+    [seen] = one(store, ports.ListAsks())
+    assert (seen.workflow, seen.version) == (row.workflow, row.version)
+    store.run([make.append(1, 2, version=7)])
+    assert [view.version for view in one(store, ports.ListAsks(id="a-1"))] == [7]
+
+
 def test_timers_and_schedules_come_in_due_order(store: Any, make: Any) -> None:
     store.run([
         make.create(1, timers=[("a", AT + 3), ("b", AT + 1)]), make.create(2, timers=[("a", AT)]),
