@@ -187,6 +187,7 @@ class Document(Params):
 
 class Pushing(Document):
     promote: bool | UnsetType = UNSET
+    draft: bool | UnsetType = UNSET
 
 
 class Promoting(OneDefinition):

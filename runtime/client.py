@@ -498,9 +498,14 @@ class Definitions(_Group):
         return self._client.ask("definitions.validate", params, shapes.DefinitionInfo)
 
     def push(
-        self, document: Json, *, promote: bool = False, source: str | None = None
+        self,
+        document: Json,
+        *,
+        promote: bool = False,
+        draft: bool = False,
+        source: str | None = None,
     ) -> shapes.DefinitionInfo:
-        params = {"document": document, "promote": promote, **given(source=source)}
+        params = {"document": document, **given(promote=promote, draft=draft, source=source)}
         return self._client.ask("definitions.push", params, shapes.DefinitionInfo)
 
     def promote(

@@ -145,21 +145,31 @@ class Definitions:
         document: Any,
         *,
         promote: bool = False,
+        draft: bool = False,
         source: str | None = None,
         by: str | None = None,
     ) -> shapes.DefinitionInfo:
         """Stores a document as a version of its workflow; the same again is the same version. The
-        first one is released, the others by `promote`. `source` is where it comes from, for
-        messages. Raises `InvalidDefinition`."""
+        first one is released, the others by `promote`. A `draft` changes nothing of what runs: a
+        first version is switched off, and what the document says of `enabled` is left to who may
+        release. `source` is where it comes from, for messages. Raises `InvalidDefinition`."""
         engine = self._engine
         engine._check_open(runs=False)
         if source is not None and (not isinstance(source, str) or not 0 < len(source) <= NAME_MAX):
             raise InvalidRequest(f"source is text of 1 to {NAME_MAX} characters")
         check_code(document, by)
-        return await self.store(document, promote, source, by)
+        if draft and promote:
+            raise InvalidRequest("a draft is not released: give draft or promote")
+        return await self.store(document, promote, source, by, draft=draft)
 
     async def store(
-        self, document: Any, promote: bool, source: str | None, by: str | None
+        self,
+        document: Any,
+        promote: bool,
+        source: str | None,
+        by: str | None,
+        *,
+        draft: bool = False,
     ) -> shapes.DefinitionInfo:
         """`push` of what may be pushed."""
         engine = self._engine
@@ -175,9 +185,13 @@ class Definitions:
                 )
         first = not engine.registry.rows(name)
         work = save_work(definition, engine.clock.now(), release=first or promote, by=by)
-        row: DefinitionRow = await engine.journal.call(work)
-        if definition.enabled is not None and definition.enabled != row.enabled:
-            await engine.journal.call(ChangeDefinition(name, None, None, definition.enabled))
+        enabled = definition.enabled
+        if draft:
+            enabled = False if first else None
+        works: list[Any] = [work]
+        if enabled is not None:  # one group: nothing listens in between
+            works.append(ChangeDefinition(name, None, None, enabled))
+        row: DefinitionRow = (await asyncio.gather(*map(engine.journal.call, works)))[0]
         await self._changed(name)
         await self._did("pushed", name, row.version, by)
         if promote and not first:

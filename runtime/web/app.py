@@ -346,9 +346,12 @@ class Api(BaseRoute):
 
 
 def _check_push(caller: Caller, params: dict[str, Any]) -> None:
-    """To release is a right of its own; and a name in the address is that of the document."""
+    """To release is a right of its own, and so is what a first version or `enabled` would do by
+    themselves; and a name in the address is that of the document."""
     if params.get("promote"):
         caller.must("promote")
+    if not caller.may("promote"):
+        params["draft"] = True
     name = params.pop("name", None)
     document = params.get("document")
     if name is not None and not (isinstance(document, dict) and document.get("name") == name):

@@ -89,7 +89,8 @@ async def editor(request: Request) -> Response:
         value = _document(text)
         if form.get("step") == "push":
             caller.must("define")
-            made = await calls.run(engine, "definitions.push", {"document": value}, caller.by)
+            given = {"document": value, "draft": not caller.may("promote")}
+            made = await calls.run(engine, "definitions.push", given, caller.by)
             response = go(request, f"/definitions/{made.name}")
             return say(request, response, f"{made.name} v{made.version} is stored")
         report = await calls.run(engine, "definitions.validate", {"document": value}, None)

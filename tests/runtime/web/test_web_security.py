@@ -837,3 +837,31 @@ async def test_H29_a_person_who_is_not_known_is_sent_to_the_login_page(make_face
     assert answer.headers["location"].endswith("/in?back=%2Fasks%2F1%3Fx%3D1")
     assert (await face.get("/v1/info", headers={"Accept": "text/html"})).status_code == 401
     assert (await face.get("/asks/1")).status_code == 401
+
+
+async def test_D_who_may_define_and_not_promote_changes_nothing_that_runs(
+    make_face: MakeFace,
+) -> None:
+    """Neither by the first version of a name, which is released by itself, nor by `enabled`."""
+    face = make_face()
+    engine = face.engine
+    face.key = await face.make_key("define")
+    source = {"type": "Core:CustomEvent", "parameters": {"event_type": "go"}}
+    log = {"type": "Core:Log", "order": 1, "parameters": {"text": "x"}}
+    first = {"schema_version": 1, "name": "mine", "source": source, "actions": [log]}
+    for query in ("", "?draft=false", "?promote=false"):
+        for given in (first, {**first, "enabled": True}):
+            answer = await face.post(f"/v1/definitions{query}", given)
+            assert answer.json()["enabled"] is False, answer.text
+            assert (await engine.post({"type": "go"})).matched_total == 0
+    assert (await face.post("/v1/definitions/mine/enable")).status_code == 403
+    await engine.definitions.enable("mine")
+    assert (await engine.post({"type": "go"})).matched_total == 1
+    second = {**first, "enabled": False, "actions": [{**log, "description": "d"}]}
+    await face.post("/v1/definitions", second)
+    assert (await engine.post({"type": "go"})).matched_total == 1
+    face.key = await face.make_key("define", "promote")
+    await face.post("/v1/definitions", second)
+    assert (await engine.post({"type": "go"})).matched_total == 0
+    with pytest.raises(InvalidRequest, match="draft or promote"):
+        await engine.definitions.push(first, promote=True, draft=True)
