@@ -184,7 +184,9 @@ class Asks:
         try:
             instance = (await engine._find(ref)).id
         except (NotFound, InvalidRequest):
-            raise NoSuchAsk(f"there is no question {id}", ask=id) from None
+            raise NoSuchAsk(
+                f"there is no question {id}", hint="greenroom ask ls  shows the open ones", ask=id
+            ) from None
         if op:
             rows = await engine.journal.call(ListAsks(open_only=False, id=f"{instance}.{op}"))
         else:
