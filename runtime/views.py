@@ -333,6 +333,8 @@ def _end(end: e.End, entry: e.Entry) -> Iterator[Line]:
             yield "InstanceCompleted", None, None, None, data
         case e.Cancelled():
             data = {"note": end.note}
+            if end.error is not None:
+                data["error"] = failure_data(end.error)
             by = entry.by if isinstance(entry, e.CancelRequested) else None
             if isinstance(entry, e.CancelRequested) and entry.reason:
                 data["reason"] = entry.reason

@@ -147,6 +147,9 @@ async def test_a_failure_for_good_takes_back_in_reverse_order(engine: MemoryEngi
     assert (found.status, found.outcome) == ("cancelled", "compensated")
     assert found.error is not None and "ship is down" in found.error.message
     assert RUNS == ["reserve", "charge", "ship", "ship", "refund", "release o-1"]
+    last = (await engine.history(made.id)).items[-1]
+    assert last.kind == "InstanceCancelled"
+    assert last.data is not None and last.data["error"]["message"] == "ship is down"
 
 
 async def test_cancel_takes_back(engine: MemoryEngine) -> None:
