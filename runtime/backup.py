@@ -37,6 +37,8 @@ async def backup(journal: Journal, path: Path) -> int:
 
 
 def _copy(store: SqliteStore, path: Path, serve: Callable[[], None]) -> int:
+    if "\0" in str(path):
+        raise InvalidRequest("the path of a backup has a NUL character")
     if path.exists():
         raise InvalidRequest(f"{path} is there already; name a new file", path=str(path))
     if not path.parent.is_dir():

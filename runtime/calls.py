@@ -15,6 +15,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from greenroom.definitions.errors import GreenroomError, InvalidRequest
+from greenroom.definitions.events import NAME_MAX
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import INT_MAX, INT_MIN, Json
 from greenroom.runtime import shapes
@@ -369,6 +370,8 @@ class Call(msgspec.Struct, frozen=True):
         given = params.given()
         if self.records_by:
             said = given.get("by")  # a name somebody gives is noted, and who gave it
+            if said and not (len(said) <= NAME_MAX and said.isprintable()):
+                raise InvalidRequest(f"by is a name of at most {NAME_MAX} printable characters")
             given["by"] = f"{said} via {by}" if said and by else said or by
         target = engine
         for part in self.verb.split("."):

@@ -23,6 +23,7 @@ from greenroom.definitions.errors import (
     InvalidRequest,
     NoSuchAsk,
     NotFound,
+    TooLarge,
 )
 from greenroom.definitions.forms import pages_of
 from greenroom.definitions.values import Json, encode
@@ -118,6 +119,8 @@ class Events:
 
 
 DRAFT: Final = "draft:"
+DRAFTS_MAX: Final = 32
+"""Drafts of one question: whoever looks at it reads them all."""
 """Name of the note with somebody's draft, in front of who it is."""
 
 
@@ -166,10 +169,16 @@ class Asks:
         is answered; `data` is one page or a list of pages, null takes the draft away. Nothing of it
         is checked. Raises `AlreadyDecided` once it is answered."""
         found = await self._engine._open_ask(ask)
-        payload = None
+        name, payload = f"{DRAFT}{by or ''}", None
         if data is not None:
             payload = encode(pages_of(data), "the draft")
-        if not await self._engine.journal.call(NoteAsk(found.id, f"{DRAFT}{by or ''}", payload)):
+            notes: dict[str, bytes] = await self._engine.journal.call(AskNotes(found.id))
+            if len({one for one in notes if one.startswith(DRAFT)} - {name}) >= DRAFTS_MAX:
+                raise TooLarge(
+                    f"{DRAFTS_MAX} others have drafts of this question, which is the limit",
+                    limit=DRAFTS_MAX,
+                )
+        if not await self._engine.journal.call(NoteAsk(found.id, name, payload)):
             await self._engine._open_ask(found.id)
             raise NoSuchAsk(f"the question {found.id} is not open any more", ask=found.id)
         return await self.get(found.id, by=by)

@@ -33,6 +33,7 @@ from greenroom.runtime import (
     protocol,
     recording,
     secrets,
+    sections,
     stagefolders,
 )
 from greenroom.runtime import schedules as desk
@@ -56,6 +57,7 @@ DOCUMENT = located.DOCUMENT_BYTES_MAX
         ("a `where`", f"{matching.KEYS_MAX} keys", matching.KEYS_MAX),
         ("a `where`", f"{matching.WHERE_BYTES_MAX >> 10} KiB", matching.WHERE_BYTES_MAX),
         ("a condition", f"{conditions.GROUP_MAX} criteria", conditions.GROUP_MAX),
+        ("drafts of one", f"{sections.DRAFTS_MAX} people", sections.DRAFTS_MAX),
         ("steps running", f"{executor.IN_FLIGHT} (", executor.IN_FLIGHT),
         ("steps running", f"{executor.THREADS} threads", executor.THREADS),
         ("requests a program", f"{machine.REQUESTS_PER_TURN_MAX:,}", machine.REQUESTS_PER_TURN_MAX),

@@ -18,6 +18,7 @@ from greenroom.definitions.errors import (
     InvalidDefinition,
     InvalidRequest,
     NoSuchAsk,
+    TooLarge,
 )
 from greenroom.definitions.events import Event
 from greenroom.runtime import calls
@@ -188,3 +189,32 @@ async def test_a_token_that_is_none_is_no_fault(engine: TestEngine, token: str) 
             await calls.run(engine, method, params, None)
     with pytest.raises(NoSuchAsk):
         await engine.callbacks.find(token)
+
+
+# -- drafts ------------------------------------------------------------------------------------
+
+
+async def test_claimed_names_cannot_fill_the_store_with_drafts(engine: TestEngine) -> None:
+    await run(engine, document(core("Ask", 1, {"kind": "approval"})))
+    (ask,) = (await engine.asks.list()).items
+
+    async def draft(by: str, data: Any) -> Any:
+        params = {"ask": ask.id, "data": data, "by": by}
+        return await calls.run(engine, "asks.draft", params, "key:1/k")
+
+    for number in range(32):
+        await draft(f"p{number}", {"approved": True})
+    with pytest.raises(TooLarge, match="32 others"):
+        await draft("p32", {"approved": True})
+    await draft("p5", {"approved": False})  # one's own is written over
+    await draft("p6", None)
+    assert (await draft("p32", {"approved": True})).draft == [{"approved": True}]
+    for name in ("x" * 257, "a\nb", "\x1b[2J"):
+        with pytest.raises(InvalidRequest, match="printable"):
+            await draft(name, {"approved": True})
+
+
+async def test_a_backup_to_a_path_that_is_none_is_refused(tmp_path: Path) -> None:
+    async with Engine(tmp_path / "a.db", []) as engine:
+        with pytest.raises(InvalidRequest, match="NUL"):
+            await calls.run(engine, "backup", {"path": f"{tmp_path}/a\x00b"}, None)
