@@ -392,7 +392,8 @@ def segments_of(scope: Scope) -> list[str]:
         if prefix and path.startswith(prefix):
             path = path[len(prefix) :]
             break
-    return [unquote(part) for part in path.removeprefix("/").split("/")]
+    parts = path.removeprefix("/").split("/")
+    return [unquote(part) for part in parts] if "%" in path else parts
 
 
 def _media_type(request: Request) -> str:

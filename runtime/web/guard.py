@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import msgspec
 from starlette._utils import get_route_path
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,6 +41,8 @@ READ: Final = "greenroom.read"
 """Whether the body has been read to its end."""
 PEER: Final = "greenroom_peer"
 """Where `listen` puts the actor of a Unix socket's peer, in the scope's state."""
+NEIGHBOUR: Final = "greenroom_neighbour"
+"""Where it puts a dict for each other connection, in which who is at its end is kept."""
 
 OUTSIDE: Final = ("/hooks/", "/callbacks/")
 """Where outsiders speak: what they show there is for the hook to judge, an `Authorization` too."""
@@ -59,6 +60,10 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
+_HEADERS: Final = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+
+ONCE: Final = frozenset({b"authorization", b"host", b"content-length", b"cookie"})
+"""Headers that a request has one of."""
 
 SKIP_BYTES: Final = 1 << 20
 SKIP_S: Final = 0.5
@@ -102,9 +107,10 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = list(message.get("headers", ()))
+                given = {name.lower() for name, _ in headers}
+                headers += [pair for pair in _HEADERS if pair[0] not in given]
+                message["headers"] = headers
                 self._web.metrics.answered(scope, message["status"])
             await send(message)
 
@@ -138,7 +144,7 @@ class Guard:
         if target > limits.url_bytes:
             raise HttpError(414, TooLarge(f"a URL has at most {limits.url_bytes:,} bytes"))
         headers = scope["headers"]
-        size = sum(len(name) + len(value) + 4 for name, value in headers)
+        size = sum([len(name) + len(value) + 4 for name, value in headers])
         if size > limits.header_bytes or len(headers) > limits.header_lines:
             raise HttpError(
                 431,
@@ -150,9 +156,10 @@ class Guard:
         encoding = request.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise HttpError(415, InvalidRequest("a body that is compressed is not taken"))
-        for name in ("authorization", "host", "content-length", "cookie"):
-            if len(request.headers.getlist(name)) > 1:
-                raise HttpError(400, InvalidRequest(f"there are two {name} headers"))
+        once = [name for name, _ in headers if name in ONCE]
+        if len(once) > len(set(once)):
+            twice = max(once, key=once.count).decode()
+            raise HttpError(400, InvalidRequest(f"there are two {twice} headers"))
 
     def _check_host(self, request: Request) -> None:
         hosts = self._web.rules.hosts
@@ -290,12 +297,19 @@ def address_of(request: Request) -> str:
 
 
 def _neighbour(request: Request) -> str:
-    """Somebody of this machine: its user, as on the socket; the address where nobody knows."""
+    """Somebody of this machine: its user, as on the socket; the address where nobody knows. Asked
+    once for a connection of ours: the kernel goes through all it has."""
+    known: dict[str, str] = request.scope.get("state", {}).get(NEIGHBOUR, {})
+    if "by" not in known:
+        known["by"] = _owner(request) or f"http:{address_of(request)}"
+    return known["by"]
+
+
+def _owner(request: Request) -> str | None:
     client, server = request.client, request.scope.get("server")
-    owner = None
-    if client is not None and server is not None and server[1] is not None:
-        owner = owner_of((client.host, client.port), (server[0], server[1]))
-    return owner or f"http:{address_of(request)}"
+    if client is None or server is None or server[1] is None:
+        return None
+    return owner_of((client.host, client.port), (server[0], server[1]))
 
 
 def _is_loopback(request: Request) -> bool:

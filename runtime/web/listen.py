@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 
 from greenroom.definitions.errors import InvalidRequest
 from greenroom.runtime.web.app import Web
-from greenroom.runtime.web.guard import PEER
+from greenroom.runtime.web.guard import NEIGHBOUR, PEER
 from greenroom.runtime.web.limits import HttpLimits
 
 _log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Connection(HttpToolsProtocol):
     def __init__(
         self, config: Config, state: ServerState, limits: HttpLimits, by: str | None
     ) -> None:
-        super().__init__(config, state, {PEER: by} if by is not None else {})
+        super().__init__(config, state, {PEER: by} if by is not None else {NEIGHBOUR: {}})
         self._limits = limits
         self._in_head = False
         self._begun = 0

@@ -41,6 +41,8 @@ class Metrics:
             "greenroom_http_request_seconds", "Time until the response began", ("route",),
             registry=registry,
         )  # fmt: skip
+        self._by_route: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        """The two figures of a route and status, so that they are looked for once."""
         self.feeds = Gauge("greenroom_http_feeds", "Open feeds", registry=registry)
         self.dropped = Counter(
             "greenroom_http_feeds_dropped", "Feeds whose reader was too slow", registry=registry
@@ -62,8 +64,13 @@ class Metrics:
     def answered(self, scope: Scope, status: int) -> None:
         """A response begins. `route` is the pattern, never the path: a path is anything."""
         route = scope.get(ROUTE, "none")
-        self._requests.labels(route, status).inc()
-        self._seconds.labels(route).observe(time.perf_counter() - scope[_BEGUN])
+        found = self._by_route.get((route, status))
+        if found is None:
+            found = self._requests.labels(route, status), self._seconds.labels(route)
+            self._by_route[route, status] = found
+        requests, seconds = found
+        requests.inc()
+        seconds.observe(time.perf_counter() - scope[_BEGUN])
 
     async def response(self, web: Web) -> Response:
         info: Any = await web.engine.info()

@@ -257,13 +257,23 @@ for _row in sorted(ROUTES, key=lambda row: -len(row.names)):  # the more an addr
     _BY_CALL.setdefault(_row.call, []).append(_row)
 
 
+_KNOWN: Final[dict[tuple[str, tuple[str, ...]], Route]] = {}
+"""Routes without parameters that were asked for: as many as there are."""
+
+
 def find(method: str, segments: Sequence[str]) -> tuple[Route, dict[str, str]] | set[str]:
     """The route of a request and the parameters of its path, or the methods its path knows."""
+    key = method, tuple(segments)
+    known = _KNOWN.get(key)
+    if known is not None:
+        return known, {}
     allowed: set[str] = set()
     for route in _BY_HEAD.get(tuple(segments[:2]), ()) or _BY_HEAD.get(tuple(segments[:1]), ()):
         values = route.match(segments)
         if values is not None:
             if route.method == method or (method == "HEAD" and route.method == _GET):
+                if not values:
+                    _KNOWN[key] = route
                 return route, values
             allowed.add(route.method)
     return allowed

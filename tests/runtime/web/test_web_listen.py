@@ -25,7 +25,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.runtime.server import Server, actor_of
 from greenroom.runtime.socketfile import bind
-from greenroom.runtime.web import mount
+from greenroom.runtime.web import guard, mount
 from greenroom.runtime.web.app import Web
 from greenroom.runtime.web.guard import Rules
 from greenroom.runtime.web.limits import HttpLimits
@@ -406,3 +406,24 @@ async def test_a_stranger_at_the_address_is_told_from_a_daemon(
 
         with pytest.raises(error):
             await asyncio.to_thread(blocking)
+
+
+async def test_who_is_at_the_other_end_is_asked_once_for_a_connection(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def owner_of(client: Any, server: Any) -> str:
+        asked.append(client)
+        return f"uid:{len(asked)}/somebody"
+
+    monkeypatch.setattr(guard, "owner_of", owner_of)
+    body = b'{"type":"x"}'
+    head = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % len(body)
+    one, last = head + b"\r\n" + body, head + b"Connection: close\r\n\r\n" + body
+    answer = await served.talk(one + one + last)
+    assert answer.count(b"HTTP/1.1 200 ") == 3
+    await served.talk(last)
+    assert len(asked) == 2
+    events = (await served.engine.events.list()).items
+    assert [event.by for event in reversed(events)] == ["uid:1/somebody"] * 3 + ["uid:2/somebody"]
