@@ -12,6 +12,7 @@ import hmac
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -64,7 +65,7 @@ class Links:
         """Where a question is answered: by a link of one's own, else by whoever logs in."""
         assert self.url is not None
         found = self.to(ask, to) if to else None
-        return found or f"{self.url.rstrip('/')}/asks/{ask}"
+        return found or f"{self.url.rstrip('/')}/asks/{quote(ask)}"
 
     def token(self, ask: str, to: str, lasts: str | float = LASTS) -> str:
         """The signed part of an address."""

@@ -42,7 +42,7 @@ def routes(web: Web) -> list[BaseRoute]:
         screen("/health", health, "read"),
         screen("/inbox", inbox.inbox, "answer"),
         screen("/as", inbox.go_by, "answer", methods=POST),
-        screen("/asks/{id}", inbox.question, "answer", methods=BOTH),
+        screen("/asks/{id:path}", inbox.question, "answer", methods=BOTH),
         screen("/a/{token}", inbox.by_link, PUBLIC, methods=BOTH, csrf=False),
         screen("/start/{workflow}", inbox.start, "start", methods=BOTH),
         screen("/i/{instance:path}", instance, "read", name="instance"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -35,6 +37,4 @@ async def jump(request: Request) -> Response:
 
 
 async def _filtered(request: Request, q: str) -> Response:
-    from urllib.parse import quote  # noqa: PLC0415  small
-
     return go(request, f"/instances?q={quote(q)}")

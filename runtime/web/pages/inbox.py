@@ -11,6 +11,7 @@ account and no JavaScript, and shows nothing of how the work is done.
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 from starlette.datastructures import FormData
@@ -133,7 +134,7 @@ async def question(request: Request) -> Response:
     row = await engine.asks.find(id)
     if caller.is_limited("answer") and not caller.may("answer", row.assignee or ""):
         raise NoSuchAsk(f"there is no question {id}", ask=id)
-    return await _asked(request, row.id, by_of(request), f"/asks/{row.id}", "ask.html")
+    return await _asked(request, row.id, by_of(request), f"/asks/{quote(row.id)}", "ask.html")
 
 
 async def by_link(request: Request) -> Response:

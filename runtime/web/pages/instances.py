@@ -10,6 +10,7 @@ import asyncio
 import shlex
 from collections import Counter
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -85,8 +86,6 @@ async def bulk(request: Request) -> Response:
 
 
 def _address(q: str) -> str:
-    from urllib.parse import quote  # noqa: PLC0415  small
-
     return "/instances" + (f"?q={quote(q)}" if q else "")
 
 

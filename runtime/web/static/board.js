@@ -34,7 +34,7 @@ function make() {
     if (list.dataset.sortable) continue;
     list.dataset.sortable = "1";
     window.Sortable.create(list, {
-      group: "board", animation: 120, draggable: "[data-movable='1']", filter: "a,summary,button", preventOnFilter: false,
+      group: "board", animation: 0, draggable: "[data-movable='1']", filter: "a,summary,button", preventOnFilter: false,
       forceFallback: true, onEnd: moved,
     });
   }

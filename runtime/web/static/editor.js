@@ -49,7 +49,7 @@ function place() {
   }
   const rows = new Map();
   for (const one of all()) {
-    if (Array.isArray(one.position)) { placed.set(one.path, [...one.position]); continue; }
+    if (Number.isFinite(one.x) && Number.isFinite(one.y)) { placed.set(one.path, [one.x, one.y]); continue; }
     if (placed.has(one.path)) continue;
     const level = depth.get(one.path) ?? 0;
     const row = rows.get(level) ?? 0;
@@ -61,7 +61,7 @@ function place() {
 function put(path, x, y) {
   const at = [Math.max(0, Math.round(x / GRID) * GRID), Math.max(0, Math.round(y / GRID) * GRID)];
   placed.set(path, at);
-  declare(path).position = at;
+  [declare(path).x, find(path).y] = at;
 }
 
 // -- drawing --------------------------------------------------------------------------------------
@@ -77,6 +77,11 @@ function make(name, attributes, text) {
 }
 
 function way(from, to) {
+  if (Math.abs(to[0] - from[0]) < W && to !== from) { // one above the other
+    const down = to[1] > from[1];
+    const [x1, y1, x2, y2] = [from[0] + W / 2, from[1] + (down ? H : 0), to[0] + W / 2, to[1] + (down ? -7 : H + 7)];
+    return `M ${x1} ${y1} C ${x1} ${(y1 + y2) / 2}, ${x2} ${(y1 + y2) / 2}, ${x2} ${y2}`;
+  }
   const [x1, y1] = [from[0] + W, from[1] + H / 2], [x2, y2] = [to[0], to[1] + H / 2];
   const bend = Math.max(30, Math.abs(x2 - x1) / 2);
   return `M ${x1} ${y1} C ${x1 + bend} ${y1}, ${x2 - bend} ${y2}, ${x2 - 7} ${y2}`;
@@ -119,6 +124,12 @@ function draw() {
   svg.setAttribute("width", right);
   svg.setAttribute("height", bottom);
   if (focused) node(focused)?.focus({ preventScroll: true });
+}
+
+/** Shows what is chosen without drawing anew: a node that is replaced under the mouse is never clicked. */
+function mark() {
+  for (const one of svg.querySelectorAll(".stage")) one.classList.toggle("chosen", chosen?.stage === one.dataset.path);
+  for (const one of svg.querySelectorAll(".edge.hit")) one.previousSibling.classList.toggle("chosen", chosen?.edge === Number(one.dataset.edge));
 }
 
 const cut = (text, length = 21) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
@@ -261,7 +272,7 @@ function open() {
       field(name, label, one[name]);
     }
     if (one.kind === "job") field("schedule", "Schedule", JSON.stringify(one.schedule ?? {}), "json");
-    const known = ["path", "kind", "title", "file", "assignee", "schedule", "position"];
+    const known = ["path", "kind", "title", "file", "assignee", "schedule", "x", "y"];
     const rest = Object.fromEntries(Object.entries(one).filter(([key]) => !known.includes(key)));
     field("rest", "Everything else (JSON)", Object.keys(rest).length ? JSON.stringify(rest, null, 2) : "", "json");
     if (one.file) {
@@ -309,10 +320,10 @@ options.addEventListener("submit", (event) => {
 
 function apply(one, values) {
   const path = values.path.trim();
-  if (path !== one.path && find(path)) throw new Error(`there is a stage ${path}`);
+  if (path !== one.path && doc.stages.some((other) => other.path === path)) throw new Error(`there is a stage ${path}`);
   const rest = values.rest.trim() ? JSON.parse(values.rest) : {};
   const schedule = values.schedule === undefined ? undefined : JSON.parse(values.schedule || "{}");
-  const known = ["path", "kind", "title", "file", "assignee", "schedule", "position"];
+  const known = ["path", "kind", "title", "file", "assignee", "schedule", "x", "y"];
   for (const key of Object.keys(one)) if (!known.includes(key) && !(key in rest)) delete one[key];
   Object.assign(one, rest);
   for (const name of ["title", "file", "assignee"]) {
@@ -320,7 +331,8 @@ function apply(one, values) {
     if (text) one[name] = text; else delete one[name];
   }
   if (schedule !== undefined) one.schedule = schedule;
-  for (const [key, twin] of loose) if (twin.file === one.file) loose.delete(key); // the file has its stage now
+  for (const [key, twin] of loose) // the file has its stage now
+    if (key === path || twin.file === one.file) { loose.delete(key); placed.delete(key); }
   if (path !== one.path) {
     for (const edge of doc.transitions) {
       if (edge.from === one.path) edge.from = path;
@@ -355,7 +367,7 @@ svg.addEventListener("pointerdown", (event) => {
     const [x, y] = spot(event), [px, py] = placed.get(path);
     drag = { path, dx: x - px, dy: y - py, moved: false };
   }
-  draw();
+  mark();
   if (path) { node(path).focus({ preventScroll: true }); event.preventDefault(); }
 });
 

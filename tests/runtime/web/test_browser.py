@@ -8,6 +8,7 @@ on a real port, so a test can look into the engine.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import threading
@@ -421,3 +422,134 @@ def test_E_an_approver_decides_by_the_link_in_a_mail(
         entries = site.run(site.engine.history(id)).items
         by = next(entry.by for entry in entries if entry.kind == "AskAnswered")
         assert by is not None and re.fullmatch("link:.{8}/boss@example.org", by)
+
+
+# -- stage graphs --------------------------------------------------------------------------------
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "onboarding"
+
+
+def drag(page: Any, source: Any, x: float, y: float) -> None:
+    """With the mouse, from the middle of something to a place."""
+    box = source.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 14)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 8, box["y"] + 20, steps=3)
+    page.mouse.move(x, y, steps=12)
+    page.mouse.up()
+
+
+def test_E_a_stage_graph_is_built_with_mouse_and_keyboard_deployed_and_run(
+    browser: Any, tmp_path: Path
+) -> None:
+    """Seed 002: drag from the palette, `T` for a transition, double-click for options. What is saved
+    is the JSON file in the working tree; keys the editor does not know stay in it."""
+    folder = tmp_path / "onboarding"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", "stages.json"))
+    file = folder / "stages.json"
+    before = {"name": "onboarding", "notes": {"keep": ["me"]}, "stages": [], "transitions": []}
+    file.write_text(json.dumps(before, indent=2))
+    sources = {path.name: path.read_bytes() for path in folder.glob("*.py")}
+    with Site(str(folder)) as site:
+        for page in _window(browser, site.url):
+            page.goto("/editor/onboarding")
+            canvas = page.locator("#canvas").bounding_box()
+            wanted = [("Form", "Personal data", "personal-data", 260, 300),
+                      ("Form", "Contract analysis", "contract-analysis", 260, 400),
+                      ("Script", "Welcome", "welcome", 260, 500)]  # fmt: skip
+            for kind, title, path, x, y in wanted:
+                drag(page, page.get_by_role("button", name=kind, exact=True),
+                     canvas["x"] + x, canvas["y"] + y)  # fmt: skip
+                page.locator(f".stage.{kind.lower()}.chosen").dblclick()
+                page.get_by_label("Title").fill(title)
+                page.get_by_label("Path").fill(path)
+                page.get_by_label("File").fill(path.replace("-", "_") + ".py")
+                page.get_by_role("button", name="Done").click()
+            page.locator("[data-path=personal-data]").click()
+            page.keyboard.press("t")
+            page.locator("[data-path=contract-analysis]").click()
+            page.locator("[data-path=contract-analysis]").focus()
+            page.keyboard.press("T")
+            page.locator("[data-path=welcome]").focus()  # as Tab would
+            page.keyboard.press("Enter")
+            page.keyboard.press("ArrowRight")
+            page.get_by_text("not saved").wait_for()
+            assert json.loads(file.read_text()) == before
+            page.get_by_role("button", name="Deploy").click()
+            page.get_by_text("deployed as v2").wait_for()
+            saved = json.loads(file.read_text())
+            assert saved["notes"] == before["notes"]
+            assert [(one["path"], one["kind"], one["title"]) for one in saved["stages"]] == [
+                ("personal-data", "form", "Personal data"),
+                ("contract-analysis", "form", "Contract analysis"),
+                ("welcome", "script", "Welcome"),
+            ]
+            assert saved["transitions"] == [
+                {"from": "personal-data", "to": "contract-analysis"},
+                {"from": "contract-analysis", "to": "welcome"},
+            ]
+            assert {path.name: path.read_bytes() for path in folder.glob("*.py")} == sources
+            page.get_by_role("link", name="Start one").click()
+            page.get_by_role("button", name="Start").click()
+            page.get_by_role("link", name="answer").click()
+            page.get_by_label("Full name").fill("Ann")
+            page.get_by_role("button", name="Continue").click()
+            page.get_by_label("Your e-mail").fill("ann@example.org")
+            page.get_by_role("button", name="Continue").click()
+            page.get_by_label("finance").check()
+            page.get_by_label("First day").fill("2027-01-04")
+            page.get_by_role("button", name="Continue").click()
+            page.get_by_text("answered: Personal data").wait_for()
+            page.goto("/board")
+            column = page.locator("[data-stage=contract-analysis] .card")
+            column.nth(1).wait_for()
+            assert column.count() == 2
+            page.get_by_text("kiara@company.com").wait_for()
+
+
+def test_E_a_file_that_changed_on_disk_is_not_overwritten(browser: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "onboarding"
+    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    file = folder / "stages.json"
+    with Site(str(folder)) as site:
+        for page in _window(browser, site.url):
+            page.goto("/editor/onboarding")
+            page.locator("[data-path=welcome]").focus()
+            page.keyboard.press("ArrowDown")
+            theirs = file.read_text().replace("Welcome", "Hello")
+            file.write_text(theirs)
+            page.keyboard.press("Control+s")
+            page.get_by_text("changed on disk").wait_for()
+            assert file.read_text() == theirs
+            page.get_by_role("button", name="Overwrite it").click()
+            page.get_by_text("as deployed").or_(page.get_by_text("saved, not deployed")).wait_for()
+            assert json.loads(file.read_text())["stages"][3]["title"] == "Welcome"
+
+
+def test_E_a_card_is_dropped_where_a_transition_leads_and_nowhere_else(browser: Any) -> None:
+    with Site(str(EXAMPLE)) as site:
+
+        async def begin() -> str:
+            return str((await site.engine.start("onboarding", {}, stage="personal-data")).id)
+
+        id = site.run(begin())
+        site.until(id, "waiting")
+        for page in _window(browser, site.url):
+            page.goto("/board")
+            card = page.locator(f"#c{id}")
+            place = page.locator("[data-stage=welcome] .cards").bounding_box()
+            drag(page, card, place["x"] + 60, place["y"] + 30)
+            page.get_by_text("a run goes to contract-analysis").wait_for()
+            page.locator(f"[data-stage=personal-data] #c{id}").wait_for()
+            place = page.locator("[data-stage=contract-analysis] .cards").bounding_box()
+            drag(page, card, place["x"] + 60, place["y"] + 30)
+            page.locator(f"[data-stage=contract-analysis] #c{id}").wait_for()
+            moved = site.run(_moved(site.engine, id))
+            assert moved == "contract-analysis"
+
+
+async def _moved(engine: Any, id: str) -> Any:
+    async with asyncio.timeout(20):
+        while (await engine.get(id)).state["stage"] == "personal-data":
+            await asyncio.sleep(0.02)
+    return (await engine.get(id)).state["stage"]

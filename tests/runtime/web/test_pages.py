@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx2
 import pytest
 
 from greenroom import (
@@ -828,3 +829,49 @@ def test_several_choices_are_boxes() -> None:
     assert made[0].value == ["l"]
     data = fields.answer_of(schema, Given({"f.sizes": ["s", "l"]}))  # type: ignore[arg-type]
     assert data == {"sizes": ["s", "l"]}
+
+
+# -- stage graphs --------------------------------------------------------------------------------
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "onboarding"
+
+
+@pytest.fixture
+async def stages() -> Any:
+    """A browser on an engine with the graph of seed 002."""
+    from greenroom.testing import TestEngine  # noqa: PLC0415
+    from tests.runtime.web.conftest import HOST, QUICK  # noqa: PLC0415
+
+    async with TestEngine(str(EXAMPLE)) as engine:
+        web = engine.asgi(open=True, limits=QUICK)
+        transport = httpx2.ASGITransport(web, client=("127.0.0.1", 4711))
+        async with httpx2.AsyncClient(transport=transport, base_url=HOST) as http:
+            yield Face(engine, web, http)
+
+
+async def test_the_board_shows_where_runs_stand_and_moves_them_as_the_socket_does(
+    stages: Face,
+) -> None:
+    engine = stages.engine
+    runs = [(await engine.start("onboarding", {}, stage="personal-data")).id for _ in range(2)]
+    await engine.until_idle()
+    text = (await stages.get("/board")).text
+    assert text.count('class="card"') == 2 and "Contract analysis" in text
+    line = code_in(text, "socket", "stages.move")
+    assert json.loads(line)["params"]["stage"] == "contract-analysis"
+    assert "result" in await by_socket(engine, line)
+    other = next(id for id in runs if id != json.loads(line)["params"]["instance"])
+    form = {"instance": other, "stage": "contract-analysis"}
+    answer = await stages.http.post(
+        "/do/stages.move", data=form, headers={"Accept": "application/json"}
+    )
+    assert answer.json()["ok"] is True
+    await engine.until_idle()
+    assert {(await engine.get(id)).state["stage"] for id in runs} == {"contract-analysis"}
+    refused = await stages.http.post(
+        "/do/stages.move", data={**form, "stage": "invited"}, headers={"Accept": "application/json"}
+    )
+    assert refused.status_code >= 400 and refused.json()["ok"] is False
+    assert (await stages.get("/logs?workflow=onboarding")).status_code == 200
+    assert (await stages.get("/editor/onboarding")).status_code == 200
+    assert (await stages.get("/editor/nothing")).status_code == 404
