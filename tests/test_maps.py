@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import pkgutil
 import re
 from pathlib import Path
 
@@ -26,6 +27,14 @@ def test_every_module_of_a_map_exists(package: str) -> None:
     assert len(names) >= 10
     for name in names:
         assert importlib.util.find_spec(f"greenroom.{package}.{name}"), name
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_is_in_the_map_of_its_package(package: str) -> None:
+    found = importlib.import_module(f"greenroom.{package}")
+    named = set(re.findall(r"\w+", (found.__doc__ or "").split("\nRules\n")[0]))
+    modules = {module.name for module in pkgutil.iter_modules(found.__path__)}
+    assert modules - named == set(), f"name them in {package}/__init__.py"
 
 
 @pytest.mark.parametrize("package", PACKAGES)

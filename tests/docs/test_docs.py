@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import greenroom
 from tests.docs.blocks import blocks, matches, opened, typed
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +52,35 @@ def test_every_page_is_in_the_list_of_pages() -> None:
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     for path in (ROOT / "docs").glob("*.md"):
         assert path.name == "README.md" or f"({path.name})" in index
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    found, ahead = set(), [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop().resolve()
+        if page not in found and page.suffix == ".md":
+            found.add(page)
+            targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+            ahead += [page.parent / target for target in targets]
+    everything = {ROOT / "CONTRIBUTING.md", ROOT / "examples/README.md", *PAGES}
+    assert {page.resolve() for page in everything} <= found
+
+
+def test_every_link_to_a_chapter_names_one_that_is_there() -> None:
+    for path in PAGES:
+        for target, chapter in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", path.read_text("utf-8")):
+            there = (path.parent / target if target else path).read_text(encoding="utf-8")
+            heads = re.findall(r"^#+ (.+)$", there, re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+            assert chapter in slugs, f"{path.name}: {target}#{chapter}"
+
+
+def test_every_public_name_is_on_a_page() -> None:
+    """As itself; an error by its code, in which its class is told too."""
+    text = "\n".join(path.read_text("utf-8") for path in PAGES)
+    known = set(re.findall(r"\w+", text))
+    unknown = [getattr(greenroom, name) for name in greenroom.__all__ if name not in known]
+    assert [one for one in unknown if getattr(one, "code", None) not in known] == []
 
 
 def test_no_page_is_unfinished() -> None:

@@ -27,6 +27,7 @@ from greenroom.definitions import (
 )
 from greenroom.runtime import (
     archive,
+    directory,
     executor,
     filters,
     keptdata,
@@ -79,6 +80,7 @@ DOCUMENT = located.DOCUMENT_BYTES_MAX
         ("stored events looked", f"{archive.LOOKED_AT_MAX:,}", archive.LOOKED_AT_MAX),
         ("schedules missed", f"{schedules.CATCH_UP_MAX:,}", schedules.CATCH_UP_MAX),
         ("a secret", f"{secrets.SIZE_MAX >> 10} KiB", secrets.SIZE_MAX),
+        ("instances in memory", f"{directory.IDLE_MAX:,} at once", directory.IDLE_MAX),
         ("a stage folder", f"{stagegraphs.STAGES_MAX} stages", stagegraphs.STAGES_MAX),
         ("a stage folder", f"{stagefolders.FILES_MAX} files", stagefolders.FILES_MAX),
         ("a stage folder", f"{stagefolders.FILE_BYTES_MAX >> 10} KiB", stagefolders.FILE_BYTES_MAX),
