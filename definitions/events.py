@@ -15,6 +15,10 @@ HOPS_MAX: Final = 32
 TICK_TYPE: Final = "greenroom.schedule"
 """Type of the event a schedule makes at each nominal time."""
 
+OWN_SOURCES: Final = ("/instances/", "/schedules/", "/workflows/")
+"""How the sources of events begin that the engine makes. Their ids follow from what makes them, so
+whoever could post one with such an id beforehand could keep the real one from happening."""
+
 Scalar = str | int | float | bool | None
 
 
@@ -142,6 +146,16 @@ def check_event(event: Event) -> Event:
             raise InvalidEvent(f"{key} is longer than {NAME_MAX} characters", path=f"$.{key}")
     _check_time(event.time)
     return event
+
+
+def check_posted(event: Event) -> None:
+    """What is posted has no place among the events of the engine. Raises `InvalidEvent`."""
+    if event.id and event.source.startswith(OWN_SOURCES):
+        raise InvalidEvent(
+            f'the source "{event.source[:80]}" is of events the engine makes itself',
+            hint="give another source, or no id",
+            path="$.source",
+        )
 
 
 def _check_time(time: str | None) -> None:

@@ -21,6 +21,7 @@ from greenroom.definitions.documents import Document, Source
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import ConditionFailed, Fatal, InvalidInput
 from greenroom.definitions.evaluation import Meter
+from greenroom.definitions.events import NAME_MAX
 from greenroom.definitions.expressions import (
     BUDGET,
     Value,
@@ -361,6 +362,12 @@ def _text(action: Action, found: dict[str, Json], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise ParameterInvalid(
             f"{action.path}.parameters.{name} must be text, got {_shown(value)}",
+            action=action.order,
+        )
+    if len(value) > NAME_MAX:  # an expression may give what the schema refuses to be written
+        raise ParameterInvalid(
+            f"{action.path}.parameters.{name} has {len(value):,} characters, the limit is "
+            f"{NAME_MAX}",
             action=action.order,
         )
     return value

@@ -96,7 +96,7 @@ from greenroom.definitions.errors import (
     StoreDamaged,
     Timeout,
 )
-from greenroom.definitions.events import NAME_MAX, Event, check_event, event_from
+from greenroom.definitions.events import NAME_MAX, Event, check_event, check_posted, event_from
 from greenroom.definitions.networks import Network
 from greenroom.definitions.ops import named_version
 from greenroom.definitions.programs import Workflow, workflow_input, workflow_key
@@ -848,6 +848,7 @@ class Engine:
         try:
             self._check_open()
             event = check_event(event) if isinstance(event, Event) else event_from(event)
+            check_posted(event)
             if event.data is not None:
                 encode_decode(event.data, "data")
         except GreenroomError as error:

@@ -18,6 +18,7 @@ import msgspec
 from greenroom.actors.ports import DataView, ReadData
 from greenroom.definitions.actionerrors import ParameterInvalid
 from greenroom.definitions.durations import seconds
+from greenroom.definitions.events import NAME_MAX
 from greenroom.definitions.retries import RetryPolicy
 from greenroom.definitions.values import INT_MAX, INT_MIN, Json, decode, encode
 
@@ -100,6 +101,8 @@ class KeptData:
         key = parameters.get("key")
         if not isinstance(key, str) or not key:
             raise ParameterInvalid(f"key must be text, got {key!r:.60}")
+        if len(key) > NAME_MAX:
+            raise ParameterInvalid(f"key has {len(key):,} characters, the limit is {NAME_MAX}")
         scope = _scope(parameters.get("scope", "workflow"), ctx)
         match parameters["operation"]:
             case "read":

@@ -16,6 +16,7 @@ from greenroom.definitions.errors import (
     FormInvalid,
     GreenroomError,
     InvalidDefinition,
+    InvalidEvent,
     InvalidRequest,
     NoSuchAsk,
     TooLarge,
@@ -140,6 +141,25 @@ def test_many_short_expressions_count_like_few_long_ones() -> None:
     read_document(json.dumps(document(core("Log", 1, {"text": "x", "data": few}))), "w.json")
 
 
+@pytest.mark.parametrize(
+    "action",
+    [
+        core("CustomEvent", 1, {"event_type": "::a"}),
+        core("CustomEvent", 1, {"event_type": "t", "subject": "::a"}),
+        core("WaitForEvent", 1, {"event_type": "::a"}),
+        core("Ask", 1, {"kind": "approval", "title": "::a"}),
+        core("Ask", 1, {"kind": "approval", "assignee": "::a"}),
+        core("Data", 1, {"operation": "write", "key": "::a", "value": 1}),
+    ],
+)
+async def test_a_name_that_an_expression_gives_is_no_longer_than_one_that_is_written(
+    engine: TestEngine, action: dict[str, Any]
+) -> None:
+    found = await run(engine, document(action), {"a": "x" * 257})
+    assert found.status == "failed"
+    assert "the limit is 256" in found.error.message
+
+
 BEYOND = str(10**30)
 
 
@@ -218,3 +238,31 @@ async def test_a_backup_to_a_path_that_is_none_is_refused(tmp_path: Path) -> Non
     async with Engine(tmp_path / "a.db", []) as engine:
         with pytest.raises(InvalidRequest, match="NUL"):
             await calls.run(engine, "backup", {"path": f"{tmp_path}/a\x00b"}, None)
+
+
+# -- events that pass for ours -----------------------------------------------------------------
+
+
+async def test_nobody_can_post_an_event_in_the_place_of_one_of_ours(engine: TestEngine) -> None:
+    """The id of an emitted event can be told beforehand: an event that had it already would keep
+    the emitted one from being routed."""
+    wait = core("WaitForEvent", 1, {"event_type": "go"})
+    engine.register(document(wait, emit("made", order=2)))
+    source = {"type": "Core:CustomEvent", "parameters": {"event_type": "made"}}
+    engine.register(document(core("Log", 1, {"text": "x"}), name="b", source=source))
+    started = await engine.start("w", {})
+    await engine.until_idle()
+    for own in (f"/instances/{started.id}", "/schedules/nightly", "/workflows/w"):
+        for given in (
+            Event(type="any", id=f"{started.id}.2#1", source=own),
+            {"type": "any", "id": f"{started.id}.2#1", "source": own},
+        ):
+            with pytest.raises(InvalidEvent, match="the engine makes itself"):
+                await engine.post(given)
+    await engine.post(Event(type="go"))
+    await engine.until_idle()
+    (made,) = (await engine.events.list("made")).items
+    assert made.source == f"/instances/{started.id}"
+    assert len((await engine.list("workflow:b")).items) == 1
+    again = await engine.events.resend(made.id)
+    assert again.matched_total == 1
