@@ -224,6 +224,11 @@ def compile_definition(
         raise InvalidDefinition(
             f'on_failure must be "compensate" or "park", got {on_failure!r}   {place}'
         )
+    if isinstance(key, str) and key.startswith(("data.", "input.")):
+        raise InvalidDefinition(
+            f'the key "{key}" is that very text, the same for all instances   {place}',
+            hint=f'an expression begins with two colons:  key="::{key}"',
+        )
     if where is not None and on is None:
         raise InvalidDefinition(f"where= needs on=, the event type to filter   {place}")
     body = _body(subject, title, place)
@@ -344,11 +349,23 @@ def _class_program(cls: type, place: str) -> Program:
         raise InvalidDefinition(f"{cls.__name__} has no handle()   {place}")
     if inspect.isgeneratorfunction(handle) or inspect.isasyncgenfunction(handle):
         raise InvalidDefinition(f"{cls.__name__}.handle is a generator   {place}")
+    taken = [p for p in inspect.signature(handle).parameters.values() if _is_wanted(p)][1:]
+    if taken:
+        raise InvalidDefinition(
+            f"{cls.__name__}.handle takes {taken[0].name}: it is given nothing but self   {place}",
+            hint="what a workflow works on are its attributes:  def __init__(self, order_id): ...",
+        )
     on_event = getattr(cls, "on_event", None)
     if on_event is not None and not callable(on_event):
         raise InvalidDefinition(f"{cls.__name__}.on_event is not a method   {place}")
     sync = not inspect.iscoroutinefunction(handle)
     return Program(handle, None, cls, on_event is not None, sync, key_rule(cls))
+
+
+def _is_wanted(parameter: inspect.Parameter) -> bool:
+    """Whether a call must give it."""
+    kinds = (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    return parameter.default is parameter.empty and parameter.kind not in kinds
 
 
 async def _run_task(task: Task) -> Any:

@@ -386,8 +386,10 @@ def injector(
             continue
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise InvalidDefinition(
-                f"{name} takes {parameter}: every argument of a step needs a name   {where}",
-                hint="name the keys the step reads, or take the whole `state`",
+                f"{name} takes {parameter}: every argument of a {kind} needs a name   {where}",
+                hint="name the arguments that the input has"
+                if kind == "workflow"
+                else f"name the keys the {kind} reads, or take the whole `state`",
             )
         if parameter.kind is parameter.POSITIONAL_ONLY:
             positional_only += 1

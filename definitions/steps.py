@@ -52,7 +52,8 @@ class Step(Piece, Generic[P, R]):
 
     def __init__(self, target: Target, key: str | None = None, undo: Target | None = None) -> None:
         self.target = target
-        self.key = key or str(getattr(target.func, "__name__", target.name))
+        name = str(getattr(target.func, "__name__", target.name))
+        self.key = key or (slug_of(target.name, "step") if name == "<lambda>" else name)
         check_key(self.key, location(target.func))
         self.undo = undo
         """What takes back the work of the step, in a step list."""
@@ -122,11 +123,7 @@ class StepList:
             return item
         if isinstance(item, Piece):
             return cls((Line(item),))
-        name = getattr(item, "__name__", None) or repr(item)
-        raise InvalidDefinition(
-            f"{name} is not a step" + (f"   {location(item)}" if callable(item) else ""),
-            hint=f"decorate it:  @step({str(name)!r})" if callable(item) else None,
-        )
+        raise _no_step(item)
 
     def __rshift__(self, other: Any) -> StepList:
         return StepList(self.lines + StepList.of(other).lines)
@@ -177,6 +174,29 @@ def lanes_of(*lists: StepList) -> list[tuple[Node, ...]]:
             nodes.append(piece.node(key, line.guards))
         lanes.append(tuple(nodes))
     return lanes
+
+
+def _no_step(item: Any) -> InvalidDefinition:
+    name = getattr(item, "__name__", None) or repr(item)
+    if hasattr(item, "__greenroom__"):
+        return InvalidDefinition(
+            f"{name} is a workflow and no step   {location(item)}",
+            hint="keep the steps that both use in a list of their own:  common = begin >> a >> b",
+        )
+    if getattr(item, "__qualname__", "").startswith("conditional.<locals>"):
+        return InvalidDefinition(
+            "conditional(...) has no steps yet", hint="write  conditional(predicate)(step)"
+        )
+    if callable(item):
+        return InvalidDefinition(
+            f"{name} is not a step   {location(item)}", hint=f"decorate it:  @step({str(name)!r})"
+        )
+    hint = "write the step itself, without calling it:  begin >> reserve >> done"
+    if inspect.iscoroutine(item):
+        item.close()  # nobody will await it, and it was said why
+    elif isinstance(item, list | tuple):
+        hint = "join steps with >>:  begin >> reserve >> charge"
+    return InvalidDefinition(f"{name} is not a step", hint=hint)
 
 
 KEY_FORBIDDEN: Final = frozenset("[]~:")
@@ -361,6 +381,11 @@ def make_target(
     func = getattr(func, "__injected__", func)  # `inject_args` is what a step does anyway
     if isinstance(func, Step):
         raise InvalidDefinition(f"{func.name} is a step already   {location(func.target.func)}")
+    if hasattr(func, "__greenroom__"):
+        raise InvalidDefinition(
+            f"{func.__name__} is a workflow and cannot be a step   {location(func)}",
+            hint="put @step on a function of its own; a program may await the workflow itself",
+        )
     if not callable(func) or isinstance(func, type):
         raise InvalidDefinition(f"a step needs a function, got {func!r}")
     if name is not None and (not isinstance(name, str) or not name.strip()):
@@ -438,6 +463,10 @@ def guard_of(p: Predicate | dict[str, Any]) -> Guard:
     if isinstance(p, dict):
         condition = compile_condition(p)
         return Guard(lambda state: condition.holds(state), "condition")
+    if isinstance(p, Piece):
+        raise InvalidDefinition(
+            f"conditional asks a predicate, {p!r} is a step", hint="write  conditional(p)(step)"
+        )
     if callable(p):
         return Guard(p, getattr(p, "__name__", "predicate"))
     raise InvalidDefinition(f"conditional needs a function or a condition object, got {p!r}")

@@ -134,6 +134,54 @@ def test_things_that_are_no_steps_are_refused() -> None:
         conditional(lambda state: True)()
 
 
+def test_w7_what_is_put_into_a_list_by_mistake_is_told_what_to_write() -> None:
+    async def made() -> None: ...
+
+    for bad, said, hint in [
+        ({}, r"\{\} is not a step", "without calling it"),
+        (made(), "made is not a step", "without calling it"),
+        ([one, one], "is not a step", "join steps with >>"),
+        (conditional(lambda s: True), "has no steps yet", "conditional(predicate)(step)"),
+        (workflow(plan), "plan is a workflow and no step", "that both use"),
+    ]:
+        with pytest.raises(InvalidDefinition, match=said) as caught:
+            begin >> bad
+        assert caught.value.hint is not None and hint in caught.value.hint
+    with pytest.raises(InvalidDefinition, match="plan is a workflow and cannot be a step"):
+        step("x")(workflow(plan))
+    with pytest.raises(InvalidDefinition, match="asks a predicate, <step"):
+        conditional(one)  # type: ignore[arg-type]
+
+
+def test_w1_steps_of_lambdas_have_the_keys_of_their_labels() -> None:
+    first: Any = step("Lay the cable")(lambda: {"laid": True})
+    second: Any = step("Test it")(lambda: {"tested": True})
+    assert (first.key, second.key) == ("lay_the_cable", "test_it")
+    assert len(begin >> first >> second) == 2
+
+
+def test_a_key_that_is_meant_as_an_expression_is_not_taken_for_a_text() -> None:
+    with pytest.raises(InvalidDefinition, match="is that very text") as caught:
+        compile_definition(plan, on="e", key="data.id")
+    assert caught.value.hint is not None and 'key="::data.id"' in caught.value.hint
+    assert compile_definition(plan, on="e", key="only-one").key_for({"data": {}}) == "only-one"
+
+
+def test_z1_a_handle_is_given_nothing_but_self() -> None:
+    class Wants(Workflow):
+        async def handle(self, order_id: str, n: int = 1) -> None:  # type: ignore[override]
+            ...
+
+    with pytest.raises(InvalidDefinition, match=r"Wants\.handle takes order_id") as caught:
+        compile_definition(Wants)
+    assert caught.value.hint is not None and "__init__" in caught.value.hint
+
+    class Has(Workflow):
+        async def handle(self, n: int = 1, *rest: Any, **more: Any) -> None: ...
+
+    assert compile_definition(Has).name == "Has"
+
+
 def test_two_steps_with_one_key_are_refused() -> None:
     def same(name: str) -> Any:
         def one() -> None: ...
