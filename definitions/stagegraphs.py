@@ -23,6 +23,7 @@ from greenroom.definitions.matching import Where, compile_where
 from greenroom.definitions.retries import RetryPolicy, retry_policy
 from greenroom.definitions.schedules import Schedule, parse_schedule
 from greenroom.definitions.schemas import Schema, compile_schema
+from greenroom.definitions.signatures import Signature, signature_from
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import Json
 
@@ -64,7 +65,7 @@ class Correlation:
     which: str = "one"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Stage:
     """One stage. `file` is the name of its Python file in the folder, None where it has none."""
 
@@ -86,7 +87,7 @@ class Stage:
     """Under this name the data of those who came together stands in the data of a joining stage."""
     schedule: Schedule | None = None
     auth: str = "key"
-    signature: Json = None
+    signature: Signature | None = None
     match: Correlation = Correlation()
     enabled: bool = True
     initial: bool = False
@@ -420,13 +421,19 @@ class _Reader:
                 self.wrong(f"{at}.schedule", problem.message)
             return None
 
-    def _signature(self, raw: Mapping[str, Any], at: str) -> Json:
-        found = raw.get("signature")
-        if raw.get("auth") == "signature" and not isinstance(found, dict):
-            self.wrong(
-                f"{at}.signature", 'is needed: {"scheme": "standard", "secret": "NAME_OF_IT"}'
-            )
-        return found
+    def _signature(self, raw: Mapping[str, Any], at: str) -> Signature | None:
+        if raw.get("auth") != "signature":
+            return None
+        given = raw.get("signature")
+        if not isinstance(given, dict):
+            text = 'is needed: {"scheme": "standard", "secret": "secret://NAME_OF_IT"}'
+            self.wrong(f"{at}.signature", text)
+            return None
+        try:
+            return signature_from(given, str(raw.get("path")))
+        except GreenroomError as error:
+            self.wrong(f"{at}.signature", error.message)
+            return None
 
     def _match(self, raw: Any, at: str) -> Correlation:
         if raw is None:

@@ -23,7 +23,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.events import Event
 from greenroom.definitions.matching import compile_where
-from greenroom.definitions.signatures import Headers, signature_from
+from greenroom.definitions.signatures import Headers
 from greenroom.definitions.stagegraphs import Stage
 from greenroom.definitions.stageruns import HOOK, MOVED_BY
 from greenroom.definitions.stageworkflows import BY_HOOK
@@ -105,7 +105,8 @@ class StageHook:
         if stage.auth == "none":
             return None
         if stage.auth == "signature":
-            rule = signature_from(stage.signature, stage.path)
+            rule = stage.signature
+            assert rule is not None
             store = engine.connections.secrets
             secrets = [(await store.get(name)).reveal() for name in rule.secrets()]
             rule.verify(Headers(request.headers), request.body, secrets, engine.clock.now() / 1000)
@@ -141,7 +142,7 @@ class StageHook:
         type = f"{HOOK}{self._stage.path}"
         event = {"type": type, "data": said, MOVED_BY: "hook"}
         found = []
-        async for rows in self._engine.stages._rows(self._definition.name, f"step:{type}", True):
+        async for rows in self._engine.stages._rows(self._definition.name, f"step:{type}", "live"):
             for row in rows:
                 for wait in msgspec.json.decode(row.waits):
                     if wait.get("type") == type and compile_where(wait.get("where")).matches(event):

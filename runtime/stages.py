@@ -8,9 +8,9 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -22,7 +22,7 @@ from greenroom.actors.entries import (
     OpSkipped,
     decode_entry,
 )
-from greenroom.actors.ports import InstanceRow, Listed, ListInstances, Load, Loaded, Prune, ReadRows
+from greenroom.actors.ports import InstanceRow, Listed, ListInstances, Load, Loaded, Prune
 from greenroom.actors.progress import Progress, decode_progress, fold, status_of
 from greenroom.actors.rows import rfc3339
 from greenroom.definitions.errors import (
@@ -38,7 +38,7 @@ from greenroom.definitions.events import Event
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.people import actor_of
 from greenroom.definitions.stagegraphs import StageGraph, graph_from
-from greenroom.definitions.stageruns import MOVE
+from greenroom.definitions.stageruns import HOOK, MOVE
 from greenroom.definitions.stageworkflows import KIND, StageDesk
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import Json, copy
@@ -56,6 +56,7 @@ PAGE: Final = 200
 LOGS_MAX: Final = 1_000
 FOLLOW_S: Final = 1.0
 _FINAL: Final = ("completed", "cancelled")
+_LIVE: Final = ("pending", "running", "waiting", "paused", "failed")
 
 
 class Stages:
@@ -275,60 +276,72 @@ class Stages:
         ]  # fmt: skip
         wanted = compile_where(filter)
         limit = max(1, min(limit, PAGE))
-        found = await self._leaves(workflow, q, test)
+        leaves = await self._leaves(graph, workflow, q, test)
         made: list[dict[str, Json]] = []
         for name in names:
             stage = graph.find(name)
-            cards = [
-                card for card in found
-                if card["stage"] == stage.path and (filter is None or wanted.matches(card))
-            ]  # fmt: skip
+            here = [leaf for leaf in leaves if leaf.stage == stage.path]
+            if filter is not None:
+                await self._fill(here)
+                here = [leaf for leaf in here if wanted.matches(leaf.card())]
             start = int((cursor or {}).get(stage.path, 0))
             after = start + limit
-            made.append({
-                "stage": stage.path, "title": stage.title or stage.path, "kind": stage.kind,
-                "count": len(cards), "cards": cards[start:after],
-                "cursor": str(after) if after < len(cards) else None,
-                "targets": graph.targets(stage.path),
-            })  # fmt: skip
+            shown = here[start:after]
+            await self._fill(shown)
+            made.append(
+                {
+                    "stage": stage.path, "title": stage.title or stage.path, "kind": stage.kind,
+                    "count": len(here), "cards": [leaf.card() for leaf in shown],
+                    "cursor": str(after) if after < len(here) else None,
+                    "targets": graph.targets(stage.path),
+                }
+            )  # fmt: skip
         return {"workflow": workflow, "version": definition.version, "columns": made}
 
-    async def _leaves(self, workflow: str, q: str, test: bool) -> builtins.list[dict[str, Json]]:
-        """Cards of the live runs that have not parted, oldest first."""
-        cards: list[dict[str, Json]] = []
-        async for row, p in self._runs(workflow, q, live=True):
-            if row.test is not test or p.state.get("parted"):
-                continue
-            cards.append(card_of(row, p))
-        cards.sort(key=lambda card: (card["created"], card["instance"]))
-        return cards
+    async def _leaves(
+        self, graph: StageGraph, workflow: str, q: str, test: bool
+    ) -> builtins.list[Leaf]:
+        """The live runs that have not parted, oldest first. Where the row of a run says at which
+        stage it stands, nothing more is read of it."""
+        found: list[Leaf] = []
+        async for rows in self._rows(workflow, q, "live"):
+            leaves = [Leaf(row, stage_in(row, graph)) for row in rows if row.test is test]
+            await self._fill([leaf for leaf in leaves if leaf.stage is None])
+            found += [leaf for leaf in leaves if not leaf.has_parted]
+        found.sort(key=lambda leaf: (leaf.row.created, leaf.row.id))
+        return found
 
-    async def _runs(
-        self, workflow: str | None, q: str, *, live: bool = False
-    ) -> AsyncIterator[tuple[InstanceRow, Progress]]:
-        call = self._engine.journal.call
-        async for rows in self._rows(workflow, q, live):
-            loaded: list[Loaded] = await call(Load(tuple(row.n for row in rows)))
-            by_n = {one.row.n: one for one in loaded if one is not None}
-            for row in rows:
-                one = by_n.get(row.n)
+    async def _fill(self, leaves: builtins.list[Leaf]) -> None:
+        """Reads the progress of those that have none yet."""
+        missing = [leaf for leaf in leaves if leaf.progress is None]
+        for start in range(0, len(missing), PAGE):
+            some = missing[start : start + PAGE]
+            loaded = await self._loaded([leaf.row for leaf in some])
+            for leaf in some:
+                one = loaded.get(leaf.row.n)
                 if one is None:
                     continue
                 snapshot = decode_progress(one.snapshot) if one.snapshot is not None else None
                 entries = [decode_entry(stored) for stored in one.rows]
-                yield row, fold(entries, [stored.epoch for stored in one.rows], snapshot)
+                leaf.progress = fold(entries, [stored.epoch for stored in one.rows], snapshot)
+                leaf.stage = str(leaf.progress.state.get("stage"))
+
+    async def _loaded(self, rows: Sequence[InstanceRow]) -> dict[int, Loaded]:
+        call = self._engine.journal.call
+        found: list[Loaded] = await call(Load(tuple(row.n for row in rows)))
+        return {one.row.n: one for one in found if one is not None}
 
     async def _rows(
-        self, workflow: str | None, q: str, live: bool
+        self, workflow: str | None, q: str, which: Literal["live", "ended"]
     ) -> AsyncIterator[builtins.list[InstanceRow]]:
-        """Rows of runs, those that changed last first, some at a time."""
+        """Rows of runs, those whose status changed last first, some at a time."""
         engine = self._engine
         now = engine.clock.now()
         terms = terms_of(parse_filter(q), now)
         if workflow is not None:
             terms.append(("workflow", ":", workflow, False))
-        if live:
-            terms += [("status", ":", status, True) for status in _FINAL]
+        others = _FINAL if which == "live" else _LIVE
+        terms += [("status", ":", status, True) for status in others]
         cursor: tuple[int, int] | None = None
         while True:
             page: Listed = await engine.journal.call(
@@ -395,26 +408,24 @@ class Stages:
             found = await self._engine._find(run, TEST if test else None)
             workflow, only = found.workflow, found.id
         lines: list[dict[str, Json]] = []
-        async for rows in self._rows(workflow, "", False):
-            for row in rows:
-                if only is not None and row.id != only:
-                    continue
-                if test is not None and row.test is not test:
-                    continue
-                if after is not None and rfc3339(row.updated) < after and row.status in _FINAL:
-                    continue
-                lines += [
-                    line for line in await self._lines(row)
-                    if (stage is None or line["stage"] == stage)
-                    and (after is None or line["at"] > after)
-                    and (before is None or line["at"] < before)
-                    and (text is None or text.lower() in _words(line))
-                ]  # fmt: skip
-            lines.sort(key=lambda line: (line["at"], line["op"]), reverse=True)
-            oldest = rfc3339(min(row.updated for row in rows))
-            full = len(lines) >= limit
-            if full and lines[limit - 1]["at"] > oldest and rows[-1].status in _FINAL:
-                break  # nothing that comes has changed later than what is here
+
+        def wanted(line: dict[str, Json]) -> bool:
+            return (
+                (stage is None or line["stage"] == stage)
+                and (after is None or line["at"] > after)
+                and (before is None or line["at"] < before)
+                and (text is None or text.lower() in _words(line))
+            )
+
+        async for rows in self._rows(workflow, "", "live"):
+            lines += filter(wanted, await self._lines(rows, only, test))
+        async for rows in self._rows(workflow, "", "ended"):
+            lines += filter(wanted, await self._lines(rows, only, test))
+            lines.sort(key=_newest, reverse=True)
+            oldest = rfc3339(rows[-1].updated)  # nothing that comes has a later line
+            if (len(lines) > limit and lines[limit]["at"] > oldest) or (after or "") > oldest:
+                break
+        lines.sort(key=_newest, reverse=True)
         items = lines[:limit]
         return {"items": items, "before": items[-1]["at"] if len(lines) > limit else None}
 
@@ -428,17 +439,54 @@ class Stages:
                 yield line
             await asyncio.sleep(FOLLOW_S)
 
-    async def _lines(self, row: InstanceRow) -> builtins.list[dict[str, Json]]:
+    async def _lines(
+        self, rows: Sequence[InstanceRow], only: str | None, test: bool | None
+    ) -> builtins.list[dict[str, Json]]:
+        """What the stages of some runs did."""
+        some = [
+            row for row in rows
+            if only in (None, row.id) and (test is None or row.test is test)
+        ]  # fmt: skip
+        loaded = await self._loaded(some) if some else {}
         lines: list[dict[str, Json]] = []
-        last = 0
-        while True:
-            stored = await self._engine.journal.call(ReadRows(row.n, last, 1_000))
-            for one in stored:
-                last = one.iseq
-                entry = decode_entry(one)
+        for row in some:
+            for stored in loaded[row.n].rows if row.n in loaded else ():
+                entry = decode_entry(stored)
                 lines += [_line(row, entry, said) for said in _ended(entry)]
-            if len(stored) < 1_000:
-                return lines
+        return lines
+
+
+class Leaf:
+    """A run on the board. `stage` is where it stands, `progress` all there is of it; each may be
+    unknown yet."""
+
+    __slots__ = ("progress", "row", "stage")
+
+    def __init__(self, row: InstanceRow, stage: str | None) -> None:
+        self.row = row
+        self.stage = stage
+        self.progress: Progress | None = None
+
+    @property
+    def has_parted(self) -> bool:
+        return self.progress is not None and bool(self.progress.state.get("parted"))
+
+    def card(self) -> dict[str, Json]:
+        assert self.progress is not None
+        return card_of(self.row, self.progress)
+
+
+def stage_in(row: InstanceRow, graph: StageGraph) -> str | None:
+    """The stage at which a run stands, as the names of its open ops tell; None where they do not."""
+    for name in row.steps.split("\n"):
+        for found in (name, name.removeprefix(HOOK), name.rpartition("#")[0]):
+            if found in graph.stages:
+                return found
+    return None
+
+
+def _newest(line: dict[str, Json]) -> tuple[Any, ...]:
+    return line["at"], line["instance"], line["op"], line["attempt"]
 
 
 def _words(line: dict[str, Json]) -> str:

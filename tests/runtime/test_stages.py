@@ -29,12 +29,14 @@ from greenroom import (
     NotFound,
     NotPermitted,
     ReadOnly,
+    SignatureInvalid,
     get_stage,
     next_stage,
     once,
     read_text,
 )
 from greenroom.definitions.errors import NotAuthenticated
+from greenroom.definitions.signatures import sign_standard
 from greenroom.definitions.stagegraphs import graph_from
 from greenroom.integrations import provide
 from greenroom.runtime.stagehooks import StageHooks
@@ -521,6 +523,25 @@ async def test_A5_a_caller_without_a_key_is_refused_and_nothing_happens(make: Ma
         good = await engine.keys.create("leads", ["start:flow"])
         answer = await request(engine, "lead", {}, {"authorization": f"Bearer {good.key}"})
         assert answer.status == 200
+
+
+async def test_A5_a_signed_request_is_taken_and_a_forged_one_is_not(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREENROOM_SECRET_LEADS", "whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0")
+    rule = {"scheme": "standard", "secret": "secret://LEADS"}
+    async with opened(
+        make({"lead": {"kind": "hook", "auth": "signature", "signature": rule}})
+    ) as e:
+        body, at = json.dumps({"n": 1}).encode(), e.clock.now() // 1000
+        secret = (await e.connections.secrets.get("LEADS")).reveal()
+        signed = sign_standard(secret, "m-1", at, body)
+        headers = {"webhook-id": "m-1", "webhook-timestamp": str(at), "webhook-signature": signed}
+        assert (await request(e, "lead", body, headers)).status == 200
+        for forged in ({}, {**headers, "webhook-id": "m-2"}):
+            with pytest.raises(SignatureInvalid):
+                await request(e, "lead", body, forged)
+        assert len(await all_runs(e)) == 1
 
 
 async def test_A5_a_hook_that_is_switched_off_is_not_there(make: Make) -> None:
