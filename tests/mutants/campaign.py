@@ -32,6 +32,7 @@ from tests.mutants import (
     flows,
     kernel,
     resources,
+    stages,
     steps,
     store,
     versions,
@@ -43,7 +44,7 @@ GROUPS: Final[dict[str, Sequence[Mutant]]] = {
     "engine": engine.MUTANTS, "kernel": kernel.MUTANTS, "store": store.MUTANTS,
     "resources": resources.MUTANTS, "flows": flows.MUTANTS, "versions": versions.MUTANTS,
     "connectors": connectors.MUTANTS, "documents": documents.MUTANTS,
-    "steps": steps.MUTANTS,
+    "steps": steps.MUTANTS, "stages": stages.MUTANTS,
     "classes": classes.MUTANTS,
 }  # fmt: skip
 TIMEOUT_S: Final = 120
