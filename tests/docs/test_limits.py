@@ -39,10 +39,28 @@ from greenroom.runtime import (
 )
 from greenroom.runtime import schedules as desk
 from greenroom.runtime.server import Limits
+from greenroom.runtime.web.limits import HttpLimits
 
 PAGE = Path(__file__).parents[2] / "docs/limits.md"
 MIB = 1 << 20
 DOCUMENT = located.DOCUMENT_BYTES_MAX
+
+
+def test_the_page_of_http_tells_the_limits_that_hold() -> None:
+    limits = HttpLimits()
+    page = (PAGE.parent / "http.md").read_text(encoding="utf-8")
+    told = " ".join(page.split())
+    for words in (
+        f"A body has at most {limits.body_bytes // MIB} MiB",
+        f"a bulk {limits.bulk_bytes // MIB} MiB and {limits.bulk_events:,} events",
+        f"a head {limits.header_bytes >> 10} KiB and {limits.header_lines} lines",
+        f"a URL {limits.url_bytes >> 10} KiB",
+        f"here within {limits.header_s:g} s, a body within {limits.body_s:g} s",
+        f"{limits.connections:,} connections",
+        f"{limits.caller_rate:,.0f} requests a second of one caller, {limits.nobody_rate:g} of an",
+    ):
+        assert words in told
+    assert f"One caller has {limits.feeds} feeds at most" in told
 
 
 @pytest.mark.parametrize(
