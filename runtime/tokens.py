@@ -18,7 +18,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from pathlib import Path
 from typing import Final
 
-from greenroom.definitions.errors import StoreDamaged
+from greenroom.definitions.errors import NotPermitted, StoreDamaged
+from greenroom.runtime.secrets import Unreadable, read_private
 
 SECRET_BYTES: Final = 32
 TOKEN_CHARACTERS: Final = 64
@@ -70,7 +71,7 @@ def kept_in(path: Path) -> Secret:
     """The secret in a file of its own (0600), made when it is not there.
 
     Raises `StoreDamaged` for a file that holds something else: tokens that are on their way would
-    not be known any more.
+    not be known any more. Raises `NotPermitted` for one that others can read, or a link.
     """
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -84,9 +85,14 @@ def kept_in(path: Path) -> Secret:
 
 
 def _read(path: Path) -> Secret:
-    text = path.read_text("ascii", errors="replace").strip()
     try:
-        value = bytes.fromhex(text)
+        value = bytes.fromhex((read_private(path) or "").strip())
+    except Unreadable as error:
+        raise NotPermitted(
+            str(error),
+            hint="who can read or change it can answer callbacks and log in as anybody",
+            path=str(path),
+        ) from None
     except ValueError:
         value = b""
     if len(value) != SECRET_BYTES:

@@ -129,7 +129,10 @@ class Guard:
         except GreenroomError as error:
             response = problem(error)
         except Exception as error:
-            response = problem(calls.unexpected(f"{scope['method']} {scope['path']}", error))
+            path = scope["path"]
+            if get_route_path(scope).startswith("/callbacks/"):
+                path = "/callbacks/..."  # what follows is a permission, and this is logged
+            response = problem(calls.unexpected(f"{scope['method']} {path}", error))
         else:
             return
         if not started:

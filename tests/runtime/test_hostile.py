@@ -19,12 +19,15 @@ from greenroom.definitions.errors import (
     InvalidEvent,
     InvalidRequest,
     NoSuchAsk,
+    NotPermitted,
+    StoreDamaged,
     TooLarge,
 )
 from greenroom.definitions.events import Event
 from greenroom.runtime import calls
 from greenroom.runtime.engine import Engine
 from greenroom.runtime.testing import TestEngine
+from greenroom.runtime.tokens import kept_in
 from tests.definitions.test_documents import document
 from tests.runtime.test_documents import core, emit, run
 
@@ -266,3 +269,27 @@ async def test_nobody_can_post_an_event_in_the_place_of_one_of_ours(engine: Test
     assert len((await engine.list("workflow:b")).items) == 1
     again = await engine.events.resend(made.id)
     assert again.matched_total == 1
+
+
+# -- the key of the installation ---------------------------------------------------------------
+
+
+def test_a_key_that_others_can_read_signs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "greenroom.key"
+    token = kept_in(path).token("i", "1")
+    assert kept_in(path).is_token(token, "i", "1")
+    path.chmod(0o640)
+    with pytest.raises(NotPermitted, match=r"mode 0640: chmod 600"):
+        kept_in(path)
+    path.chmod(0o600)
+    link = tmp_path / "link.key"
+    for target in (path, tmp_path / "nowhere"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        with pytest.raises(NotPermitted, match="link"):
+            kept_in(link)
+    assert not (tmp_path / "nowhere").exists()
+    for text in (b"", b"zz", b"ab" * 31, b"\xff" * 64):
+        path.write_bytes(text)
+        with pytest.raises((StoreDamaged, NotPermitted)):
+            kept_in(path)

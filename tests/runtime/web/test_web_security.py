@@ -865,3 +865,19 @@ async def test_D_who_may_define_and_not_promote_changes_nothing_that_runs(
     assert (await engine.post({"type": "go"})).matched_total == 0
     with pytest.raises(InvalidRequest, match="draft or promote"):
         await engine.definitions.push(first, promote=True, draft=True)
+
+
+async def test_H19_a_token_is_not_in_the_log_when_its_call_is_a_fault(
+    make_face: MakeFace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    face = make_face()
+
+    async def broken(token: str) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(face.engine.callbacks, "find", broken)
+    token = "Tok" * 21 + "n"
+    answer = await face.post(f"/callbacks/{token}", {})
+    assert answer.status_code == 500
+    assert token not in answer.text and token not in caplog.text
+    assert "/callbacks/..." in caplog.text
