@@ -7,13 +7,15 @@ object with `username` or `email`, a map. `username_of` takes all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from greenroom.definitions.errors import InvalidInput
 from greenroom.definitions.events import NAME_MAX
 
+VIA: Final = " via "
+"""Between a name that was only given and who gave it."""
 _NAMES = ("username", "email", "id", "name")
 
 
@@ -47,10 +49,16 @@ class Actor(Struct, frozen=True):
 def actor_of(by: str) -> Actor:
     """The person behind what faces record: `uid:1000/anna`, `key:k1/anna`, `oidc:anna`,
     `link:0193c0de/anna` and `local:1001/anna` (another user of the machine) are anna, `bob via uid:1000/anna` is bob, as anna says. Who speaks stands last: no claim hides it."""
-    said, via, speaker = by.rpartition(" via ")
+    said, via, speaker = by.rpartition(VIA)
     if via:
         return Actor(said, _plain_name(speaker), speaker.startswith("uid:"))
     return Actor(_plain_name(by), None, by.startswith("uid:"))
+
+
+def is_name(text: str) -> bool:
+    """Whether somebody can be called that: short, printable, and nothing in it that reads as if
+    another spoke for them."""
+    return 0 < len(text) <= NAME_MAX and text.isprintable() and VIA not in text
 
 
 def _plain_name(by: str) -> str:

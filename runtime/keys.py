@@ -24,6 +24,7 @@ from greenroom.actors.rows import rfc3339
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import InvalidRequest, NotFound
 from greenroom.definitions.events import NAME_MAX
+from greenroom.definitions.people import is_name
 from greenroom.runtime import shapes
 from greenroom.runtime.web.access import check_scopes
 
@@ -86,8 +87,10 @@ class Keys:
         by: str | None = None,
     ) -> shapes.NewApiKey:
         """Makes a key; `expires` is how long it is good for (`"90 days"`), for ever by default."""
-        if not name or len(name) > NAME_MAX:
-            raise InvalidRequest(f"a key's name has 1 to {NAME_MAX} characters")
+        if not is_name(name):
+            raise InvalidRequest(
+                f'a key\'s name has 1 to {NAME_MAX} characters, printable ones, and no " via "'
+            )
         kept = list(check_scopes(scopes))
         now = self._engine.clock.now()
         until = None if expires is None else now + round(seconds(expires, "expires") * 1000)

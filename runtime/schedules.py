@@ -154,9 +154,10 @@ class Schedules:
             schedule, id, anchor = _schedule(row), row.id, row.anchor / 1000
         else:
             raise InvalidRequest("name a schedule, or give a rule")
-        return [
-            _planned(one) for one in preview(schedule, now, count, assume, id=id, anchor=anchor)
-        ]
+        planned = await asyncio.to_thread(  # a rare rule looks at decades
+            preview, schedule, now, count, assume, id=id, anchor=anchor
+        )
+        return [_planned(one) for one in planned]
 
     # -- verbs ---------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from greenroom.definitions.errors import InvalidRequest, NotAuthenticated, Unavailable
+from greenroom.definitions.people import is_name
 from greenroom.runtime.web.access import Caller, known_scopes
 
 ALGORITHMS: Final = (
@@ -103,7 +104,7 @@ class Provider:
             return None
         claims: dict[str, Any] = token.claims
         name = claims.get(oidc.name_claim)
-        return claims if isinstance(name, str) and name else None
+        return claims if isinstance(name, str) and is_name(name) else None
 
     async def _current(self, again_s: float) -> KeySet:
         """The issuer's keys, asked for again when they are older than that."""

@@ -4,6 +4,7 @@ else is disturbed (rows D of the rules about security)."""
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from greenroom.definitions.errors import (
     TooLarge,
 )
 from greenroom.definitions.events import Event
+from greenroom.definitions.previews import preview
 from greenroom.runtime import calls
 from greenroom.runtime.engine import Engine
 from greenroom.runtime.testing import TestEngine
@@ -293,3 +295,28 @@ def test_a_key_that_others_can_read_signs_nothing(tmp_path: Path) -> None:
         path.write_bytes(text)
         with pytest.raises((StoreDamaged, NotPermitted)):
             kept_in(path)
+
+
+# -- names of callers --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["", "x" * 257, "ann via uid:0/root", "\x1b[2J", "a\nb", "\u202eann"]
+)
+async def test_no_key_is_called_as_if_somebody_else_spoke(engine: TestEngine, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="a key's name"):
+        await engine.keys.create(name, ["read"])
+
+
+async def test_a_preview_of_decades_holds_nobody_up(
+    engine: TestEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[bool] = []
+
+    def looking(*given: Any, **named: Any) -> Any:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return preview(*given, **named)
+
+    monkeypatch.setattr("greenroom.runtime.schedules.preview", looking)
+    assert len(await engine.schedules.preview(rule="0 0 29 2 *", count=3)) == 3
+    assert threads == [False]

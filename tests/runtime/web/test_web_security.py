@@ -339,6 +339,8 @@ FORGED: dict[str, Callable[[], str]] = {
     "not yet": lambda: token(nbf=int(time.time()) + 120),
     "without an end": lambda: token(exp=None),
     "without a name": lambda: token(sub=None),
+    "as if it spoke for another": lambda: token(sub="ann via uid:0/root"),
+    "a name with controls": lambda: token(sub="ann\x1b[2J"),
     "cut": lambda: token()[:-2],
     "changed": lambda: token().replace(".", ".e", 1),
     "three dots": lambda: "...",
