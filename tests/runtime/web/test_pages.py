@@ -875,3 +875,43 @@ async def test_the_board_shows_where_runs_stand_and_moves_them_as_the_socket_doe
     assert (await stages.get("/logs?workflow=onboarding")).status_code == 200
     assert (await stages.get("/editor/onboarding")).status_code == 200
     assert (await stages.get("/editor/nothing")).status_code == 404
+
+
+async def test_the_head_of_a_history_is_found_without_reading_it(engine: Any) -> None:
+    from greenroom.runtime.web.pages.progresses import Progresses  # noqa: PLC0415
+
+    @step
+    async def fine(n: int) -> int:
+        return n
+
+    @workflow
+    async def counting(n: int) -> None:
+        for each in range(n):
+            await fine(n=each)
+        await wait("go.on")
+
+    engine.register(counting)
+    for n in (0, 1, 254, 255, 256, 700):
+        id = await started(engine, "counting", {"n": n})
+        row = await engine._find(id)
+        known = Progresses(engine)
+        head = (await engine._progress(row.n)).iseq
+        assert await known.head(row) == head
+        assert (await known.of(row)).iseq == head
+        await engine.send(id, {"type": "go.on"})
+        await engine.until_idle()
+        assert (await known.of(row)).end == "completed"
+        assert await known.head(row) == (await engine._progress(row.n)).iseq
+
+
+async def test_why_of_a_long_history_comes_behind_the_page(
+    pages: Face, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from greenroom.runtime.web.pages import instance  # noqa: PLC0415
+
+    id = await started(pages.engine, "importer", {"n": 1})
+    assert '<details class="why" open>' in (await pages.get(f"/i/{id}")).text
+    monkeypatch.setattr(instance, "SHORT", 0)
+    page = (await pages.get(f"/i/{id}")).text
+    assert f'hx-get="/why/{id}"' in page and 'class="why"' not in page
+    assert "row 1 has no price" in (await pages.get(f"/why/{id}")).text
