@@ -69,6 +69,7 @@ from greenroom.actors.messages import (
 )
 from greenroom.actors.progress import (
     CALLS,
+    DEADLINE,
     OpState,
     Progress,
     can_be_taken_back,
@@ -87,6 +88,7 @@ from greenroom.actors.walk import (
     target_in,
     view_of,
 )
+from greenroom.definitions.durations import text as duration_text
 from greenroom.definitions.errors import (
     CodeChanged,
     InDoubt,
@@ -243,6 +245,8 @@ class Kernel:
 
     def _due(self, m: Due, now: int) -> list[Entry]:
         p = self.progress
+        if m.key == DEADLINE:
+            return self._late(now) if p.deadline == m.due <= now else []
         op = p.ops.get(m.key)
         if op is None or op.due != m.due or p.parked or now < m.due:
             return []
@@ -253,6 +257,12 @@ class Kernel:
         if op.status == "open":
             return self._turn(TimerFired(at=now, key=m.key))
         return []
+
+    def _late(self, now: int) -> list[Entry]:
+        """The instance has not ended in time: it is parked, whatever it waits for stays open."""
+        timeout = duration_text((self.progress.timeout or 0) / 1000)
+        error = Failure("Timeout", f"{self._who()} has not ended within {timeout}", "timeout")
+        return [Parked(at=now, end=Died(error))]
 
     def _offer(self, m: Offer, now: int) -> list[Entry]:
         p = self.progress
@@ -773,6 +783,8 @@ class Kernel:
             kind=p.kind,
             pauses=p.pauses,
             tells=p.tells,
+            timeout=p.timeout,
+            deadline=p.deadline,
             state=end.input if isinstance(end.input, dict) else {},
         )
         self.machine = Machine(self.definition, p.id, p.gen + 1)

@@ -12,6 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from greenroom.actors.entries import (
+    Begun,
     CancelRequested,
     Died,
     Entry,
@@ -23,7 +24,7 @@ from greenroom.actors.entries import (
     Resumed,
     Started,
 )
-from greenroom.actors.progress import CALLS, OpState, Progress
+from greenroom.actors.progress import CALLS, DEADLINE, OpState, Progress
 
 
 class RunCall(Struct, frozen=True):
@@ -59,7 +60,10 @@ def effect_of(p: Progress, op: OpState) -> Effect | None:
 def pending(p: Progress) -> list[Effect]:
     """Everything that is owed: what a recovery performs."""
     found = (effect_of(p, op) for op in p.ops.values())
-    return [effect for effect in found if effect is not None]
+    owed = [effect for effect in found if effect is not None]
+    if p.deadline is not None:
+        owed.append(ArmTimer(DEADLINE, p.deadline))
+    return owed
 
 
 def touches_all(entry: Entry) -> bool:
@@ -79,6 +83,8 @@ def touched(entry: Entry) -> list[str]:
         return found
     if isinstance(entry, EventReceived) and entry.takes is not None:
         found.append(entry.takes)
+    if type(entry) is Begun:
+        found.append(DEADLINE)
     key = getattr(entry, "key", None)
     if isinstance(key, str) and not isinstance(entry, Started):
         found.append(key)

@@ -189,6 +189,12 @@ class Started(_Entry, frozen=True, tag="started"):
     """An error of the program is shown as a pause, as in Zenaton."""
     tells: bool = False
     """Its parent is told when it fails, and does not wait until it is mended."""
+    timeout: int | None = None
+    """How long it may take from its first turn on, in milliseconds."""
+    deadline: int | None = None
+    """When the time of a later generation is up: it has that of the first."""
+    forked_at: int | None = None
+    """When a fork was made: its time counts from there."""
 
 
 class Begun(_Entry, frozen=True, tag="begun"):

@@ -38,7 +38,7 @@ from greenroom.actors.messages import (
 )
 from greenroom.actors.ports import Append, Appended, Create, InboxItem, Keep, ResourceSave
 from greenroom.actors.ports import Request as RequestId
-from greenroom.actors.progress import CALLS
+from greenroom.actors.progress import CALLS, DEADLINE
 from greenroom.actors.rows import AppendBuilder, status_change
 from greenroom.definitions.errors import Busy, GreenroomError, Rejected, StaleAppend
 from greenroom.definitions.events import Event
@@ -323,8 +323,10 @@ class Instance:
 
     def _due_again(self, message: Due, now: int) -> None:
         """The clock was set back between the timer and its turn."""
-        op = self.kernel.progress.ops.get(message.key)
-        if op is not None and op.due == message.due and now < message.due:
+        p = self.kernel.progress
+        op = p.ops.get(message.key)
+        due = op.due if op is not None else p.deadline if message.key == DEADLINE else None
+        if due == message.due and now < message.due:
             self.host.arm(self, message.key, message.due)
 
     def make_child(self, request: Request) -> Create | None:
@@ -408,6 +410,8 @@ class Instance:
             if op is None:
                 if key in running:
                     self._abort(key)
+                elif key == DEADLINE and p.deadline is not None:
+                    self.host.arm(self, key, p.deadline)
                 continue
             effect = effect_of(p, op)
             if type(effect) is RunCall:

@@ -336,12 +336,14 @@ class Prune(Struct, frozen=True):
     """Deletes instances that ended before `before`, at most `limit`, and as many routed events.
     Events accepted and requests made before `forget` (None: `before`) are no longer known by
     their ids; the request that made an instance is known as long as the instance. With `only`,
-    the instances of these numbers however they stand, of which none may be loaded, and no more."""
+    the instances of these numbers however they stand, of which none may be loaded, and no more. With
+    `workflow` the ended instances of that name, in all namespaces, and no more."""
 
     before: int
     limit: int = 500
     forget: int | None = None
     only: tuple[int, ...] | None = None
+    workflow: str | None = None
 
 
 class SetMeta(Struct, frozen=True):

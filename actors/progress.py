@@ -60,6 +60,12 @@ REST_MS: Final = 1_000
 """A sleep that long is one."""
 
 
+DEADLINE: Final = "~timeout"
+"""What the timer of a whole instance is called among those of its ops."""
+QUEUED: Final = 1 << 52
+"""When an instance that is queued would begin by itself: its turn comes first."""
+
+
 class OpState(Struct, omit_defaults=True):
     """An open op. `epoch` is that of the process that started the attempt; `failed` counts
     attempts against the retry policy, `lost` those a dying process took along."""
@@ -127,6 +133,10 @@ class Progress(Struct, omit_defaults=True):
     pauses: bool = False
     tells: bool = False
     forked: tuple[str, int] | None = None
+    timeout: int | None = None
+    deadline: int | None = None
+    """When its time is up: while it runs, is not parked and is not being cancelled."""
+    forked_at: int = 0
     recorded: dict[str, list[CallRecorded]] = {}
     """Calls that ops have made to somebody outside, until they are done."""
 
@@ -216,7 +226,7 @@ def evolve(p: Progress, entry: Entry, epoch: int) -> None:
         case OpSkipped():
             _skipped(p, entry, epoch, dead)
         case Paused():
-            p.paused, p.pause_reason = True, entry.reason
+            p.paused, p.pause_reason, p.deadline = True, entry.reason, None
         case Resumed():
             p.paused, p.pause_reason = False, None
             _unpark(p, entry, epoch, dead)
@@ -229,6 +239,7 @@ def evolve(p: Progress, entry: Entry, epoch: int) -> None:
             _started(p, entry, dead)
         case Begun():
             p.begun = True
+            _whole_time(p, entry.at)
             if dead:
                 _hold(p, entry)
         case CallRecorded():
@@ -335,6 +346,13 @@ def _unpark(p: Progress, entry: Resumed, epoch: int, dead: bool) -> None:
         return
     _apply_held(p)
     _start_ready(p, entry.at, epoch)
+    _whole_time(p, entry.at)
+
+
+def _whole_time(p: Progress, at: int) -> None:
+    """The instance has all of its time from here on: it begins, or somebody lets it go on."""
+    if p.timeout is not None and p.begun and not p.cancelling:
+        p.deadline = max(at, p.forked_at) + p.timeout
 
 
 def _apply_held(p: Progress) -> None:
@@ -370,6 +388,7 @@ def _go_on(p: Progress, void: tuple[str, ...], at: int, epoch: int) -> None:
     for op in p.ops.values():
         op.lost = 0  # a person has looked: three more tries
     _start_ready(p, at, epoch)
+    _whole_time(p, at)
 
 
 def _cancelled(p: Progress, entry: CancelRequested, dead: bool) -> None:
@@ -381,7 +400,7 @@ def _cancelled(p: Progress, entry: CancelRequested, dead: bool) -> None:
         _apply_held(p)
     p.paused, p.pause_reason = False, None
     p.failure, p.causes, p.view = None, (), None
-    p.cancelling, p.cancel_reason = True, entry.reason
+    p.cancelling, p.cancel_reason, p.deadline = True, entry.reason, None
 
 
 def _started(p: Progress, entry: Started, dead: bool) -> None:
@@ -401,7 +420,12 @@ def _started(p: Progress, entry: Started, dead: bool) -> None:
             p.state = dict(entry.state)
         elif isinstance(entry.input, dict):
             p.state = dict(entry.input)
-    p.begun, p.starts = not entry.pending, entry.starts
+    p.begun, p.starts, p.timeout = not entry.pending, entry.starts, entry.timeout
+    p.forked_at = entry.forked_at or 0
+    if entry.gen > 1:
+        p.deadline = entry.deadline
+    else:
+        _whole_time(p, entry.at)
     if dead:
         _hold(p, entry)
 
@@ -474,6 +498,7 @@ def _ended(p: Progress, end: Any) -> None:
             pass
         case Died():
             p.failure, p.causes, p.view = end.error, end.causes, end.view
+            p.deadline = None
 
 
 def _forget(p: Progress) -> None:
@@ -483,7 +508,7 @@ def _forget(p: Progress) -> None:
     p.held.clear()
     p.taken.clear()
     p.frames.clear()
-    p.cancelling = False
+    p.cancelling, p.deadline = False, None
 
 
 _encoder = msgspec.json.Encoder()

@@ -42,7 +42,7 @@ from greenroom.actors.ports import (
     StatusChange,
     WaitRow,
 )
-from greenroom.actors.progress import OpState, Progress, status_of
+from greenroom.actors.progress import DEADLINE, QUEUED, OpState, Progress, status_of
 from greenroom.actors.spots import DUE
 from greenroom.definitions.events import Event
 from greenroom.definitions.values import Json, canonical, encode
@@ -115,6 +115,8 @@ def status_change(p: Progress) -> StatusChange:
                 steps.append(op.request.name)
                 if len(waits) >= WAITS_LISTED:
                     break
+    if p.starts == QUEUED and not p.begun and not p.ended:
+        waits.append({"kind": "slot", "op": "", "since": p.created, "name": p.workflow})
     error = None
     code = None
     failure = p.failure if p.end is None else p.undone
@@ -167,6 +169,8 @@ class AppendBuilder:
         self.start_pos = start_pos
         """Where the instance begins in the journal: no wait looks back beyond it. None in the first
         turn, whose waits have nothing to look back to."""
+        self.deadline = p.deadline
+        """That of the timer row."""
 
     def add(self, entry: Entry) -> None:
         """The rows that belong to an entry which the progress has just folded."""
@@ -198,6 +202,18 @@ class AppendBuilder:
         for request in entry.requests:
             if not request.gone:
                 self._request(request)
+        if self.p.deadline != self.deadline:
+            self._move_deadline(self.p.deadline)
+
+    def _move_deadline(self, due: int | None) -> None:
+        self.deadline = due
+        append = self.append
+        append.timers = [timer for timer in append.timers if timer[0] != DEADLINE]
+        append.untimed = [op for op in append.untimed if op != DEADLINE]
+        if due is not None:
+            append.timers = [*append.timers, (DEADLINE, due)]
+        else:
+            append.untimed = [*append.untimed, DEADLINE]
 
     def _carries(self, started: Entry) -> bool:
         """Whether something dispatched in an earlier generation is still open: what asked for it

@@ -287,6 +287,15 @@ DOCUMENT_KEYS: Final[dict[str, Schema]] = {
         on_conflict={"enum": ["queue", "skip", "cancel_oldest"]},
         priority=either({"type": "integer", "title": "a whole number"}),
     ),
+    "rate": _object(
+        ("limit", "per"),
+        limit=COUNT,
+        per=DURATION,
+        key=EXPRESSION_ONLY,
+        priority=either({"type": "integer", "title": "a whole number"}),
+    ),
+    "timeout": DURATION,
+    "retention": DURATION,
     "source": {"$ref": "#/$defs/source"},
     "actions": ACTIONS,
 }

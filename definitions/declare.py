@@ -19,6 +19,7 @@ from greenroom.definitions.expressions import Value, compile_value
 from greenroom.definitions.forms import form_target
 from greenroom.definitions.gates import classifier, gate
 from greenroom.definitions.injection import injector, location
+from greenroom.definitions.limits import concurrency_from, rate_from, span_ms
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import child, is_driven, named_version
 from greenroom.definitions.planshape import plan_shape
@@ -30,6 +31,9 @@ from greenroom.definitions.tasks import Task, task_target
 from greenroom.definitions.values import Json
 from greenroom.definitions.versions import Version, implementations
 from greenroom.definitions.workflow import (
+    PRIORITY,
+    RATE,
+    SLOT,
     Definition,
     OnError,
     Plan,
@@ -84,6 +88,10 @@ def workflow(
     version: int | None = None,
     schedule: Any = None,
     attributes: Mapping[str, str] | None = None,
+    concurrency: Any = None,
+    rate: Any = None,
+    timeout: Any = None,
+    retention: Any = None,
     initial_input_form: Any = None,
     on_failure: Literal["compensate", "park"] = "compensate",
     only_if: Any = None,
@@ -107,6 +115,10 @@ def workflow(
     version: int | None = None,
     schedule: Any = None,
     attributes: Mapping[str, str] | None = None,
+    concurrency: Any = None,
+    rate: Any = None,
+    timeout: Any = None,
+    retention: Any = None,
     initial_input_form: Any = None,
     on_failure: Literal["compensate", "park"] = "compensate",
     only_if: Any = None,
@@ -129,7 +141,12 @@ def workflow(
     ({"size": 100, "within": "10s"}) starts one instance for several events; each apart for each key.
     `schedule` is a cron text, or an object `{"cron": ..., "timezone": ...}`,
     `{"rate": "5 minutes"}`, `{"at": ...}`. `attributes` maps search attributes to expressions over
-    the input. `version` counts by itself when left out. `initial_input_form` is a form function (or
+    the input. `concurrency` (2, or `{"key": "::user.id", "limit": 2, "on_conflict": "queue"}`) says
+    how many live at once for each value of `key`, and whether who comes then is queued (the highest
+    `priority` first), refused (`"skip"`) or takes the place of the oldest (`"cancel_oldest"`); `rate`
+    ({"limit": 10, "per": "1m"}) how many begin in a time, the others are queued. An instance that has
+    not ended within `timeout` of its first turn fails, and may be resumed. Instances that ended
+    longer than `retention` ago are deleted. `version` counts by itself when left out. `initial_input_form` is a form function (or
     page class) that a person fills in before there is an instance; what it returns is merged into
     the input. Events, schedules and parents bring their input whole and are not asked. A step list
     that fails for good takes back what its steps with `compensate=` have done and is cancelled, or,
@@ -161,6 +178,10 @@ def workflow(
             version=version,
             schedule=schedule,
             attributes=attributes,
+            concurrency=concurrency,
+            rate=rate,
+            timeout=timeout,
+            retention=retention,
             initial_input_form=initial_input_form,
             on_failure=on_failure,
             only_if=only_if,
@@ -193,6 +214,10 @@ def compile_definition(
     version: int | None = None,
     schedule: Any = None,
     attributes: Mapping[str, str] | None = None,
+    concurrency: Any = None,
+    rate: Any = None,
+    timeout: Any = None,
+    retention: Any = None,
     initial_input_form: Any = None,
     on_failure: Literal["compensate", "park"] = "compensate",
     only_if: Any = None,
@@ -246,6 +271,17 @@ def compile_definition(
         *_times(title, on, key, schedule),
     )
     entrance = None if only_if is None else gate(only_if, code_hash)
+    found: dict[str, Json] = {name: _expression(text) for name, text in (attributes or {}).items()}
+    try:
+        crowd: dict[str, Any] = {
+            "concurrency": None if concurrency is None else concurrency_from(concurrency, found),
+            "rate": None if rate is None else rate_from(rate, found),
+            "timeout_ms": None if timeout is None else span_ms(timeout, "timeout"),
+            "retention_ms": None if retention is None else span_ms(retention, "retention"),
+        }
+    except InvalidDefinition as error:
+        raise InvalidDefinition(f"{title}: {error.message}   {place}", hint=error.hint) from None
+    given = {name: one for name, one in crowd.items() if one is not None}
     fingerprint = data_hash(
         {
             "body": msgspec.to_builtins(plan_shape(body))
@@ -255,6 +291,7 @@ def compile_definition(
                 {**trigger.as_data(), "key": key, "transform": transform} for trigger in triggers
             ],
             "attributes": dict(attributes or {}),
+            **({"limits": _limits_data(given, found)} if given else {}),
             **({} if entrance is None else {"only_if": entrance.source}),
             **({"on_failure": on_failure} if on_failure != "compensate" else {}),
             **({"on_error": on_error} if on_error != "fail" else {}),
@@ -269,7 +306,7 @@ def compile_definition(
         triggers,
         fingerprint,
         place,
-        {label: compile_value(_expression(text)) for label, text in (attributes or {}).items()},
+        {name: compile_value(text) for name, text in found.items()},
         strict,
         older=older,
         label=label,
@@ -280,7 +317,14 @@ def compile_definition(
         on_error=on_error,
         wait_for_dispatched=wait_for_dispatched,
         form=None if initial_input_form is None else form_target(initial_input_form),
+        **crowd,
     )
+
+
+def _limits_data(given: dict[str, Any], attributes: dict[str, Json]) -> dict[str, Json]:
+    """What makes limits the same ones."""
+    data: dict[str, Json] = {name: msgspec.to_builtins(rule) for name, rule in given.items()}
+    return data | {name: attributes.get(name) for name in (SLOT, PRIORITY, RATE)}
 
 
 def _on_error(subject: Any, given: OnError | None, place: str) -> OnError:

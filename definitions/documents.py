@@ -26,13 +26,14 @@ from greenroom.definitions.errors import (
     Problem,
 )
 from greenroom.definitions.expressions import Value, compile_value, is_expression
+from greenroom.definitions.limits import span_ms
 from greenroom.definitions.located import Located, located, read_located
 from greenroom.definitions.schedules import Schedule, parse_schedule
 from greenroom.definitions.shapes import PROBLEMS_MAX, Problems, TooMany, check_shape
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.transforms import Transform, compile_transform
 from greenroom.definitions.values import Json
-from greenroom.definitions.workflow import PRIORITY, SLOT, Concurrency, data_hash
+from greenroom.definitions.workflow import PRIORITY, RATE, SLOT, Concurrency, StartRate, data_hash
 
 EXPRESSION_CHARS_MAX: Final = 1 << 16
 EXPRESSION_CHARS: Final = 16
@@ -66,6 +67,9 @@ class Document:
     key: Value | None
     attributes: Mapping[str, Value]
     concurrency: Concurrency | None
+    rate: StartRate | None
+    timeout_ms: int | None
+    retention_ms: int | None
     actions: tuple[Action, ...]
     hash: str
     located: Located = dataclasses.field(compare=False, repr=False)
@@ -148,6 +152,9 @@ class _Reader:
             if (value := self.value(text, f"$.attributes.{name}")) is not None
         }
         concurrency = self.concurrency(data.get("concurrency"), attributes)
+        rate = self.rate(data.get("rate"), attributes)
+        timeout_ms = self.span(data, "timeout", "$")
+        retention_ms = self.span(data, "retention", "$")
         actions: tuple[Action, ...] = ()
         if isinstance(data.get("actions"), list):
             reader = ActionReader(self.problems, self.warnings, self.catalog)
@@ -164,6 +171,9 @@ class _Reader:
             key=key,
             attributes=attributes,
             concurrency=concurrency,
+            rate=rate,
+            timeout_ms=timeout_ms,
+            retention_ms=retention_ms,
             actions=actions,
             hash=document_hash(data),
             located=self.found,
@@ -174,21 +184,49 @@ class _Reader:
         """The rule; its key becomes a search attribute."""
         if not isinstance(data, dict):
             return None
-        for name in (SLOT, PRIORITY):
-            if name in attributes:
-                self.problems.add(f"$.attributes.{name}", "is a name of concurrency")
-        key = self.value(data.get("key"), "$.concurrency.key")
-        if key is not None:
-            attributes[SLOT] = key
-        if "priority" in data:
-            if data.get("on_conflict", "queue") != "queue":
-                self.problems.add("$.concurrency.priority", "has no meaning: nobody is queued")
-            if type(data["priority"]) is int:
-                attributes[PRIORITY] = compile_value(data["priority"])
-            elif (found := self.value(data["priority"], "$.concurrency.priority")) is not None:
-                attributes[PRIORITY] = found
+        self.expressions(data, "concurrency", SLOT, attributes)
+        if "priority" in data and data.get("on_conflict", "queue") != "queue":
+            self.problems.add("$.concurrency.priority", "has no meaning: nobody is queued")
         limit, on_conflict = data.get("limit", 1), data.get("on_conflict", "queue")
         return Concurrency(limit, on_conflict)
+
+    def rate(self, data: Json, attributes: dict[str, Value]) -> StartRate | None:
+        """How many begin in a time; its key becomes a search attribute too."""
+        if not isinstance(data, dict):
+            return None
+        self.expressions(data, "rate", RATE, attributes)
+        per_ms = self.span(data, "per", "$.rate")
+        limit = data.get("limit")
+        return StartRate(limit, per_ms) if isinstance(limit, int) and per_ms else None
+
+    def expressions(
+        self, data: dict[str, Json], rule: str, name: str, attributes: dict[str, Value]
+    ) -> None:
+        """The key of a rule and its priority, as attributes."""
+        for attribute, option in ((name, "key"), (PRIORITY, "priority")):
+            path, given = f"$.{rule}.{option}", data.get(option)
+            if attribute in attributes and (given is not None or attribute == name):
+                owner = "$.attributes." + attribute if self.own(attribute) else path
+                self.problems.add(
+                    owner, f"is a name of {rule}" if owner != path else "is given twice"
+                )
+            elif type(given) is int:
+                attributes[attribute] = compile_value(given)
+            elif (found := self.value(given, path)) is not None:
+                attributes[attribute] = found
+
+    def own(self, attribute: str) -> bool:
+        """Whether the document has given an attribute of that name itself."""
+        return any(name == attribute for name, _ in _items(self.found.data.get("attributes")))
+
+    def span(self, data: dict[str, Json], name: str, path: str) -> int | None:
+        if name not in data:
+            return None
+        try:
+            return span_ms(data[name], name)
+        except InvalidDefinition as error:
+            self.problems.add(f"{path}.{name}", error.message)
+        return None
 
     def source(self, data: dict[str, Json]) -> Source | None:
         path = "$.source"

@@ -287,6 +287,8 @@ SLOT: Final = "concurrency"
 """The search attribute with the value that an instance's slot is of."""
 PRIORITY: Final = "priority"
 """The one that orders those who wait for a slot, the highest first."""
+RATE: Final = "rate"
+"""The one with the value that the beginning of an instance is counted under."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -295,6 +297,15 @@ class Concurrency:
 
     limit: int = 1
     on_conflict: Literal["queue", "skip", "cancel_oldest"] = "queue"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StartRate:
+    """At most `limit` instances begin within any `per_ms` for each value of the attribute `rate`,
+    or in all."""
+
+    limit: int
+    per_ms: int
 
 
 class Desk(Protocol):
@@ -350,6 +361,12 @@ class Definition:
     """What failures of its steps are called."""
     concurrency: Concurrency | None = None
     """How many live at once."""
+    rate: StartRate | None = None
+    """How many begin in a time."""
+    timeout_ms: int | None = None
+    """How long an instance may take from its first turn on."""
+    retention_ms: int | None = None
+    """How long instances that have ended are kept; None: until somebody prunes."""
     tags: tuple[str, ...] = ()
     """Words to find it by."""
     key: Value | None = None

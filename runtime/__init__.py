@@ -30,7 +30,8 @@ Groups of verbs, each over one noun
     stages        engine.stages: graph, board, moves, logs, deploy
     steering      edit, migrate, closing a damaged instance
     forks         which entries a fork begins with
-    slots         how many of a document live at once
+    slots         how many of a workflow live at once
+    paces         how many of a workflow begin in a time
     compare       diff of two instances
     keys          API keys
 

@@ -134,6 +134,8 @@ class Directory:
         self.watchers: list[Callable[[Instance, Append, Appended], None]] = []
         self.emitted: Callable[[list[int]], None] = lambda places: None
         self.ticked: Callable[[str, int], None] = lambda schedule, due: None
+        self.kept_for_a_time: Callable[[], None] = lambda: None
+        """Called for each new instance of a workflow with a retention."""
         self.unsaved: dict[int, list[Ended]] = {}
         """Instances that must be loaded again, with the results that are not in the journal yet."""
         self.doomed: dict[int, Park] = {}
@@ -423,6 +425,7 @@ class Directory:
                 self.activate(create.row.n, lambda child: child.tell(Begin()))
             self.slots.adopted(create.row.id)
         elif made.conflict == "key":
+            self.slots.release(create.row.id)
             failure = Failure(
                 "AlreadyRunning",
                 f"a live {create.row.workflow} has the key {create.row.key}: {made.id}",
@@ -695,7 +698,9 @@ class Directory:
         n = self.next_n
         self.next_n += 1
         now = self.now()
-        if definition.concurrency is not None and entries is None:
+        if definition.retention_ms is not None:
+            self.kept_for_a_time()
+        if entries is None:
             due = self.slots.admit(definition, input, namespace, id, n) or due
         started = Started(
             at=now,
@@ -719,6 +724,7 @@ class Directory:
             reason=reason,
             pauses=definition.on_error == "pause",
             tells=tells,
+            timeout=definition.timeout_ms,
         )
         try:
             return self._prepared(n, definition, started, event, entries)
@@ -820,6 +826,7 @@ class Directory:
         """Nothing is started any more; machines are unwound, callers told why."""
         self.stopping = True
         self.timer.stop()
+        self.slots.paces.stop()
         if self._sweep is not None:
             self._sweep.cancel()
         for instance in list(self.active.values()):

@@ -246,6 +246,7 @@ class Engine:
         self.router = Router(self)
         self.router.collector.released = self._listening
         self.ledger = Ledger(self)
+        self.retention = retention.Retention(self)
         self.connectors = Section(self)
         """Connectors by the id that workflows call them by."""
         self.connections = Connections(
@@ -359,6 +360,7 @@ class Engine:
                 self.schedules.recover()
                 self.directory.timer.start()
                 self.router.collector.recover()
+                self.retention.start()
         except BaseException:
             await self.journal.close(clean=False)
             self._unlock()
@@ -443,6 +445,7 @@ class Engine:
         self.state = "closing"
         if self.opened is not None:
             self.directory.stop(self.gone())
+            self.retention.stop()
             await self.schedules.stop()
             await self.executor.stop()
             await self.connections.close()
@@ -720,9 +723,9 @@ class Engine:
             back = wrapped(back) if raw else definition.opening(back)
         self._check_input(definition, back)
         due = None
-        if delay is not None and definition.concurrency is not None:
+        if delay is not None and (definition.concurrency or definition.rate):
             raise InvalidRequest(
-                f"{definition.name} begins when it has a slot; it takes no delay",
+                f"{definition.name} begins when it is its turn; it takes no delay",
                 workflow=definition.name,
             )
         if delay is not None:

@@ -85,6 +85,9 @@ def prefix_of(
         version=definition.version or opening.version,
         code=definition.hash,
         reason=reason,
+        timeout=definition.timeout_ms,
+        deadline=None,
+        forked_at=at,
     )
     copied[1:] = [_of_version(entry, definition) for entry in copied[1:]]
     if edited is not None or input is not Unset:

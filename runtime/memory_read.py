@@ -403,13 +403,15 @@ class MemoryKeeper:
         old = sorted(
             (i.row.updated, n) for n, i in tables.instances.items()
             if (n in work.only if work.only is not None
-                else i.row.status in ENDED and i.row.updated < work.before)
+                else i.row.status in ENDED and i.row.updated < work.before
+                and work.workflow in (None, i.row.workflow))
         )[: None if work.only is not None else work.limit]  # fmt: skip
         forget = work.before if work.forget is None else work.forget
+        alone = work.only is not None or work.workflow is not None
         undelivered = {item.pos for i in tables.instances.values() for item in i.inbox.values()}
         events = [
             e.pos for e in tables.events.values()
-            if work.only is None and e.cursor is None and e.row.accepted < forget
+            if not alone and e.cursor is None and e.row.accepted < forget
             and e.pos not in undelivered
         ][: work.limit]  # fmt: skip
         account = [self._prune_instance(n) for _, n in old]
@@ -426,7 +428,7 @@ class MemoryKeeper:
         more = len(old) == work.limit or len(events) == work.limit
         if work.only is not None:
             more = False
-        elif not more:
+        elif not more and not alone:
             more = self._prune_requests(forget, work.limit)
         return ports.Pruned(len(old), len(events), rows, more)
 

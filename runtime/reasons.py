@@ -23,7 +23,7 @@ from greenroom.actors.ports import (
     ReadRows,
     StoredEventRow,
 )
-from greenroom.actors.progress import Progress
+from greenroom.actors.progress import QUEUED, Progress
 from greenroom.actors.rows import instance_row, rfc3339
 from greenroom.definitions.durations import text as duration_text
 from greenroom.definitions.errors import Busy, FormInvalid
@@ -39,6 +39,7 @@ QUEUE_MAX: Final = 10_000
 WAITS_EXPLAINED: Final = 20
 WAITS_TOLD: Final = 8
 """Waits of an instance that `why` has a line for; it fits on a screen."""
+HOLDERS_TOLD: Final = 5
 LAST_ROWS: Final = 50
 """How far back `why` looks for who did something to the instance."""
 
@@ -51,15 +52,21 @@ async def why(engine: Engine, row: InstanceRow, p: Progress) -> shapes.Why:
     now = engine.clock.now()
     who = f"{row.workflow}/{row.key}" if row.key else f"{row.workflow} {row.id}"
     facts = [_headline(row, p, who)]
-    if row.status == "pending" and p.starts is not None:
+    if p.starts == QUEUED and not p.begun and not p.ended:
+        facts += _queue_facts(engine, row)
+    elif row.status == "pending" and p.starts is not None:
         left = duration_text(max(p.starts - now, 0) / 1000)
         text = f"it begins in {left} ({rfc3339(p.starts)})"
         facts.append(shapes.Fact(text, {"starts": rfc3339(p.starts)}))
-    waits = msgspec.json.decode(row.waits)
+    waits = [data for data in msgspec.json.decode(row.waits) if data["kind"] != "slot"]
     facts.extend(_wait_fact(data, now) for data in waits[:WAITS_TOLD])
     if len(waits) > WAITS_TOLD:
         more = len(waits) - WAITS_TOLD
         facts.append(shapes.Fact(f"and for {more} more", {"more": more}))
+    if p.deadline is not None:
+        left = duration_text(max(p.deadline - now, 0) / 1000)
+        text = f"it fails unless it ends in {left} ({rfc3339(p.deadline)}): its timeout"
+        facts.append(shapes.Fact(text, {"deadline": rfc3339(p.deadline)}))
     if p.failure is not None:
         facts += _failure_facts(p, who)
     if p.failure is not None and row.status == "paused":
@@ -104,6 +111,34 @@ def _headline(row: InstanceRow, p: Progress, who: str) -> shapes.Fact:
         f"{p.iseq} {'entry' if p.iseq == 1 else 'entries'}",
         {"instance": row.id, "status": row.status, "outcome": row.outcome, "entries": p.iseq},
     )
+
+
+def _queue_facts(engine: Engine, row: InstanceRow) -> list[shapes.Fact]:
+    """What a queued instance waits for, and who is in front of it."""
+    found = engine.directory.slots.standing(row.id)
+    if found is None:
+        return [shapes.Fact("it is queued", {"queued": True})]
+    value = f" for {found.value}" if found.value else ""
+    ahead = f", {found.ahead} before it" if found.ahead else ", it is the next"
+    data: dict[str, Json] = {"value": found.value, "ahead": found.ahead}
+    if found.lane is not None:
+        held = list(found.lane.holders)
+        slots = (
+            "the slot" if found.lane.rule.limit == 1 else f"one of {found.lane.rule.limit} slots"
+        )
+        more = f" and {len(held) - HOLDERS_TOLD} more" if len(held) > HOLDERS_TOLD else ""
+        by = ", ".join(held[:HOLDERS_TOLD]) + more
+        text = f"it waits for {slots} of {row.workflow}{value}{ahead}; held by {by}"
+        limit = found.lane.rule.limit
+        return [shapes.Fact(text, {**data, "limit": limit, "held_by": list(held[:100])})]
+    assert found.pace is not None
+    rule, free = found.pace.rule, rfc3339(found.pace.free_at())
+    per = duration_text(rule.per_ms / 1000)
+    text = (
+        f"it waits for its turn: {rule.limit} of {row.workflow}{value} begin in {per}{ahead}; "
+        f"the next one at {free}"
+    )
+    return [shapes.Fact(text, {**data, "limit": rule.limit, "per": per, "next": free})]
 
 
 _DEEDS: Final[dict[type, str]] = {

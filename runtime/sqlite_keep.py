@@ -163,7 +163,8 @@ class Keeper:
         crash_point("prune")
         forget = work.before if work.forget is None else work.forget
         ended = self._old_instances(work)
-        events = [] if work.only is not None else [pos for (pos,) in self.db.execute(
+        alone = work.only is not None or work.workflow is not None
+        events = [] if alone else [pos for (pos,) in self.db.execute(
             "SELECT e.pos FROM event e WHERE e.cursor IS NULL AND e.accepted<? AND NOT EXISTS"
             " (SELECT 1 FROM given g JOIN inbox b ON b.n = g.n AND b.pos = e.pos"
             " WHERE g.pos = e.pos) ORDER BY e.pos LIMIT ?", (forget, work.limit))]  # fmt: skip
@@ -181,7 +182,7 @@ class Keeper:
         more = len(ended) == work.limit or len(events) == work.limit
         if work.only is not None:
             more = False
-        elif not more:  # requests go after their instances
+        elif not more and not alone:  # requests go after their instances
             more = self._prune_requests(forget, work.limit)
         return ports.Pruned(len(ended), len(events), rows, more)
 
@@ -210,7 +211,9 @@ class Keeper:
             ).fetchall()
         found: list[tuple[int, int, str]] = []
         for w, status in self.db.execute(
-            "SELECT w, status FROM count WHERE c>0 AND status>=?", (FIRST_ENDED,)
+            "SELECT c.w, c.status FROM count c JOIN workflow f ON f.w = c.w"
+            " WHERE c.c>0 AND c.status>=?1 AND (?2 IS NULL OR f.name=?2)",
+            (FIRST_ENDED, work.workflow),
         ).fetchall():
             found += self.db.execute(
                 "SELECT updated, n, id FROM instance WHERE w=? AND status=? AND updated<?"

@@ -16,6 +16,7 @@ from greenroom.definitions import (
     expressions,
     flowruns,
     forms,
+    limits,
     located,
     matching,
     questions,
@@ -67,6 +68,8 @@ def test_the_page_of_http_tells_the_limits_that_hold() -> None:
     ("row", "told", "limit"),
     [
         ("a line on the socket", f"{protocol.LINE_BYTES_MAX // MIB} MiB", protocol.LINE_BYTES_MAX),
+        ("live instances of one key", f"{limits.LIVE_MAX:,} at most", limits.LIVE_MAX),
+        ("live instances of one key", f"{limits.RATE_MAX:,} at most", limits.RATE_MAX),
         ("a value", f"{values.VALUE_BYTES_MAX // MIB} MiB", values.VALUE_BYTES_MAX),
         ("a value", f"{values.DEPTH_MAX} levels", values.DEPTH_MAX),
         ("id, key", f"{events.NAME_MAX} characters", events.NAME_MAX),

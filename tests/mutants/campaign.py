@@ -31,6 +31,7 @@ from tests.mutants import (
     engine,
     flows,
     kernel,
+    limits,
     resources,
     stages,
     steps,
@@ -45,6 +46,7 @@ GROUPS: Final[dict[str, Sequence[Mutant]]] = {
     "resources": resources.MUTANTS, "flows": flows.MUTANTS, "versions": versions.MUTANTS,
     "connectors": connectors.MUTANTS, "documents": documents.MUTANTS,
     "steps": steps.MUTANTS, "stages": stages.MUTANTS,
+    "limits": limits.MUTANTS,
     "classes": classes.MUTANTS,
 }  # fmt: skip
 TIMEOUT_S: Final = 120

@@ -181,7 +181,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     # -- R24
     Mutant(
         "a-timer-refused-as-early-is-forgotten", "R24",
-        rewrite(Instance._due_again, "    if op is not None and", "    if op is None and"),
+        rewrite(Instance._due_again, "    if due == message.due and", "    if due is None and"),
         (LIFE + "test_a_sleep_whose_clock_was_set_back_is_armed_again",),
     ),
     Mutant(

@@ -489,7 +489,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     # -- R13: retention
     Mutant(
         "live-instances-pruned", "R13",
-        rewrite(Keeper._old_instances, "(FIRST_ENDED,)", "(0,)"),
+        rewrite(Keeper._old_instances, "(FIRST_ENDED, work", "(0, work"),
         (CONFORMANCE + "test_retention_takes_whole_ended_instances_and_says_so",),
     ),
     Mutant(

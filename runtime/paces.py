@@ -1,0 +1,144 @@
+"""How many instances of a workflow begin in a time, for each value of a key.
+
+Whoever has a slot (`runtime.slots`) and would be one too many stands in a line and begins when its
+turn comes: the highest priority first and then in the order in which they came. A *turn* is used up
+when an instance begins, not when it ends. The window moves: within any `per` there are at most
+`limit` beginnings, also across a restart.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections.abc import Callable
+from typing import Final
+
+from greenroom.actors.ports import Clock, Handle
+from greenroom.definitions.workflow import StartRate
+
+LEFT_MAX: Final = 1_000
+"""Lanes that nobody stands in are forgotten when there are so many."""
+
+Key = tuple[str, str, str]
+"""Namespace, workflow, value."""
+
+
+@dataclasses.dataclass(slots=True)
+class Pace:
+    """One line."""
+
+    rule: StartRate
+    begun: list[int] = dataclasses.field(default_factory=list)
+    """When the last ones began, in order, at most as many as the limit."""
+    line: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    """Id -> minus its priority, and its number: who is least is next."""
+    booked: Handle | None = None
+
+    def free_at(self) -> int:
+        """From when on one more may begin."""
+        if len(self.begun) < self.rule.limit:
+            return 0
+        return self.begun[-self.rule.limit] + self.rule.per_ms
+
+    def take(self, now: int) -> None:
+        bisect.insort(self.begun, now)
+        del self.begun[: -self.rule.limit]
+
+
+class Paces:
+    """All lines. `begin(id, n)` is called for who is let go."""
+
+    def __init__(self, clock: Clock, begin: Callable[[str, int], None]) -> None:
+        self._clock = clock
+        self._begin = begin
+        self._paces: dict[Key, Pace] = {}
+        self._of: dict[str, Key] = {}
+        """Who stands in which line."""
+        self._taken: dict[str, tuple[Key, int]] = {}
+        """Turns of those that are not stored yet."""
+
+    def enter(self, key: Key, rule: StartRate, id: str, place: tuple[int, int]) -> bool:
+        """Whether the instance may begin now; else it stands in line."""
+        pace = self._pace(key, rule)
+        now = self._clock.now()
+        if not pace.line and pace.free_at() <= now:
+            pace.take(now)
+            self._taken[id] = key, now
+            return True
+        pace.line[id] = place
+        self._of[id] = key
+        self._book(key, pace)
+        return False
+
+    def stands(self, id: str) -> bool:
+        return id in self._of
+
+    def stored(self, id: str) -> None:
+        self._taken.pop(id, None)
+
+    def leave(self, id: str) -> None:
+        """It has ended, or was never made: then its turn is somebody else's."""
+        key = self._of.pop(id, None)
+        if key is not None:
+            self._paces[key].line.pop(id, None)
+        taken = self._taken.pop(id, None)
+        if taken is not None and (pace := self._paces.get(taken[0])) is not None:
+            if taken[1] in pace.begun:
+                pace.begun.remove(taken[1])
+            self._go_on(taken[0])
+
+    def began(self, id: str) -> None:
+        """Somebody let it begin out of its turn: that counts too."""
+        key = self._of.pop(id, None)
+        if key is not None:
+            self._paces[key].line.pop(id, None)
+            self._paces[key].take(self._clock.now())
+
+    def remember(self, key: Key, rule: StartRate, at: int) -> None:
+        """One that began before this process did."""
+        self._pace(key, rule).take(at)
+
+    def ahead_of(self, id: str) -> tuple[Key, Pace, int] | None:
+        """The line somebody stands in, and how many are before it there."""
+        key = self._of.get(id)
+        if key is None:
+            return None
+        pace = self._paces[key]
+        return key, pace, sum(place < pace.line[id] for place in pace.line.values())
+
+    def _pace(self, key: Key, rule: StartRate) -> Pace:
+        if key not in self._paces and len(self._paces) >= LEFT_MAX:
+            self._forget()
+        pace = self._paces.setdefault(key, Pace(rule))
+        pace.rule = rule
+        return pace
+
+    def _forget(self) -> None:
+        now = self._clock.now()
+        for key, pace in list(self._paces.items()):
+            if not pace.line and (not pace.begun or pace.begun[-1] + pace.rule.per_ms <= now):
+                del self._paces[key]
+
+    def _book(self, key: Key, pace: Pace) -> None:
+        if pace.line and pace.booked is None:
+            pace.booked = self._clock.call_at(pace.free_at(), lambda: self._called(key))
+
+    def _called(self, key: Key) -> None:
+        self._paces[key].booked = None
+        self._go_on(key)
+
+    def _go_on(self, key: Key) -> None:
+        pace = self._paces[key]
+        now = self._clock.now()
+        while pace.line and pace.free_at() <= now:
+            id = min(pace.line, key=pace.line.__getitem__)
+            _, n = pace.line.pop(id)
+            del self._of[id]
+            pace.take(now)
+            self._begin(id, n)
+        self._book(key, pace)
+
+    def stop(self) -> None:
+        for pace in self._paces.values():
+            if pace.booked is not None:
+                pace.booked.cancel()
