@@ -174,7 +174,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "a-claim-hides-who-speaks", "C12",
-        rewrite(people.actor_of, 'by.rpartition(" via ")', 'by.partition(" via ")'),
+        rewrite(people.actor_of, 'by.rpartition(VIA)', 'by.partition(VIA)'),
         (LIVE + "only_the_assignee_answers_where_that_is_enforced",),
     ),
     Mutant(
