@@ -15,6 +15,11 @@ import click
 from greenroom.runtime.cli import errors, output
 from greenroom.runtime.cli.session import Session
 
+EXAMPLE: Final = """\
+greenroom new hello && cd hello && greenroom dev
+greenroom post order.created order_id=7 sku=A1 n:=2
+greenroom why order/7"""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _VERBS, _SHOW, _SERVE, _STORE, _STAGES = (
@@ -120,10 +125,14 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)
-        if self.example:
-            with formatter.section("Example"):
-                for text in self.example.split("\n"):
-                    formatter.write(f"{'':>{formatter.current_indent}}{text}\n")
+        _examples(formatter, self.example)
+
+
+def _examples(formatter: click.HelpFormatter, example: str) -> None:
+    if example:
+        with formatter.section("Example"):
+            for text in example.split("\n"):
+                formatter.write(f"{'':>{formatter.current_indent}}{text}\n")
 
 
 def _definitions(
@@ -186,6 +195,9 @@ class Root(click.Group):
             with formatter.section(title):
                 formatter.write_dl(rows, col_spacing=3)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _examples(formatter, EXAMPLE)
+
 
 def _known(ctx: click.Context, args: Sequence[str], known: Sequence[str]) -> None:
     word = args[0]
@@ -210,8 +222,8 @@ cli: Final = Root(
     "greenroom",
     help=(
         "Durable workflows for Python asyncio.\n\n"
-        "Start with  greenroom new hello,  then  greenroom dev  in it. An INSTANCE is its id, the "
-        "first 8 characters or more of it, or workflow/key."
+        "An INSTANCE is its id, the first 8 characters or more of it, or workflow/key. "
+        "greenroom COMMAND --help says more about a command."
     ),
     params=[
         *global_options(),
