@@ -17,7 +17,8 @@ from urllib.parse import quote
 import msgspec
 
 from greenroom.definitions.durations import seconds
-from greenroom.definitions.errors import NotPermitted
+from greenroom.definitions.errors import InvalidInput, NotPermitted
+from greenroom.definitions.people import is_name
 
 if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
@@ -68,7 +69,9 @@ class Links:
         return found or f"{self.url.rstrip('/')}/asks/{quote(ask)}"
 
     def token(self, ask: str, to: str, lasts: str | float = LASTS) -> str:
-        """The signed part of an address."""
+        """The signed part of an address. Raises `InvalidInput` for what is nobody's name."""
+        if not is_name(to):
+            raise InvalidInput(f"{to[:80]!r} is not the name of somebody a link can be given to")
         until = self._engine.clock.now() + round(seconds(lasts, "lasts") * 1000)
         body = _text(msgspec.json.encode(Link(ask, to, until)))
         return f"{body}.{self._mac(body)}"

@@ -29,7 +29,7 @@ from greenroom import (
     wait,
     workflow,
 )
-from greenroom.definitions.errors import InvalidRequest, NotPermitted
+from greenroom.definitions.errors import InvalidInput, InvalidRequest, NotPermitted
 from greenroom.definitions.fields import Email, LongText, choice_list, read_only
 from greenroom.runtime.server import Server
 from greenroom.runtime.socketfile import bind
@@ -585,6 +585,12 @@ async def test_a_link_counts_as_the_person_it_was_given_to(engine: Any, pages: F
         token = engine.links.token(ask, to)
         answer = await pages.http.post(f"/a/{token}", data={"decision": "approve"})
         assert answer.status_code == status
+
+
+@pytest.mark.parametrize("to", ["", "eve via uid:0/root", "a\nb", "x" * 2_000])
+async def test_a_link_is_given_to_nobody_who_reads_as_somebody_else(engine: Any, to: str) -> None:
+    with pytest.raises(InvalidInput):
+        engine.links.token("any.ask", to)
 
 
 async def test_a_link_that_was_changed_or_is_old_is_refused(pages: Face, engine: Any) -> None:
