@@ -22,6 +22,7 @@ import msgspec
 from greenroom.definitions.errors import FormInvalid, InvalidDefinition
 from greenroom.definitions.fields import Accept, Choice, DisplayOnly, ReadOnly
 from greenroom.definitions.injection import converter, location
+from greenroom.definitions.fieldlimits import is_field, is_foreign, said_by, translated
 from greenroom.definitions.reading import (
     MISSING,
     ROOT,
@@ -365,11 +366,9 @@ def _unresolved(cls: type, error: Exception) -> InvalidDefinition:
 
 def _checked(cls: type, field: Field) -> Field:
     """Read-only fields and displays have a default; a default is kept as its type."""
+    field = _in_our_words(cls, field)
     default, annotation = field.default, field.annotation
     rules = unwrapped(annotation)[1]
-    for rule in (default, field.factory, *rules):
-        if _is_pydantic(rule):
-            raise _pydantic_in(cls, f"{type(rule).__name__} of {field.name}")
     if isinstance(default, _ANNOTATED):  # `name: str = read_only(x)`
         annotation, default = default, MISSING
         rules = unwrapped(annotation)[1]
@@ -386,21 +385,38 @@ def _checked(cls: type, field: Field) -> Field:
     return dataclasses.replace(field, annotation=annotation, default=default)
 
 
-def _is_pydantic(thing: Any) -> bool:
-    """Whether it is a limit or rule that only pydantic carries out."""
-    return type(thing).__module__.partition(".")[0] in ("pydantic", "annotated_types")
+def _in_our_words(cls: type, field: Field) -> Field:
+    """A field whose limits, default or name are said by pydantic's `Field` or annotated_types."""
+    annotation, default = field.annotation, field.default
+    if is_field(default):
+        annotation, default = Annotated[annotation, default], MISSING
+    foreign = [one for one in unwrapped(annotation)[1] if is_foreign(one)]
+    if not foreign:
+        return field
+    translation = translated(annotation)
+    said = [said_by(one) for one in foreign if is_field(one)]
+    if translation is None or None in said:
+        raise _pydantic_in(cls, f"{type(foreign[-1]).__name__} of {field.name}")
+    factory, wire = field.factory, field.wire
+    for one in said:
+        assert one is not None
+        default = one.default if default is MISSING else default
+        factory, wire = one.factory or factory, one.alias or wire
+    return Field(field.name, wire, translation, default, factory)
 
 
 def _pydantic_in(cls: type, what: str) -> InvalidDefinition:
     return InvalidDefinition(
         f"{cls.__name__} uses pydantic's {what}, which nobody would look at here   {location(cls)}",
         hint=f"make the page a pydantic model, class {cls.__name__}(pydantic.BaseModel); or write "
-        "msgspec.Meta(ge=1), Check(function) and __post_init__",
+        "Check(function) in Annotated, and __post_init__",
     )
 
 
 def _refuse_unsupported(cls: type, name: str, annotation: Any) -> None:
-    inner, _ = unwrapped(annotation)
+    inner, metadata = unwrapped(annotation)
+    if any(map(is_foreign, metadata)):
+        raise _pydantic_in(cls, f"limit inside {name}")
     if get_origin(inner) in (typing.Union, types.UnionType) and all(
         is_object(part) or part is type(None) for part in get_args(inner)
     ):

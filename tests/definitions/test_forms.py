@@ -390,44 +390,65 @@ def test_w5_an_error_of_a_nested_pydantic_model_stands_at_its_root() -> None:
     assert invalid(Page, {"one": {"on": True, "speed": 500}}) == {"one.speed": "assertion_error"}
 
 
+def test_w5_limits_defaults_and_names_said_by_pydantic_are_carried_out() -> None:
+    pydantic = pytest.importorskip("pydantic")
+    limits = pytest.importorskip("annotated_types")
+
+    class Page(FormPage):
+        n: Annotated[int, pydantic.Field(ge=1, title="Number")]
+        some: Annotated[list[int], limits.MinLen(2)] = pydantic.Field(
+            default_factory=lambda: [1, 2]
+        )
+        code: str = pydantic.Field(
+            "AB", pattern="^[A-Z]+$", alias="the code", description="Two signs"
+        )
+
+    assert filled(Page, {"n": 1}) == {"n": 1, "some": [1, 2], "code": "AB"}
+    assert filled(Page, {"n": 2, "the code": "C", "some": [3, 4]})["code"] == "C"
+    assert invalid(Page, {"n": 0, "some": [1], "the code": "c", "code": "C"}) == {
+        "n": "greater_than_equal", "some": "too_short", "the code": "string_pattern_mismatch",
+        "code": "extra_forbidden",
+    }  # fmt: skip
+    shown = Page.model_json_schema()["properties"]
+    assert (shown["n"]["minimum"], shown["n"]["title"]) == (1, "Number")
+    assert (shown["some"]["minItems"], shown["some"]["default"]) == (2, [1, 2])
+    assert shown["the code"]["pattern"] == "^[A-Z]+$"
+
+
 def test_w5_rules_that_only_pydantic_carries_out_are_refused_in_a_page_of_ours() -> None:
     pydantic = pytest.importorskip("pydantic")
 
-    def said(define: Callable[[], Any]) -> str:
+    def said(name: str, **more: Any) -> str:
         with pytest.raises(InvalidDefinition) as caught:
-            define()
-        assert caught.value.hint is not None and "(pydantic.BaseModel)" in caught.value.hint
+            type(name, (FormPage,), {"__annotations__": {"n": int}, **more})
+        assert caught.value.hint is not None and f"{name}(pydantic.BaseModel)" in caught.value.hint
         return caught.value.message
 
-    def limited(pydantic: Any = pydantic) -> Any:
-        class Limited(FormPage):
-            n: Annotated[int, pydantic.Field(ge=1)]
+    small = pydantic.field_validator("n")(classmethod(lambda cls, n: n))
+    together = pydantic.model_validator(mode="after")(lambda self: self)
+    assert "Checked uses pydantic's validator small" in said("Checked", small=small)
+    assert "Whole uses pydantic's validator together" in said("Whole", together=together)
+    for odd in (
+        {"strict": True}, {"decimal_places": 2}, {"exclude": True}, {"frozen": True},
+        {"ge": 1, "gt": 0}, {"json_schema_extra": print}, {"validation_alias": "a", "alias": "b"},
+    ):  # fmt: skip
+        assert "Odd uses pydantic's FieldInfo of n" in said("Odd", n=pydantic.Field(**odd))
+    inner = list[Annotated[int, pydantic.Field(ge=1)]]
+    assert "limit inside n" in said("Inner", __annotations__={"n": inner})
+    upper = pydantic.constr(to_upper=True)
+    assert "StringConstraints of n" in said("Upper", __annotations__={"n": upper})
 
-    def given() -> Any:
-        class Given(FormPage):
-            tags: list[str] = pydantic.Field(default_factory=list)
 
-    def checked() -> Any:
-        class Checked(FormPage):
-            n: int
+def test_w5_an_empty_limit_limits_nothing() -> None:
+    pydantic = pytest.importorskip("pydantic")
 
-            @pydantic.field_validator("n")  # type: ignore[untyped-decorator]
-            @classmethod
-            def small(cls, n: int) -> int:
-                return n
+    class Page(FormPage):
+        some: pydantic.conlist(int)  # type: ignore[valid-type]
+        few: pydantic.conlist(int, max_length=1) = pydantic.Field([])  # type: ignore[valid-type]
 
-    def whole() -> Any:
-        class Whole(FormPage):
-            n: int
-
-            @pydantic.model_validator(mode="after")  # type: ignore[untyped-decorator]
-            def together(self) -> Any:
-                return self
-
-    assert "Limited uses pydantic's FieldInfo of n" in said(limited)
-    assert "Given uses pydantic's FieldInfo of tags" in said(given)
-    assert "Checked uses pydantic's validator small" in said(checked)
-    assert "Whole uses pydantic's validator together" in said(whole)
+    assert filled(Page, {"some": []}) == {"some": [], "few": []}
+    assert "minItems" not in Page.model_json_schema()["properties"]["some"]
+    assert invalid(Page, {"some": [], "few": [1, 2]}) == {"few": "too_long"}
 
 
 def test_a_page_of_pydantic_forms_is_a_page() -> None:
