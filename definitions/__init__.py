@@ -60,7 +60,8 @@ Template flows
 
 Forms
     forms      functions that ask for one page after the other (inputsteps: a step that does)
-    pages      classes with annotated fields; fields are their kinds; schemapages from a schema
+    pages      classes with annotated fields; fields are their kinds, fieldlimits what others say
+               of them; schemapages from a schema
     questions  read_text(...): a form written like a terminal program
     reading    from an answer to the annotated type, with every error
 

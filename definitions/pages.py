@@ -20,9 +20,9 @@ from typing import Annotated, Any, ClassVar, Final, Protocol, Self, get_args, ge
 import msgspec
 
 from greenroom.definitions.errors import FormInvalid, InvalidDefinition
+from greenroom.definitions.fieldlimits import is_field, is_foreign, said_by, translated
 from greenroom.definitions.fields import Accept, Choice, DisplayOnly, ReadOnly
 from greenroom.definitions.injection import converter, location
-from greenroom.definitions.fieldlimits import is_field, is_foreign, said_by, translated
 from greenroom.definitions.reading import (
     MISSING,
     ROOT,
