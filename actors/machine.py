@@ -207,6 +207,13 @@ class Group(Frame):
 
 
 class Machine:
+    __slots__ = (
+        "asked", "base", "broken", "cancelling", "closing", "context", "continued", "definition",
+        "dispatched", "doom", "encoded", "fiber", "gen", "handlers", "handlers_begun", "instance",
+        "lenient", "main", "now", "open", "outcome", "over", "places", "queue", "result", "seed",
+        "subject", "targets", "turn", "waited",
+    )  # fmt: skip
+
     def __init__(self, definition: Definition, instance: str, gen: int = 1) -> None:
         self.definition = definition
         self.instance = instance

@@ -189,7 +189,10 @@ class Router:
         hops = hops if isinstance(hops, int) and not isinstance(hops, bool) and hops > 0 else 0
         row = EventRow(namespace, event, now, by, body_hash(event), hops, checked=not made)
         data, found = self._found(event, namespace, only)
-        if found and any(trigger.collect is not None for _, trigger in found):
+        if not found:
+            self._post(Post(row=row, tick=tick), [], [], done)
+            return
+        if any(trigger.collect is not None for _, trigger in found):
             self._post_later(row, data, found, done)
             return
         starts, instances, refused = self._starts(event, namespace, hops, data, found)
