@@ -10,17 +10,62 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import heapq
 from collections.abc import Callable
 from typing import Final
 
 from greenroom.actors.ports import Clock, Handle
 from greenroom.definitions.workflow import StartRate
 
-LEFT_MAX: Final = 1_000
-"""Lanes that nobody stands in are forgotten when there are so many."""
+FORGET_AT: Final = 1_000
+"""Lanes that nobody stands in are forgotten when there are so many; then at twice those left."""
 
 Key = tuple[str, str, str]
 """Namespace, workflow, value."""
+Place = tuple[int, int]
+"""Minus the priority of an instance, and its number: who is least is next."""
+
+
+class Line:
+    """Who waits, by id: long lines are as quick as short ones."""
+
+    __slots__ = ("_heap", "_places")
+
+    def __init__(self) -> None:
+        self._places: dict[str, Place] = {}
+        self._heap: list[tuple[Place, str]] = []
+        """Also some that have left."""
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._places
+
+    def add(self, id: str, place: Place) -> None:
+        self._places[id] = place
+        heapq.heappush(self._heap, (place, id))
+
+    def drop(self, id: str) -> bool:
+        """Whether it stood here."""
+        if self._places.pop(id, None) is None:
+            return False
+        if len(self._heap) > 2 * len(self._places) + 64:
+            self._heap = [(place, one) for one, place in self._places.items()]
+            heapq.heapify(self._heap)
+        return True
+
+    def take(self) -> tuple[str, int]:
+        """Id and number of the next, who leaves the line. There must be one."""
+        while True:
+            place, id = heapq.heappop(self._heap)
+            if self._places.get(id) == place:
+                del self._places[id]
+                return id, place[1]
+
+    def ahead_of(self, id: str) -> int:
+        mine = self._places[id]
+        return sum(place < mine for place in self._places.values())
 
 
 @dataclasses.dataclass(slots=True)
@@ -30,8 +75,7 @@ class Pace:
     rule: StartRate
     begun: list[int] = dataclasses.field(default_factory=list)
     """When the last ones began, in order, at most as many as the limit."""
-    line: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    """Id -> minus its priority, and its number: who is least is next."""
+    line: Line = dataclasses.field(default_factory=Line)
     booked: Handle | None = None
 
     def free_at(self) -> int:
@@ -56,8 +100,9 @@ class Paces:
         """Who stands in which line."""
         self._taken: dict[str, tuple[Key, int]] = {}
         """Turns of those that are not stored yet."""
+        self._forget_at = FORGET_AT
 
-    def enter(self, key: Key, rule: StartRate, id: str, place: tuple[int, int]) -> bool:
+    def enter(self, key: Key, rule: StartRate, id: str, place: Place) -> bool:
         """Whether the instance may begin now; else it stands in line."""
         pace = self._pace(key, rule)
         now = self._clock.now()
@@ -65,7 +110,7 @@ class Paces:
             pace.take(now)
             self._taken[id] = key, now
             return True
-        pace.line[id] = place
+        pace.line.add(id, place)
         self._of[id] = key
         self._book(key, pace)
         return False
@@ -80,7 +125,7 @@ class Paces:
         """It has ended, or was never made: then its turn is somebody else's."""
         key = self._of.pop(id, None)
         if key is not None:
-            self._paces[key].line.pop(id, None)
+            self._paces[key].line.drop(id)
         taken = self._taken.pop(id, None)
         if taken is not None and (pace := self._paces.get(taken[0])) is not None:
             if taken[1] in pace.begun:
@@ -91,7 +136,7 @@ class Paces:
         """Somebody let it begin out of its turn: that counts too."""
         key = self._of.pop(id, None)
         if key is not None:
-            self._paces[key].line.pop(id, None)
+            self._paces[key].line.drop(id)
             self._paces[key].take(self._clock.now())
 
     def remember(self, key: Key, rule: StartRate, at: int) -> None:
@@ -104,10 +149,10 @@ class Paces:
         if key is None:
             return None
         pace = self._paces[key]
-        return key, pace, sum(place < pace.line[id] for place in pace.line.values())
+        return key, pace, pace.line.ahead_of(id)
 
     def _pace(self, key: Key, rule: StartRate) -> Pace:
-        if key not in self._paces and len(self._paces) >= LEFT_MAX:
+        if key not in self._paces and len(self._paces) >= self._forget_at:
             self._forget()
         pace = self._paces.setdefault(key, Pace(rule))
         pace.rule = rule
@@ -118,6 +163,7 @@ class Paces:
         for key, pace in list(self._paces.items()):
             if not pace.line and (not pace.begun or pace.begun[-1] + pace.rule.per_ms <= now):
                 del self._paces[key]
+        self._forget_at = max(FORGET_AT, 2 * len(self._paces))
 
     def _book(self, key: Key, pace: Pace) -> None:
         if pace.line and pace.booked is None:
@@ -131,8 +177,7 @@ class Paces:
         pace = self._paces[key]
         now = self._clock.now()
         while pace.line and pace.free_at() <= now:
-            id = min(pace.line, key=pace.line.__getitem__)
-            _, n = pace.line.pop(id)
+            id, n = pace.line.take()
             del self._of[id]
             pace.take(now)
             self._begin(id, n)

@@ -29,7 +29,7 @@ from greenroom.definitions.workflow import (
     StartRate,
     key_text,
 )
-from greenroom.runtime.paces import Key, Pace, Paces
+from greenroom.runtime.paces import Key, Line, Pace, Paces, Place
 
 if TYPE_CHECKING:
     from greenroom.actors.instance import Instance
@@ -40,7 +40,7 @@ FIRST_ROWS: Final = 8
 """Among so many entries of an instance is the one it began with."""
 _LIVE: Final = ("pending", "running", "waiting", "paused", "failed")
 
-Turn = tuple[Key, StartRate, str, tuple[int, int]]
+Turn = tuple[Key, StartRate, str, Place]
 """What `Paces.enter` is given."""
 
 
@@ -49,8 +49,7 @@ class Lane:
     rule: Concurrency
     holders: dict[str, int] = dataclasses.field(default_factory=dict)
     """Id -> number, the oldest first."""
-    queue: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    """Id -> minus its priority, and its number: who is least is next."""
+    queue: Line = dataclasses.field(default_factory=Line)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ class Slots:
             self._new.add(id)
             self._of[id] = key
             if taken and rule.on_conflict == "queue":
-                lane.queue[id] = place
+                lane.queue.add(id, place)
                 if turn is not None:
                     self._turns[id] = turn
                 return QUEUED
@@ -157,7 +156,7 @@ class Slots:
             del self._of[id]
             return
         lane = self._lanes[key]
-        if lane.queue.pop(id, None) is not None:
+        if lane.queue.drop(id):
             lane.holders[id] = n
             if (turn := self._turns.pop(id, None)) is not None:
                 self.paces.remember(turn[0], turn[1], self._directory.now())
@@ -171,14 +170,13 @@ class Slots:
         if key is None:
             return
         lane = self._lanes[key]
-        lane.queue.pop(id, None)
+        lane.queue.drop(id)
         lane.holders.pop(id, None)
         self._advance(key, lane)
 
     def _advance(self, key: Key, lane: Lane) -> None:
         while lane.queue and len(lane.holders) < lane.rule.limit:
-            id = min(lane.queue, key=lane.queue.__getitem__)
-            _, n = lane.queue.pop(id)
+            id, n = lane.queue.take()
             lane.holders[id] = n
             turn = self._turns.pop(id, None)
             if turn is None or self.paces.enter(*turn):
@@ -194,9 +192,7 @@ class Slots:
         """What a queued instance waits for."""
         key = self._of.get(id)
         if key is not None and id in (lane := self._lanes[key]).queue:
-            mine = lane.queue[id]
-            ahead = sum(place < mine for place in lane.queue.values())
-            return Standing(key[2], ahead, lane=lane)
+            return Standing(key[2], lane.queue.ahead_of(id), lane=lane)
         found = self.paces.ahead_of(id)
         return None if found is None else Standing(found[0][2], found[2], pace=found[1])
 
@@ -240,7 +236,7 @@ class Slots:
         lane = self._lanes.setdefault(key, Lane(rule))
         self._of[row.id] = key
         if _is_queued(row) and rule.on_conflict == "queue":
-            lane.queue[row.id] = place
+            lane.queue.add(row.id, place)
             if turn is not None:
                 self._turns[row.id] = turn
             return None
@@ -275,7 +271,7 @@ class Slots:
 
 
 def _turn(
-    definition: Definition, attributes: dict[str, Any], namespace: str, id: str, place: Any
+    definition: Definition, attributes: dict[str, Any], namespace: str, id: str, place: Place
 ) -> Turn | None:
     if definition.rate is None:
         return None

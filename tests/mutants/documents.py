@@ -11,6 +11,7 @@ from greenroom.definitions.located import Located
 from greenroom.definitions.lowering import Resolved, Scope
 from greenroom.runtime import reloading
 from greenroom.runtime.keptdata import KeptData
+from greenroom.runtime.paces import Line
 from greenroom.runtime.slots import Slots
 from tests.mutants.registry import Mutant, rewrite
 
@@ -44,7 +45,7 @@ MUTANTS: Final = (
     mutant("slots-are-endless", "F23", rewrite(Slots.admit, "len(lane.holders) >= rule.limit", "False"), RUN),
     mutant("slots-are-forgotten", "F23", rewrite(Slots.recover, "if definition.concurrency is None and definition.rate is None:", "if True:"), RUN),
     mutant("slots-are-never-free", "F23", rewrite(Slots.watch, "if p.ended:", "if False:"), RUN),
-    mutant("slots-know-no-priority", "F23", rewrite(Slots._advance, "key=lane.queue.__getitem__", "key=list(lane.queue).index"), RUN),
+    mutant("slots-know-no-priority", "F23", rewrite(Line.add, "(place, id)", "((0, place[1]), id)"), RUN),
     mutant("document-hash-with-descriptions", "F24", rewrite(documents._bare, "if key != \"description\"", ""), READ),
     mutant("document-start-asks-nobody", "F26", rewrite(lowering._opening, "not source.condition.holds(input)", "False"), RUN),
     mutant("document-item-is-the-state", "Iterator", rewrite(Scope.see, "if self.depth == 0:", "if True:"), RUN),

@@ -27,6 +27,7 @@ from greenroom import (
 )
 from greenroom.definitions.declare import definition_of
 from greenroom.definitions.documents import document_from
+from greenroom.runtime.paces import Line
 from greenroom.runtime.slots import Slots
 from tests.definitions.test_documents import document
 from tests.runtime.kits import FileEngine, MemoryEngine
@@ -360,6 +361,20 @@ async def test_limits_who_has_a_slot_waits_for_its_turn_too(engine: Any) -> None
     await engine.advance("1m")
     assert SEEN == [0, 9, 1, 2, 3]
     assert await statuses(engine, other.id) == ["waiting"]
+
+
+def test_limits_a_line_keeps_its_order_whoever_leaves_it() -> None:
+    line = Line()
+    for n in range(400):
+        line.add(f"i{n}", (-(n % 3), n))
+    for n in range(0, 400, 2):
+        assert line.drop(f"i{n}")
+        assert not line.drop(f"i{n}")
+    assert (len(line), "i0" in line, "i1" in line) == (200, False, True)
+    line.add("i5", (-9, 5))
+    expected = sorted((-9 if n == 5 else -(n % 3), n) for n in range(1, 400, 2))
+    assert line.ahead_of("i7") == expected.index((-1, 7))
+    assert [line.take() for _ in range(200)] == [(f"i{n}", n) for _, n in expected]
 
 
 # -- concurrency of Python workflows -----------------------------------------------------------
