@@ -79,6 +79,8 @@ class OpState(Struct, omit_defaults=True):
     epoch: int = 0
     since: int = 0
     error: Failure | None = None
+    resumed: bool = False
+    """It had failed for good, and a person has let it go on."""
 
 
 class Progress(Struct, omit_defaults=True):
@@ -464,6 +466,7 @@ def _effects(p: Progress, entry: Entry, epoch: int) -> None:
             epoch=epoch,
             since=entry.at,
             lost=previous.lost if previous else 0,
+            resumed=request.key in getattr(entry, "void", ()),
         )
         p.attempts.pop(request.key, None)
     if entry.skips:

@@ -58,7 +58,7 @@ class StageDesk:
 
     def __init__(self, graph: StageGraph, works: Works) -> None:
         self.graph = graph
-        self._works = works
+        self.works = works
         self.teams: Mapping[str, tuple[str, ...]] = graph.teams
         """Those of the engine, once it has this graph."""
 
@@ -75,7 +75,7 @@ class StageDesk:
 
     def form(self, path: str) -> Target:
         """The form of a stage."""
-        return self._works.form(self.graph.stages[path])
+        return self.works.form(self.graph.stages[path])
 
     def answered(self, state: Mapping[str, Json], op: str, data: Json, by: str | None) -> Json:
         raise InvalidInput(f"{self.graph.name} asks with forms alone")

@@ -42,6 +42,8 @@ class TaskContext:
     """Counts on through a `resume`: with it a late attempt is told from the one after it."""
     test: bool = False
     """It belongs to a test run, which tells nobody anything."""
+    resumed: bool = False
+    """It had failed for good, and a person has let it go on."""
     recorded: tuple[Json, ...] = ()
     """What earlier attempts have recorded, of the handlers of flows."""
 

@@ -321,6 +321,10 @@ class OneGraph(Params):
     workflow: str
 
 
+class OneStage(OneGraph):
+    stage: str
+
+
 class SaveGraph(OneGraph):
     document: dict[str, Json]
     etag: Text = UNSET
@@ -463,6 +467,7 @@ CALLS: Final[dict[str, Call]] = {
         _look("stages.list", Nothing),
         _look("stages.graph", OneGraph, "workflow"),
         _change("stages.save", SaveGraph, "workflow", "document"),
+        _look("stages.open", OneStage, "workflow", "stage", verb="stages.open_file"),
         _change("stages.validate", Folder, "what"),
         _change("stages.deploy", Folder, "what"),
         _look("stages.board", Board, "workflow"),

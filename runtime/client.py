@@ -682,6 +682,10 @@ class Stages(_Group):
         params = given(workflow=workflow, document=document, etag=etag)
         return self._client.ask("stages.save", params, dict[str, Json])
 
+    def open_file(self, workflow: str, stage: str) -> dict[str, Json]:
+        params = {"workflow": workflow, "stage": stage}
+        return self._client.ask("stages.open", params, dict[str, Json])
+
     def validate(self, what: str) -> dict[str, Json]:
         return self._client.ask("stages.validate", {"what": what}, dict[str, Json])
 

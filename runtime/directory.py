@@ -243,7 +243,7 @@ class Directory:
             if target.injector is None:
                 task = TaskContext(
                     f"{p.id}/{key}", op.failed + 1, p.id, p.workflow, key, attempt,
-                    p.test, tuple(p.recorded.get(key, ())),
+                    p.test, op.resumed, tuple(p.recorded.get(key, ())),
                 )  # fmt: skip
                 arguments = {**copy(source), "_context": task}
             else:

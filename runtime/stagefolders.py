@@ -245,6 +245,16 @@ class FolderWorks:
             if end.code not in (None, 0):
                 raise StageExit(f"{stage.file} ended with sys.exit({end.code!r})") from end
 
+    def _today(self, stage: Stage) -> tuple[FolderWorks, Stage]:
+        """The file of a stage as it is released now; the graph stays that of the run."""
+        face = ENGINE.get()
+        stages = getattr(face, "stages", None)
+        works = None if stages is None else stages.works(self.graph.name)
+        found = None if works is None else works.graph.stages.get(stage.path)
+        if works is None or found is None or found.file is None or found.kind != stage.kind:
+            return self, stage
+        return works, found
+
     # -- scripts, hooks, jobs ----------------------------------------------------------------------
 
     @functools.cache  # noqa: B019  a graph lives as long as its version is used
@@ -255,10 +265,13 @@ class FolderWorks:
                 title=given.get("title"), request=given.get("request"),
                 run=getattr(_context, "instance", None), test=bool(getattr(_context, "test", 0)),
             )  # fmt: skip
+            works, here = self, stage
+            if getattr(_context, "resumed", False):  # somebody has mended it
+                works, here = self._today(stage)
             with _recorded(_context), kept() as output:
                 token = SCENE.set(scene)
                 try:
-                    self.run(stage)
+                    works.run(here)
                 except Exception as error:
                     _with_output(error, output)
                     raise

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
 import hashlib
 import os
+import shlex
+import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -22,7 +26,7 @@ from greenroom.actors.entries import (
     OpSkipped,
     decode_entry,
 )
-from greenroom.actors.ports import InstanceRow, Listed, ListInstances, Load, Loaded, Prune
+from greenroom.actors.ports import AskView, InstanceRow, Listed, ListInstances, Load, Loaded, Prune
 from greenroom.actors.progress import Progress, decode_progress, fold, status_of
 from greenroom.actors.rows import rfc3339
 from greenroom.definitions.errors import (
@@ -128,6 +132,18 @@ class Stages:
         found = [registry.released(name) for name in registry.names()]
         return [one for one in found if one.kind == KIND and isinstance(one.desk, StageDesk)]
 
+    async def is_test(self, ask: AskView) -> bool:
+        """Whether a question is of a test run."""
+        if ask.kind != "form" or not self._released():
+            return False
+        p = await self._engine._progress(ask.n)
+        return p.test and p.kind == KIND
+
+    def works(self, workflow: str) -> Any:
+        """What the stages of the released version do; None where there is none any more."""
+        definition = next((one for one in self._released() if one.name == workflow), None)
+        return None if definition is None else desk_of(definition).works
+
     def _definition(self, workflow: str) -> Definition:
         """The released version of a graph. Raises `NotFound`."""
         found = self._engine.registry.released(workflow)
@@ -179,7 +195,8 @@ class Stages:
     async def save(
         self, workflow: str, document: Json, *, etag: str | None = None, by: str | None = None
     ) -> dict[str, Json]:
-        """Writes `stages.json` in the working tree; what runs changes with `deploy`. `etag` is that
+        """Writes `stages.json` in the working tree, and a file to begin with for each stage that has
+        none; what runs changes with `deploy`. `etag` is that
         of the graph the change began with: where the file is another one by now nothing is
         written, and `IdConflict` has both. Raises `InvalidDefinition`, `ReadOnly`."""
         definition = self._definition(workflow)
@@ -202,7 +219,19 @@ class Stages:
                 theirs=now[0], yours=document, etag=now[1],
             )  # fmt: skip
         await asyncio.to_thread(_write, folder / "stages.json", document)
+        await asyncio.to_thread(begin_files, folder, graph)
         return await self.graph(workflow)
+
+    async def open_file(self, workflow: str, stage: str) -> dict[str, Json]:
+        """Opens the file of a stage in the editor of whoever develops (`VISUAL`, `EDITOR`), if it
+        has a window of its own; gives the `path` and whether it was `opened`."""
+        definition = self._definition(workflow)
+        found = graph_in(definition).find(stage)
+        if found.file is None:
+            raise InvalidRequest(f"{found.path} is a {found.kind}: it has no file")
+        path = _folder(definition) / found.file
+        opened = not self.read_only and path.is_file() and await asyncio.to_thread(_edit, path)
+        return {"path": str(path), "opened": opened}
 
     async def validate(self, what: str, *, by: str | None = None) -> dict[str, Json]:
         """Whether a folder (or the folder of a graph that is known) can be deployed: raises
@@ -493,10 +522,14 @@ def _words(line: dict[str, Json]) -> str:
     return f"{line['output'] or ''}\n{line['error'] or ''}\n{line['title'] or ''}".lower()
 
 
-def graph_in(definition: Definition) -> StageGraph:
+def desk_of(definition: Definition) -> StageDesk:
     desk = definition.desk
     assert isinstance(desk, StageDesk)
-    return desk.graph
+    return desk
+
+
+def graph_in(definition: Definition) -> StageGraph:
+    return desk_of(definition).graph
 
 
 def card_of(row: InstanceRow, p: Progress) -> dict[str, Json]:
@@ -579,6 +612,43 @@ def _write(path: Path, document: Json) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+STARTERS: Final = {
+    "form": "from greenroom import get_stage, read_text\n\nstage = get_stage()\n"
+    'stage["answer"] = read_text("Answer")\n',
+    "hook": "from greenroom import get_request, get_stage, send_json\n\nstage = get_stage()\n"
+    'stage["request"] = get_request().body\nsend_json({"accepted": True})\n',
+    "job": "from greenroom import get_stage\n\nstage = get_stage()\n",
+    "script": "from greenroom import get_stage\n\nstage = get_stage()\n",
+}
+"""What the file of a stage made in the editor begins with."""
+
+
+def begin_files(folder: Path, graph: StageGraph) -> None:
+    """Makes the files that stages name and nobody has written yet; never touches one there is."""
+    for stage in graph.stages.values():
+        if stage.file is not None:
+            with contextlib.suppress(FileExistsError), open(folder / stage.file, "x") as file:
+                file.write(STARTERS[stage.kind])
+
+
+_IN_TERMINAL: Final = frozenset({"vi", "vim", "nvim", "nano", "pico", "ed", "joe", "micro", "hx"})
+
+
+def _edit(path: Path) -> bool:
+    words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "")
+    if not words or Path(words[0]).name in _IN_TERMINAL or "-nw" in words:
+        return False
+    try:
+        editor = subprocess.Popen(
+            [*words, str(path)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    except OSError:
+        return False
+    threading.Thread(target=editor.wait, daemon=True).start()  # it may stay open for hours
+    return True
 
 
 def _forget_modules(folder: Path) -> None:

@@ -110,6 +110,8 @@ def dev(session: Session, what: tuple[str, ...], http: str | None) -> None:
 
 def _usual() -> tuple[str, ...]:
     found = tuple(path for path in ("app.py", "definitions") if Path(path).exists())
+    if Path("stages.json").exists():
+        found += ("./",)
     if found:
         return found
     raise InvalidRequest(

@@ -96,7 +96,7 @@ def _walk(engine: Any, workflow: str, only: str | None) -> list[Data]:
         _tell(engine, workflow, told)
         asks = [
             one
-            for one in call_engine(engine, "asks.list", {"limit": 100})["items"]
+            for one in call_engine(engine, "asks.list", {"q": "test", "limit": 100})["items"]
             if one["kind"] == "form" and (only is None or one["instance"] == only)
         ]
         if only is not None and told:

@@ -204,6 +204,8 @@ ROWS: Final = (
           about="A stage graph: its stages, its transitions, and stages.json as it is on disk."),
     Route(_PUT, "/v1/stages/{workflow}", "stages.save", "define", dict[str, Any], whole="document",
           about="Writes stages.json in the working tree, unless the daemon only serves."),
+    Route(_POST, "/v1/stages/{workflow}/open", "stages.open", "define", dict[str, Any],
+          about="Opens the file of a stage in the editor of whoever develops."),
     Route(_POST, "/v1/stages/validate", "stages.validate", "define", dict[str, Any],
           about="Whether the folder of a stage graph can be deployed."),
     Route(_POST, "/v1/stages/deploy", "stages.deploy", "promote", shapes.DefinitionInfo,

@@ -904,6 +904,9 @@ async def test_A13_a_test_run_goes_on_tells_nobody_and_is_gone_at_the_next_start
         assert outlet.people == ["mark@company.com"]
         found = await engine.get(id)
         assert (found.namespace, found.state["stage"]) == (TEST, "review")
+        assert [ask.instance for ask in (await engine.asks.list()).items] == [real]
+        for q, count in (("test", 2), (f"instance:{id}", 1)):
+            assert len((await engine.asks.list(q)).items) == count
         assert await leaves(engine) == {"review": 1}
         assert await leaves(engine, test=True) == {"review": 1}
         lines = (await engine.stages.logs("flow", test=True))["items"]
@@ -1186,6 +1189,28 @@ async def test_A17_deploy_releases_a_version_and_runs_keep_theirs(make: Make) ->
             assert await engine.result(id) == {"version": version}
 
 
+async def test_A17_a_failed_script_that_was_mended_and_deployed_is_resumed_with_it(
+    make: Make,
+) -> None:
+    def written(code: str, more: str) -> str:
+        return make(
+            {"a": {"kind": "script", "code": code}, "b": {"kind": "script", "code": more}}, "a>b"
+        )
+
+    async with opened(written("print(1)\n1 / 0", "get_stage()['b'] = 1")) as engine:
+        id = await begun(engine, {"n": 1})
+        await engine.resume(id)
+        await engine.until_idle()
+        assert (await engine.get(id)).status == "failed"
+        written("get_stage()['mended'] = True", "get_stage()['b'] = 2")
+        await engine.stages.deploy("flow")
+        await engine.crash()
+        assert (await engine.get(id)).status == "failed"
+        await engine.resume(id)
+        found = await engine.result(id)  # what had not failed is still that of its version
+        assert found == {"n": 1, "mended": True, "b": 1}
+
+
 async def test_A17_only_the_owner_of_the_daemon_brings_code(make: Make, tmp_path: Path) -> None:
     folder = make({"a": "script"})
     other = make({"a": "script"}, name="other")
@@ -1239,6 +1264,28 @@ async def test_A18_saving_writes_the_file_keeps_unknown_keys_and_loses_nobodys_c
         engine.stages.read_only = True
         with pytest.raises(ReadOnly):
             await engine.stages.save("flow", saved["document"])
+
+
+async def test_A18_a_stage_made_in_the_editor_gets_a_file_and_runs(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make({"a": {"kind": "script", "code": "get_stage()['kept'] = 1"}})
+    for name in ("VISUAL", "EDITOR"):
+        monkeypatch.delenv(name, raising=False)
+    async with opened(folder) as engine:
+        document = (await engine.stages.graph("flow"))["document"]
+        document["stages"].append({"path": "review-it", "kind": "form", "title": "Review"})
+        document["transitions"].append({"from": "a", "to": "review-it"})
+        saved = await engine.stages.save("flow", document)
+        assert saved["problem"] is None and saved["stages"][1]["file"] == "review_it.py"
+        await engine.stages.deploy("flow")
+        id = await begun(engine)
+        await engine.answer(f"{id}.review-it#1", {"answer": "good"})
+        assert await engine.result(id) == {"kept": 1, "answer": "good"}
+        shown = await engine.stages.open_file("flow", "Review")
+        assert shown == {"path": str(Path(folder) / "review_it.py"), "opened": False}
+        monkeypatch.setenv("VISUAL", "true")
+        assert (await engine.stages.open_file("flow", "a"))["opened"] is True
 
 
 async def test_A18_where_things_stand_on_the_canvas_makes_no_version(make: Make) -> None:
