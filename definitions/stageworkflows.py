@@ -12,7 +12,7 @@ from greenroom.definitions.events import Event
 from greenroom.definitions.expressions import compile_value
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import Finished
-from greenroom.definitions.people import actor_of
+from greenroom.definitions.people import VIA, actor_of
 from greenroom.definitions.stagegraphs import Stage, StageGraph
 from greenroom.definitions.stageruns import HOOK, MOVE, MOVED_BY, StageRun, Walker, Works
 from greenroom.definitions.stages import InvalidNextStage, check_hand_over
@@ -131,7 +131,7 @@ class StageDesk:
         if by is None:
             return False
         actor = actor_of(by)
-        trusted = by.rpartition(" via ")[2].startswith(("uid:", "key:"))
+        trusted = by.rpartition(VIA)[2].startswith(("uid:", "key:"))
         spoken = actor.spoken_for if actor.spoken_for is not None and not trusted else None
         names = {spoken or actor.username, by}  # who signed in is who they are
         return any(not names.isdisjoint(self._people(role)) for role in stage.access.roles)
