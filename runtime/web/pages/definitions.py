@@ -142,7 +142,7 @@ async def schedules(request: Request) -> Response:
             wrong = error
     return await render(
         request, "schedules.html", found=found, name=name, times=times, assume=assume, wrong=wrong,
-        deeds_of=_schedule_deeds,
+        deeds_of=_schedule_deeds, deed=Deed,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ async def events(request: Request) -> Response:
     found = await engine.events.list(type, limit=PAGE, cursor=cursor)
     dead = await engine.events.dead(limit=20)
     return await render(request, "events.html", found=found, type=type, cursor=cursor, dead=dead,
-                        redrive=Deed("events.redrive", {}))  # fmt: skip
+                        redrive=Deed("events.redrive", {}), deed=Deed)  # fmt: skip
 
 
 class Verdict(shapes.Fact, frozen=True):
@@ -60,7 +60,7 @@ async def event(request: Request) -> Response:
     return await render(
         request, "event.html", one=one, head=why.facts[0].text,
         verdicts=[verdict(fact) for fact in why.facts[1:]], workflow=workflow,
-        resend=Deed("events.resend", {"id": one.id}), edited=written,
+        resend=Deed("events.resend", {"id": one.id}), deed=Deed, edited=written,
         names=sorted(engine.registry.names()),
     )  # fmt: skip
 

@@ -172,7 +172,7 @@ async def _actions(
     versions = sorted(
         {row.version for row in engine.registry.versions() if row.name == one.workflow}
     )
-    return {"stuck": stuck, "ops": ops, "is_plan": is_plan, "versions": versions}
+    return {"stuck": stuck, "ops": ops, "is_plan": is_plan, "versions": versions, "deed": Deed}
 
 
 _TAB: Final[dict[str, Any]] = {

@@ -31,6 +31,7 @@ from greenroom import (
 )
 from greenroom.definitions.errors import InvalidInput, InvalidRequest, NotPermitted
 from greenroom.definitions.fields import Email, LongText, choice_list, read_only
+from greenroom.runtime import calls
 from greenroom.runtime.server import Server
 from greenroom.runtime.socketfile import bind
 from greenroom.runtime.web.app import Web, rule_of
@@ -274,6 +275,27 @@ async def test_an_action_is_shown_as_requests_and_the_socket_takes_the_very_line
         assert [(await pages.engine.get(id)).status for id in (one, two)] == [status, status]
     history = await pages.engine.history(one)
     assert [e.data["reason"] for e in history.items if e.kind == "InstancePaused"] == ["audit"]
+
+
+async def test_every_action_of_every_page_shows_its_request(pages: Face) -> None:
+    failed = await started(pages.engine, "importer", {"n": 1})
+    steps = await started(pages.engine, "charging", {"order_id": "7"})
+    posted = await pages.engine.post({"type": "card.due", "data": {"order_id": "9"}})
+    schedule = (await pages.engine.schedules.list())[0].id
+    seen = set()
+    for path in (*ADDRESSES, f"/i/{failed}", f"/i/{failed}?tab=actions", f"/i/{steps}?tab=actions",
+                 f"/events/{posted.id}", f"/schedules?name={schedule}"):  # fmt: skip
+        text = (await pages.get(path)).text
+        for form in re.findall(r"<form[^>]*>.*?</form>", text, re.DOTALL):
+            for method in re.findall(r'action="/do/([\w.]+)"', form):
+                line = json.loads(code_in(form, "socket", method))
+                assert line["method"] == method
+                calls.read(method, calls.CALLS[method].params, line["params"])
+                seen.add(method)
+    assert seen >= {
+        "resume", "cancel", "skip", "send", "edit", "fork", "post", "events.resend",
+        "schedules.pause", "schedules.trigger", "schedules.backfill", "definitions.disable",
+    }  # fmt: skip
 
 
 async def test_what_an_action_said_is_told_once(pages: Face) -> None:
