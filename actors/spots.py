@@ -70,3 +70,8 @@ def _spot(place: Place, key: str) -> Spot:
 def lane_frame(scope: str, number: int) -> str:
     """The frame with the names of one lane."""
     return f"{scope}[{number}]"
+
+
+def failed_frame(scope: str, number: int) -> str:
+    """The frame with the failure of one lane, one to each: a turn writes what is new and no more."""
+    return f"{scope}[{number}]!"

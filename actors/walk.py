@@ -39,7 +39,7 @@ from greenroom.actors.entries import (
 from greenroom.actors.machine import REQUESTS_PER_TURN_MAX, Death, Turn, failure_of
 from greenroom.actors.progress import Progress
 from greenroom.actors.replay import Changed
-from greenroom.actors.spots import DUE, UNDO, Spot, fixed, lane_frame, locate
+from greenroom.actors.spots import DUE, UNDO, Spot, failed_frame, fixed, lane_frame, locate
 from greenroom.definitions import instants
 from greenroom.definitions.injection import VIRTUAL
 from greenroom.definitions.instants import Instant
@@ -431,20 +431,26 @@ class Walk:
     def _fan_over(self, spot: Spot, size: int) -> bool:
         node = spot.place.node
         assert node.fan is not None
-        failed = self._failed_lanes(spot)
+        failed = {
+            number: frame
+            for number in range(size)
+            if (frame := self._frame(failed_frame(spot.key, number)))
+        }
         if failed and node.fan.on_error == "settle":
-            first = failed[min(failed, key=int)]
-            causes = {key for one in failed.values() for key in one["causes"]}
+            first = failed[min(failed)]
+            causes = {key for one in failed.values() for key in _causes(one)}
             self._fail(spot, msgspec.convert(first["error"], Failure), causes)
             return False
         results = [
-            {"error": failed[str(number)]["error"]}
-            if str(number) in failed
+            {"error": failed[number]["error"]}
+            if number in failed
             else self._result(node, lane_frame(spot.key, number))
             for number in range(size)
         ]
         for number in range(size):
             self.turn.frames[lane_frame(spot.key, number)] = None
+        for number in failed:
+            self.turn.frames[failed_frame(spot.key, number)] = None
         self.turn.frames[spot.key] = None
         if node.after is not None:
             self._merge(spot.lanes, self._after(node, spot.lanes, results))
@@ -479,28 +485,23 @@ class Walk:
             fan = scope.place.node.fan
             if fan is not None and fan.on_error != "park":
                 record = {"error": msgspec.to_builtins(error), "causes": sorted(causes)}
-                failed = {**self._failed_lanes(scope), str(inner.number): record}
-                self._patch(scope.key, {"failed": failed})
+                self._patch(failed_frame(scope.key, inner.number), record)
                 if self._lane_over(scope, inner.number):
                     self._go_on(scope)
                 return
             inner, scope = scope, scope.scope
         raise Death(error, causes)
 
-    def _failed_lanes(self, spot: Spot) -> dict[str, Any]:
-        found = self._frame(spot.key).get("failed")
-        return found if isinstance(found, dict) else {}
-
     def _unfail(self, spot: Spot) -> None:
         """The lanes around an op that failed are on their way again."""
         inner, scope = spot, spot.scope
         while scope is not None:
             if scope.place.node.fan is not None:
-                failed = dict(self._failed_lanes(scope))
-                if failed.pop(str(inner.number), None) is None:
+                failed = failed_frame(scope.key, inner.number)
+                if not self._frame(failed):
                     return
-                left = _int(self._frame(scope.key), "left") + 1
-                self._patch(scope.key, {"failed": failed, "left": left})
+                self.turn.frames[failed] = None
+                self._patch(scope.key, {"left": _int(self._frame(scope.key), "left") + 1})
             inner, scope = scope, scope.scope
 
     def _ask_again(self, void: tuple[str, ...], but: str | None) -> None:
@@ -924,6 +925,12 @@ def _present(places: Mapping[str, Place]) -> list[Json]:
         for key, place in places.items()
         if place.node.kind not in ("call", "ask") or place.node.target or place.node.ask
     ]
+
+
+def _causes(failed: Mapping[str, Json]) -> list[str]:
+    causes = failed["causes"]
+    assert isinstance(causes, list)
+    return causes
 
 
 def _int(frame: Mapping[str, Json], name: str) -> int:

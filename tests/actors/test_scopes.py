@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.actors.entries import Failure
+from greenroom.actors.entries import Failure, encode_entry
 from greenroom.actors.messages import Answer, Cancel, Due, Outcome, Pause, Resume, Skip
 from greenroom.definitions.declare import compile_definition
 from greenroom.definitions.errors import InvalidDefinition, StillFails
@@ -179,6 +179,16 @@ def test_one_of_two_failed_branches_is_skipped_then_the_other() -> None:
     finish(rig, "fan.d")
     assert open_ops(rig) == ["c"]
     assert rig.progress.state == {"fan": {"0": {"a": "given"}, "1": {}}}
+
+
+def test_a_failed_lane_writes_its_own_failure_and_no_other() -> None:
+    rig = plan(begin >> foreach("ports", a, on_error="skip") >> b, {"ports": list(range(40))})
+    sizes = [len(encode_entry(fail(rig, f"ports[{n}].a")[0]).payload) for n in range(39)]
+    assert max(sizes) - min(sizes) < 10
+    finish(rig, "ports[39].a", {"up": True})
+    found = rig.progress.state["ports_results"]
+    assert [one.get("error", {}).get("type") for one in found.values()] == ["Oops"] * 39 + [None]
+    assert not rig.progress.frames
 
 
 def test_a_branch_may_park_the_instance_at_once() -> None:
