@@ -700,8 +700,8 @@ class Directory:
         now = self.now()
         if definition.retention_ms is not None:
             self.kept_for_a_time()
-        if entries is None:
-            due = self.slots.admit(definition, input, namespace, id, n) or due
+        forks = entries is not None
+        due = self.slots.admit(definition, input, namespace, id, n, at_once=forks) or due
         started = Started(
             at=now,
             id=id,

@@ -77,10 +77,18 @@ class Slots:
         self.paces = Paces(directory.clock, self._begin)
 
     def admit(
-        self, definition: Definition, input: Any, namespace: str, id: str, n: int
+        self,
+        definition: Definition,
+        input: Any,
+        namespace: str,
+        id: str,
+        n: int,
+        *,
+        at_once: bool = False,
     ) -> int | None:
         """Takes a slot, or a place in the queue: then gives when the instance may begin by itself.
-        Raises `AlreadyRunning` where nobody waits."""
+        Raises `AlreadyRunning` where nobody waits. `at_once`: it goes on in the middle, and takes a
+        slot though there may be none."""
         rule = definition.concurrency
         if rule is None and definition.rate is None:
             return None
@@ -94,7 +102,7 @@ class Slots:
             key = (namespace, definition.name, _text(attributes.get(SLOT), definition.name))
             lane = self._lanes.setdefault(key, Lane(rule))
             lane.rule = rule
-            taken = len(lane.holders) >= rule.limit
+            taken = len(lane.holders) >= rule.limit and not at_once
             if taken and rule.on_conflict == "skip":
                 raise _already_running(definition.name, key[2], lane)
             self._new.add(id)
@@ -105,7 +113,7 @@ class Slots:
                     self._turns[id] = turn
                 return QUEUED
             lane.holders[id] = n
-        if turn is not None:
+        if turn is not None and not at_once:
             self._new.add(id)
             if not self.paces.enter(*turn):
                 self._of.setdefault(id, None)

@@ -58,6 +58,7 @@ MUTANTS: Final = (
     mutant("rate-passes-over-slots", "rate", rewrite(Slots._advance, "turn is None or self.paces.enter(*turn)", "True"), BOTH),
     mutant("slots-leave-two-after-a-crash", "F23", rewrite(Slots.recover, "self._make_room(lane, \"its place was taken\")", "pass"), CRASH),
     mutant("slots-are-taken-by-who-is-not-stored", "F23", rewrite(Slots._make_room, "if id not in self._new", ""), TOGETHER),
+    mutant("slots-make-forks-wait", "F23", rewrite(Slots.admit, ">= rule.limit and not at_once", ">= rule.limit"), "test_F23_a_fork_goes_on_at_once_and_counts"),
     mutant("slots-say-nothing", "F23", rewrite(status_change, "p.starts == QUEUED and not p.begun", "False"), SAYS),
     mutant("slots-pass-over-who-was-let-in", "F23", rewrite(Slots._began, "lane.holders[id] = n", "pass"), BY_HAND),
     mutant("slots-lose-who-is-paused", "F23", rewrite(Slots.watch, "instance.tell(Begin())", "pass"), PAUSED),

@@ -450,6 +450,31 @@ async def test_F23_who_is_let_in_by_hand_counts(engine: Any) -> None:
     assert await statuses(engine, second.id, third.id) == ["completed", "waiting"]
 
 
+async def test_F23_a_fork_goes_on_at_once_and_counts(engine: Any) -> None:
+    engine.register(alone, latest, lines)
+    line = await engine.start("lines", {"user": "a"})
+    await engine.quiet()
+    again = (await engine.fork(line.id, from_op="go")).instance
+    assert await statuses(engine, line.id, again) == ["waiting", "waiting"]
+    first = await engine.start("alone", {"id": 1})
+    await engine.quiet()
+    fork = (await engine.fork(first.id, from_op="2")).instance
+    second = await engine.start("alone", {"id": 2})
+    await engine.cancel(first.id)
+    await engine.quiet()
+    assert await statuses(engine, fork, second.id) == ["waiting", "pending"]
+    await engine.crash()
+    assert await statuses(engine, fork, second.id) == ["waiting", "pending"]
+    await engine.cancel(fork)
+    await engine.quiet()
+    assert await statuses(engine, second.id) == ["waiting"]
+    old = await engine.start("Latest", {"user": "a", "id": 1})
+    await engine.quiet()
+    new = (await engine.fork(old.id, from_op="1")).instance
+    await engine.quiet()
+    assert await statuses(engine, old.id, new) == ["cancelled", "waiting"]
+
+
 async def test_F23_python_workflows_refuse_or_replace_too(engine: Any) -> None:
     engine.register(lines, latest)
     await engine.start("lines", {"user": "a", "id": 1})
