@@ -32,6 +32,7 @@ from tests.mutants import (
     flows,
     kernel,
     limits,
+    pages,
     resources,
     stages,
     steps,
@@ -48,6 +49,7 @@ GROUPS: Final[dict[str, Sequence[Mutant]]] = {
     "steps": steps.MUTANTS, "stages": stages.MUTANTS,
     "limits": limits.MUTANTS,
     "classes": classes.MUTANTS,
+    "pages": pages.MUTANTS,
 }  # fmt: skip
 TIMEOUT_S: Final = 120
 TEST_TIMEOUT_S: Final = 15

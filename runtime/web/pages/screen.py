@@ -12,9 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import jinja2
 import msgspec
 from markupsafe import Markup, escape
 from starlette.requests import Request
@@ -24,6 +23,9 @@ from greenroom.definitions.durations import text as duration_text
 from greenroom.definitions.errors import GreenroomError, NotAuthenticated
 from greenroom.runtime.web.app import PageRoute, Web, caller_of, page, web_of
 from greenroom.runtime.web.problems import HttpError
+
+if TYPE_CHECKING:
+    import jinja2
 
 TEMPLATES: Final = Path(__file__).with_name("templates")
 PURPOSE: Final = "pages"
@@ -240,6 +242,8 @@ def status(word: str) -> Markup:
 
 @functools.lru_cache(maxsize=1)
 def _environment() -> jinja2.Environment:
+    import jinja2  # noqa: PLC0415  a daemon nobody looks at starts without it
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,

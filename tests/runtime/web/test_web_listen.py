@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -30,6 +31,7 @@ from greenroom.runtime.web.app import Web
 from greenroom.runtime.web.guard import Rules
 from greenroom.runtime.web.limits import HttpLimits
 from greenroom.runtime.web.listen import Listener
+from greenroom.runtime.web.neighbours import owner_of
 from tests.runtime.web.conftest import leave, order
 
 LIMITS = HttpLimits(failed_s=0.0, nobody_rate=1e6, caller_rate=1e6)
@@ -427,3 +429,24 @@ async def test_who_is_at_the_other_end_is_asked_once_for_a_connection(
     assert len(asked) == 2
     events = (await served.engine.events.list()).items
     assert [event.by for event in reversed(events)] == ["uid:1/somebody"] * 3 + ["uid:2/somebody"]
+
+
+async def test_whose_connection_it_is_is_known_where_nobody_needs_a_key() -> None:
+    """On this machine people are who the system says they are, as on the socket."""
+    here = actor_of(os.getuid())
+    met: asyncio.Future[tuple[str, int]] = asyncio.get_running_loop().create_future()
+
+    def came(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        met.set_result(writer.get_extra_info("peername")[:2])
+        writer.close()
+
+    server = await asyncio.start_server(came, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()[:2]
+    _, writer = await asyncio.open_connection(*address)
+    client = await met
+    assert client == writer.get_extra_info("sockname")[:2]
+    assert owner_of(client, address) == here
+    assert owner_of((client[0], 1), address) is None
+    assert owner_of(("nowhere", 1), address) is None
+    writer.close()
+    server.close()
