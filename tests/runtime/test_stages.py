@@ -18,6 +18,7 @@ from greenroom import (
     AlreadyDecided,
     DefinitionError,
     Engine,
+    FormError,
     FormInvalid,
     FormNotComplete,
     IdConflict,
@@ -999,6 +1000,22 @@ async def test_A14_a_form_is_gone_on_with_at_any_question_after_a_crash(
         await engine.answer(ask, [*draft, *pages[len(draft) :]], by="ann")
         assert await engine.result(id) == {"a": "1", "b": "2", "c": "3"}
     assert made.read_text() == "one two "
+
+
+async def test_C30_a_form_that_is_not_the_same_when_run_again_is_found_in_a_test_run(
+    make: Make,
+) -> None:
+    code = "import time\nread_text(f'Now {time.perf_counter_ns()}', key='a')"
+    pure = "n = once('now', lambda: 7)\nread_text(f'Now {n}', key='a')"
+    stages = {"ask": {"kind": "form", "code": code}, "pure": {"kind": "form", "code": pure}}
+    async with opened(make(stages), forms_twice=False) as engine:
+        real = await begun(engine, stage="ask")
+        await engine.answer(f"{real}.ask#1", {"a": "x"})
+        id = await begun(engine, stage="ask", test=True)
+        with pytest.raises(FormError, match="not pure"):
+            await engine.answer(f"{id}.ask#1", {"a": "x"})
+        id = await begun(engine, stage="pure", test=True)
+        await engine.answer(f"{id}.pure#1", {"a": "x"})
 
 
 async def test_once_in_a_script_is_carried_out_once_however_often_it_is_run_again(
