@@ -16,7 +16,7 @@ from greenroom.runtime.benchmarks.common import Figures, surroundings
 
 QUESTIONS: Final = (
     "steps", "limit", "sequential", "programs", "events", "routing", "waiting", "timers",
-    "recovery", "startup",
+    "recovery", "scopes", "startup",
 )  # fmt: skip
 
 
@@ -41,6 +41,9 @@ BUDGET: Final = (
     ("waiting", "ready_ms", "  from opening to ready, ms", "<= 2,000"),
     ("timers", "late_max_ms", "the latest of the timers, ms", "<= 1,000"),
     ("recovery", "ready_ms", "a killed daemon is back, ms", ""),
+    ("scopes", "done_many_commits", "commits of 1,000 items side by side", ""),
+    ("scopes", "done_cpu_us_ratio", "  CPU an item of many to one of few", ""),
+    ("scopes", "failed_bytes_ratio", "  bytes an item, where all fail", ""),
     ("startup", "import_cpu_ms", "import greenroom, CPU ms", "<= 150"),
     ("startup", "version_cpu_ms", "greenroom --version, CPU ms", "<= 60"),
 )

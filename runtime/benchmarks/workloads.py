@@ -10,6 +10,7 @@ from typing import Any
 from greenroom.definitions.declare import workflow
 from greenroom.definitions.ops import sleep_until, wait
 from greenroom.definitions.programs import Workflow
+from greenroom.definitions.scopes import foreach
 from greenroom.definitions.steps import begin, done, step
 
 
@@ -89,6 +90,19 @@ async def slow() -> None:
 def slowly() -> Any:
     """Has a step in flight for a while."""
     return begin >> slow >> done
+
+
+@step("see to")
+async def see_to(item: int, fails: bool) -> dict[str, int]:
+    if fails:
+        raise ValueError(f"item {item} is no good")
+    return {"seen": item}
+
+
+@workflow(name="fan")
+def fan() -> Any:
+    """Sees to each item of a list, side by side; those that fail are passed over."""
+    return begin >> foreach("items", see_to, on_error="skip") >> done
 
 
 @workflow(name="loop")

@@ -21,7 +21,7 @@ def bench(session: Session, questions: tuple[str, ...], quick: bool) -> None:
     """Measure this machine: durable steps, events, memory.
 
     QUESTIONs are steps, limit, sequential, programs, events, routing, waiting, timers, recovery,
-    startup; all if none is named, which takes some minutes. The stores are temporary ones, made in
+    scopes, startup; all if none is named, which takes some minutes. The stores are temporary ones, made in
     --data if given: what is measured is that disk.
     """
     from greenroom.runtime.benchmarks import command as run  # noqa: PLC0415  start-up time

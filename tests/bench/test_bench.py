@@ -37,6 +37,10 @@ PROMISED = {
     "waiting": {"ready_ms", "rss_mb", "woken", "made_per_s"},
     "timers": {"fired", "late_p50_ms", "late_max_ms", "pending_in_memory", "pending_ready_ms"},
     "recovery": {"ready_ms", "all_done_ms", "recovered"},
+    "scopes": {
+        "done_many_commits", "done_many_cpu_us", "done_bytes_ratio", "failed_many_commits",
+        "failed_bytes_ratio",
+    },
     "startup": {"import_cpu_ms", "version_cpu_ms", "post_cpu_ms", "ls_cpu_ms"},
 }  # fmt: skip
 
