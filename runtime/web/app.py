@@ -147,7 +147,7 @@ class Web:
         own: list[BaseRoute] = [
             Api(self),
             page("/hooks/{path:path}", self._hook, PUBLIC, methods=HOOK_METHODS, csrf=False),
-            page("/session", self._log_in, PUBLIC, methods=("POST",), csrf=False),
+            page("/session", self.log_in, PUBLIC, methods=("POST",), csrf=False),
             page("/session/ticket", self._log_in_by_ticket, PUBLIC),
             page("/session/tickets", self._ticket, "admin", methods=("POST",)),
             page("/session/end", self._log_out, PUBLIC, methods=("POST",), csrf=False),
@@ -220,7 +220,7 @@ class Web:
         told = {"id": taken.accepted.id, "accepted": True, "duplicate": taken.accepted.duplicate}
         return Response(_encode(told), media_type=JSON)
 
-    async def _log_in(self, request: Request) -> Response:
+    async def log_in(self, request: Request) -> Response:
         """Opens a browser's session with an API key: JSON `{"key": ...}` or a form's field."""
         _same_site(request)
         if request.headers.get("content-type", "").startswith(JSON):

@@ -20,7 +20,7 @@ BOTH = ("GET", "POST")
 def routes(web: Web) -> list[BaseRoute]:
     return [
         screen("/", home, "read", name="home"),
-        screen("/login", entry.login, PUBLIC, name=LOGIN),
+        screen("/login", entry.login, PUBLIC, methods=BOTH, name=LOGIN, csrf=False),
         screen("/logout", entry.logout, PUBLIC, methods=POST),
         screen("/go", entry.jump, "read"),
         screen("/live", live, "read"),

@@ -7,13 +7,24 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
+from greenroom.definitions.errors import GreenroomError, NotAuthenticated, RateLimited
 from greenroom.runtime.web.app import web_of
 from greenroom.runtime.web.pages.screen import NAV, go, render
 
 
 async def login(request: Request) -> Response:
-    """`GET /login?back=`: asks for an API key; the form goes to `/session`."""
-    return await render(request, "login.html", back=request.query_params.get("back", ""))
+    """`GET /login?back=` asks for an API key, `POST` takes it as `/session` does."""
+    wrong: GreenroomError | None = None
+    back = request.query_params.get("back", "")
+    if request.method == "POST":
+        try:
+            return await web_of(request).log_in(request)
+        except (NotAuthenticated, RateLimited) as error:
+            wrong = error
+            back = str((await request.form()).get("back", ""))
+    return await render(
+        request, "login.html", 200 if wrong is None else wrong.http_status, back=back, wrong=wrong
+    )
 
 
 async def logout(request: Request) -> Response:

@@ -203,7 +203,10 @@ async def test_who_is_unknown_is_sent_to_the_login_page_and_back(make_face: Make
     page = await face.get("/login?back=/instances", headers=HTML)
     assert 'value="/instances"' in page.text
     key = await face.make_key("read")
-    inside = await face.http.post("/session", data={"key": key, "back": "/instances"})
+    wrong = await face.http.post("/login", data={"key": "gr_x", "back": "/instances"})
+    assert wrong.status_code == 401 and 'role="alert"' in wrong.text
+    assert 'value="/instances"' in wrong.text and "gr_x" not in wrong.text
+    inside = await face.http.post("/login", data={"key": key, "back": "/instances"})
     assert inside.headers["location"] == "/instances"
     assert (await face.get("/instances", headers=HTML)).status_code == 200
     await face.http.post("/logout", data={"csrf": "x"})
