@@ -5,7 +5,9 @@ module knows all the parts: `engine`. The others know the ports of `greenroom.ac
 each other as little as they can.
 
 The engine
-    engine      the verbs; every face calls these and nothing else
+    engine      the facade: every face calls its verbs and nothing else
+    layers      what it stands on, each layer knowing those before it: core (what it is made of, how
+                it opens and closes), looking, answering, starting, verbs, results
     directory   which instances are loaded, how they come and go
     registry    which workflows there are, by name and version
     executor    runs the functions of steps: on the loop, in threads, in processes (context is their
