@@ -124,15 +124,8 @@ class Router:
         made = not event.id
         now = self.stage.now()
         if made or event.time is None:
-            event = Event(
-                type=event.type,
-                id=event.id or self.stage.new_id(),
-                source=event.source,
-                subject=event.subject,
-                time=event.time or rfc3339(now),
-                data=event.data,
-                datacontenttype=event.datacontenttype,
-                extra=event.extra,
+            event = msgspec.structs.replace(
+                event, id=event.id or self.stage.new_id(), time=event.time or rfc3339(now)
             )
         if not event.subject:
             self._post_now(event, now, namespace, by, made, done, tick, only)

@@ -83,6 +83,10 @@ _MEANT: Final = {
 }  # fmt: skip
 
 
+_BLANK: Final = Event(type="")
+"""What an event is made from: a call of the class takes six times as long, through its metaclass."""
+
+
 def event_from(data: Any) -> Event:
     """An event from a decoded JSON object. Raises `InvalidEvent` with the path and the mend."""
     if not isinstance(data, dict):
@@ -122,7 +126,8 @@ def event_from(data: Any) -> Event:
         if len(data.get(key) or "") > NAME_MAX:
             raise InvalidEvent(f"{key} is longer than {NAME_MAX} characters", path=f"$.{key}")
     _check_time(data.get("time"))
-    return Event(
+    return msgspec.structs.replace(
+        _BLANK,
         type=kind,
         id=data.get("id") or "",
         source=data.get("source") or "",
