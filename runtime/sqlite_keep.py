@@ -212,8 +212,8 @@ class Keeper:
         found: list[tuple[int, int, str]] = []
         for w, status in self.db.execute(
             "SELECT c.w, c.status FROM count c JOIN workflow f ON f.w = c.w"
-            " WHERE c.c>0 AND c.status>=?1 AND (?2 IS NULL OR f.name=?2)",
-            (FIRST_ENDED, work.workflow),
+            " WHERE c.c>0 AND c.status>=:ended AND (:name IS NULL OR f.name=:name)",
+            {"ended": FIRST_ENDED, "name": work.workflow},
         ).fetchall():
             found += self.db.execute(
                 "SELECT updated, n, id FROM instance WHERE w=? AND status=? AND updated<?"

@@ -116,6 +116,7 @@ def _begin(mutant: Mutant, output: Path) -> int:
         os.dup2(fd, 1)
         os.dup2(fd, 2)
         os.environ[VARIABLE] = mutant.name  # for the processes that tests start
+        os.environ.pop("PYTEST_ADDOPTS", None)  # tests in other processes would not have it
         mutant.plant()
         code = int(pytest.main([*ARGUMENTS, *mutant.tests]))
     except BaseException:

@@ -319,9 +319,11 @@ def test_E_a_list_follows_what_happens_and_keys_lead_around(window: Any, site: S
     window.keyboard.press("j")
     window.keyboard.press("Enter")
     window.get_by_role("heading", name="holiday/live").wait_for()
+    window.wait_for_load_state("load")  # keys are heard once the page is whole
     window.keyboard.press("g")
     window.keyboard.press("s")
     window.get_by_role("heading", name="Schedules").wait_for()
+    window.wait_for_load_state("load")
     window.keyboard.press("?")
     window.get_by_role("heading", name="Keys").wait_for()
     window.keyboard.press("Escape")
