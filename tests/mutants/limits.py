@@ -49,7 +49,7 @@ MUTANTS: Final = (
     mutant("retention-does-nothing", "retention", rewrite(Retention._next, "if not self._left:", "if True:"), GOES),
     mutant("retention-comes-once", "retention", rewrite(Retention._watch, "kernel.progress.ended and", "False and"), GOES),
     mutant("retention-takes-all-workflows-in-memory", "retention", rewrite(MemoryKeeper.prune, "work.workflow in (None, i.row.workflow)", "True"), GOES),
-    mutant("retention-takes-all-workflows-in-sqlite", "retention", rewrite(Keeper._old_instances, "f.name=?2", "f.name<>'' OR ?2=''"), GOES),
+    mutant("retention-takes-all-workflows-in-sqlite", "retention", rewrite(Keeper._old_instances, "f.name=:name", "f.name<>'' OR :name=''"), GOES),
     mutant("retention-skips-the-start", "retention", rewrite(Retention.start, "self._round()", "pass"), "test_limits_what_fell_due_while_nothing_ran_goes_at_the_start"),
     mutant("rate-lets-all-begin", "rate", rewrite(Pace.free_at, "self.begun[-self.rule.limit] + self.rule.per_ms", "0"), PACED),
     mutant("rate-forgets-with-the-process", "rate", rewrite(Slots._remember, "if at > since:", "if False:"), PACED),

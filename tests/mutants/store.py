@@ -489,7 +489,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     # -- R13: retention
     Mutant(
         "live-instances-pruned", "R13",
-        rewrite(Keeper._old_instances, "(FIRST_ENDED, work", "(0, work"),
+        rewrite(Keeper._old_instances, '"ended": FIRST_ENDED', '"ended": 0'),
         (CONFORMANCE + "test_retention_takes_whole_ended_instances_and_says_so",),
     ),
     Mutant(
