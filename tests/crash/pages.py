@@ -1,6 +1,8 @@
 """A process that answers a form of three pages, as far as it is told, and then waits to be killed.
 
 `python pages.py STORE GIVEN`: GIVEN pages are sent; 3 is the whole answer.
+`python pages.py STORE draft GIVEN`: one page more than the draft has is kept as a draft.
+`python pages.py STORE callback`: somebody is called, and says how far they are.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from greenroom import (
     FormNotComplete,
     FormPage,
     begin,
+    callback_step,
     done,
     inputstep,
+    step,
     workflow,
 )
 
@@ -49,6 +53,48 @@ def paged() -> Any:
     return begin >> three >> done
 
 
+@step("Call")
+def call(callback_token: str, outside: str) -> None:
+    """Hands the token to somebody outside: a file beside the store."""
+    with open(outside, "a") as file:
+        file.write(callback_token + "\n")
+
+
+@workflow(key="::data.key")
+def called() -> Any:
+    return begin >> callback_step("Outside", call) >> done
+
+
+async def draft(store: str, given: int) -> None:
+    async with Engine.open(store, workflows=[paged]) as engine:
+        if not (await engine.list()).items:
+            await engine.start("paged", {"key": "k"})
+        kept = (await engine.asks.get("paged/k", by="ann")).draft or []
+        await engine.asks.draft("paged/k", [*kept, PAGES[given]], by="ann")
+        print("kept", len(kept) + 1, flush=True)  # noqa: T201
+        await asyncio.Event().wait()
+
+
+async def callback(store: str) -> None:
+    outside = store + ".outside"
+    async with Engine.open(store, workflows=[called]) as engine:
+        if not (await engine.list()).items:
+            await engine.start("called", {"key": "k", "outside": outside})
+        while not (tokens := _lines(outside)):
+            await asyncio.sleep(0.01)
+        await engine.progress(tokens[-1], {"times": len(tokens)})
+        print("called", tokens[-1], flush=True)  # noqa: T201
+        await asyncio.Event().wait()
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        with open(path) as file:
+            return file.read().split()
+    except FileNotFoundError:
+        return []
+
+
 async def main(store: str, given: int) -> None:
     async with Engine.open(store, workflows=[paged]) as engine:
         if not (await engine.list()).items:
@@ -63,4 +109,10 @@ async def main(store: str, given: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+    match sys.argv[2:]:
+        case ["draft", number]:
+            asyncio.run(draft(sys.argv[1], int(number)))
+        case ["callback"]:
+            asyncio.run(callback(sys.argv[1]))
+        case [number]:
+            asyncio.run(main(sys.argv[1], int(number)))

@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 
 from greenroom import AlreadyDecided, Engine, FormNotComplete
-from tests.crash.pages import PAGES, paged
+from tests.crash.pages import PAGES, called, paged
 
 
-def killed_after(store: Path, given: int) -> str:
-    """What a process said after it sent so many pages; then it was killed."""
+def killed_after(store: Path, *words: object) -> str:
+    """What a process said after it did what it was told; then it was killed."""
     script = Path(__file__).with_name("pages.py")
-    with subprocess.Popen(
-        [sys.executable, str(script), str(store), str(given)], stdout=subprocess.PIPE, text=True
-    ) as process:
+    command = [sys.executable, str(script), str(store), *map(str, words)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         said = process.stdout.readline().strip()
         process.kill()
@@ -46,3 +45,34 @@ async def test_a_kill_between_two_pages_stores_nothing_and_the_answer_is_given_w
         assert found == {"key": "k", "first": "a", "second": 2, "third": True}
         with pytest.raises(AlreadyDecided):
             await engine.answer(ask.id, PAGES)
+
+
+@pytest.mark.crash
+async def test_a_kill_after_each_page_leaves_the_draft_as_it_was_kept(tmp_path: Path) -> None:
+    store = tmp_path / "app.db"
+    for given in range(len(PAGES)):
+        assert killed_after(store, "draft", given) == f"kept {given + 1}"
+    async with Engine.open(store, workflows=[paged]) as engine:
+        kept = (await engine.asks.get("paged/k", by="ann")).draft
+        assert kept == PAGES
+        await engine.answer("paged/k", kept, by="ann")
+        found = await engine.result("paged/k", timeout=10)
+        assert found == {"key": "k", "first": "a", "second": 2, "third": True}
+
+
+@pytest.mark.crash
+async def test_a_kill_while_a_callback_is_awaited_keeps_token_progress_and_wait(
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "app.db"
+    said = {killed_after(store, "callback") for _ in range(3)}
+    (word,) = said  # the same token, however often the process died
+    token = word.removeprefix("called ")
+    async with Engine.open(store, workflows=[called]) as engine:
+        (ask,) = (await engine.asks.list()).items
+        shown = await engine.asks.get(ask.id)
+        assert shown.progress is not None
+        assert shown.progress["data"]["times"] >= 1
+        await engine.answer(token, {"ok": True})
+        state = await engine.result("called/k", timeout=10)
+        assert state["callback_result"] == {"ok": True}
