@@ -31,6 +31,7 @@ from greenroom.actors.subscriptions import Found, TriggerIndex
 from greenroom.definitions.errors import (
     AlreadyRunning,
     ConditionFailed,
+    EventLoop,
     GreenroomError,
     IdConflict,
     InvalidInput,
@@ -461,7 +462,7 @@ def _nobody(result: Posted | GreenroomError, refused: list[Refused]) -> None:
 
 
 def _code(error: GreenroomError) -> str:
-    refused = isinstance(error, ConditionFailed | AlreadyRunning)
+    refused = isinstance(error, AlreadyRunning | ConditionFailed | EventLoop)
     return error.code if refused else "invalid_input"
 
 

@@ -264,6 +264,10 @@ class InboxFull(Rejected):
     """The instance holds as many undelivered messages as it may."""
 
 
+class EventLoop(Rejected):
+    """Workflows start each other, more of them each time."""
+
+
 class ConditionFailed(Rejected):
     """A condition that guards the request is false."""
 

@@ -32,7 +32,7 @@ Groups of verbs, each over one noun
     stages        engine.stages: graph, board, moves, logs, deploy
     steering      edit, migrate, closing a damaged instance
     forks         which entries a fork begins with
-    slots         how many of a workflow live at once
+    slots         how many of a workflow live at once (loops: too many that start each other)
     paces         how many of a workflow begin in a time
     compare       diff of two instances
     keys          API keys

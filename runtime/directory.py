@@ -68,6 +68,7 @@ from greenroom.definitions.workflow import PLAN_KINDS, Definition, Plan, Program
 from greenroom.runtime.context import StepContext
 from greenroom.runtime.executor import Call, Executor
 from greenroom.runtime.journal import Journal
+from greenroom.runtime.loops import Loops
 from greenroom.runtime.registry import Registry
 from greenroom.runtime.saves import new_resource_id
 from greenroom.runtime.slots import Slots
@@ -115,6 +116,7 @@ class Directory:
         self.next_n = next_n
         self.log = log
         self.timer = Timer(clock, self)
+        self.loops = Loops()
         self.active: dict[int, Instance] = {}
         self.ids: dict[str, int] = {}
         """Numbers of the instances that are loaded."""
@@ -695,9 +697,10 @@ class Directory:
         """
         if definition.only_if is not None and entries is None:
             definition.only_if.check(definition.name, input)
+        now = self.now()
+        self.loops.check(definition.name, hops, now)
         n = self.next_n
         self.next_n += 1
-        now = self.now()
         if definition.retention_ms is not None:
             self.kept_for_a_time()
         forks = entries is not None

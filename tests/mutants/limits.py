@@ -9,6 +9,7 @@ from greenroom.actors import effects, progress
 from greenroom.actors.decide import Kernel
 from greenroom.actors.rows import AppendBuilder, status_change
 from greenroom.runtime import forks
+from greenroom.runtime.loops import Loops
 from greenroom.runtime.memory_read import MemoryKeeper
 from greenroom.runtime.paces import Pace, Paces
 from greenroom.runtime.retention import Retention
@@ -38,6 +39,10 @@ PAUSED: Final = "test_F23_who_is_paused_when_its_turn_comes_begins_when_it_is_re
 
 
 MUTANTS: Final = (
+    Mutant(
+        "what-doubles-goes-on", "6.5", rewrite(Loops.check, "len(starts) >= DEEP_STARTS_MAX", "False"),
+        ("tests/runtime/test_hostile.py::test_what_doubles_each_time_is_stopped_by_its_number",),
+    ),
     mutant("time-is-never-up", "timeout", rewrite(Kernel._due, "if p.deadline == m.due <= now", "if False"), LATE),
     mutant("time-is-not-given-again", "timeout", rewrite(progress._go_on, "_whole_time(p, at)", "pass"), LATE),
     mutant("time-is-not-stored", "timeout", rewrite(AppendBuilder.add, "if self.p.deadline != self.deadline:", "if False:"), LATE),

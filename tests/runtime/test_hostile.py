@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from greenroom import child, workflow
+from greenroom import emit as post_event
 from greenroom.actors.progress import hops_of
 from greenroom.actors.rows import rfc3339
 from greenroom.definitions.documents import read_document
 from greenroom.definitions.errors import (
+    EventLoop,
     FormInvalid,
     GreenroomError,
     InvalidDefinition,
@@ -26,7 +29,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.events import Event
 from greenroom.definitions.previews import preview
-from greenroom.runtime import calls
+from greenroom.runtime import calls, loops
 from greenroom.runtime.engine import Engine
 from greenroom.runtime.testing import TestEngine
 from greenroom.runtime.tokens import kept_in
@@ -320,3 +323,44 @@ async def test_a_preview_of_decades_holds_nobody_up(
     monkeypatch.setattr("greenroom.runtime.schedules.preview", looking)
     assert len(await engine.schedules.preview(rule="0 0 29 2 *", count=3)) == 3
     assert threads == [False]
+
+
+# -- loops that grow ---------------------------------------------------------------------------
+
+
+@workflow(on="double")
+async def doubling() -> None:
+    await post_event("double", {})
+    await post_event("double", {})
+
+
+@workflow
+async def brooding() -> None:
+    await child(brooding, {}, detach=True)
+    await child(brooding, {}, detach=True)
+
+
+@pytest.mark.parametrize("name", ["doubling", "brooding"])
+async def test_what_doubles_each_time_is_stopped_by_its_number(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "DEEP_STARTS_MAX", 20)
+    monkeypatch.setattr(loops, "DEEP_HOPS", 3)
+    async with TestEngine(doubling, brooding) as engine:
+        await engine.start(name, {})
+        await engine.until_idle()
+        page = await engine.list(f"workflow:{name}", limit=1_000)
+        assert len(page.items) == 1 + 2 + 4 + 20
+        other = await engine.start(name, {})
+        assert other.created, "what begins anew is no part of it"
+
+
+async def test_a_refused_start_of_a_loop_is_told_and_passes_with_the_minute() -> None:
+    counted = loops.Loops()
+    for _ in range(loops.DEEP_STARTS_MAX):
+        counted.check("flow", loops.DEEP_HOPS, 0)
+    counted.check("flow", loops.DEEP_HOPS - 1, 0)
+    counted.check("other", loops.DEEP_HOPS, 0)
+    with pytest.raises(EventLoop, match="it feeds itself"):
+        counted.check("flow", loops.DEEP_HOPS, loops.WINDOW_MS - 1)
+    counted.check("flow", loops.DEEP_HOPS, loops.WINDOW_MS)
