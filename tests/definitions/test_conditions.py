@@ -412,3 +412,34 @@ def test_any_json_compiles_or_gives_problems_with_paths(data: Any) -> None:
         assert error.problems
         assert all(problem.path.startswith("$") for problem in error.problems)
         json.dumps(error.as_data())
+
+
+# -- F5: groups ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outer", ["and", "or", None])
+@pytest.mark.parametrize("inner", ["and", "or", None])
+@pytest.mark.parametrize("first", [(True, True), (True, False), (False, False)])
+@pytest.mark.parametrize("second", [(True, True), (False, True), (False, False)])
+def test_F5_criteria_and_their_attributes_are_joined_by_and_unless_by_or(
+    outer: str | None, inner: str | None, first: tuple[bool, bool], second: tuple[bool, bool]
+) -> None:
+    state = {"a": first[0], "b": first[1], "c": second[0], "d": second[1]}
+    groups: list[dict[str, Any]] = [
+        {"attributes": [attribute("Boolean", "eq", True, f"::{name}") for name in names]}
+        for names in ("ab", "cd")
+    ]
+    source: dict[str, Any] = {"criteria": groups}
+    if inner is not None:
+        for each in groups:
+            each["operator"] = inner
+    if outer is not None:
+        source["operator"] = outer
+    join = {"and": all, "or": any, None: all}
+    expected = join[outer]([join[inner](first), join[inner](second)])
+    assert compile_condition(source).holds(state) is expected
+
+
+@pytest.mark.parametrize("truthy", [1, "true", "yes", {"a": 1}, None])
+def test_F5_only_a_boolean_true_succeeds(truthy: Any) -> None:
+    assert not holds("Boolean", "eq", True, truthy)
