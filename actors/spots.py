@@ -62,7 +62,7 @@ def _spot(place: Place, key: str) -> Spot:
             number = int(digits)
         outer = _spot(around, re.sub(r"~\d+$", "", inner))
     lanes = outer.lanes
-    if around.node.fan is not None or around.node.kind in ("parallel", "foreach"):
+    if around.node.kind in ("parallel", "foreach"):
         lanes = (*lanes, lane_frame(outer.key, number))
     return Spot(place, key, prefix, outer, lanes, number)
 

@@ -37,7 +37,7 @@ from greenroom.actors.entries import (
     TimerFired,
 )
 from greenroom.actors.machine import REQUESTS_PER_TURN_MAX, Death, Turn, failure_of
-from greenroom.actors.progress import Progress
+from greenroom.actors.progress import Progress, apply_delta
 from greenroom.actors.replay import Changed
 from greenroom.actors.spots import DUE, UNDO, Spot, failed_frame, fixed, lane_frame, locate
 from greenroom.definitions import instants
@@ -736,7 +736,7 @@ class Walk:
         state = self.state
         if self.turn.delta is not None:
             state = dict(state)
-            _apply(state, self.turn.delta)
+            apply_delta(state, self.turn.delta)
         return seen_from(state, [self._frame(lane) for lane in lanes])
 
     def _frame(self, name: str) -> Mapping[str, Json]:
@@ -747,7 +747,7 @@ class Walk:
         if patch is None:
             return {}
         frame = dict(frame)
-        _apply(frame, patch)
+        apply_delta(frame, patch)
         return frame
 
     def _patch(self, name: str, names: dict[str, Json], drop: tuple[str, ...] = ()) -> None:
@@ -937,12 +937,6 @@ def _int(frame: Mapping[str, Json], name: str) -> int:
     value = frame.get(name, 0)
     assert isinstance(value, int)
     return value
-
-
-def _apply(names: dict[str, Json], delta: Delta) -> None:
-    names.update(delta.set)
-    for name in delta.drop:
-        names.pop(name, None)
 
 
 def _both(first: Delta | None, second: Change) -> Delta:

@@ -20,10 +20,10 @@ from greenroom.definitions.services import called
 from greenroom.definitions.values import Json
 
 
-class Slack:
-    """Places in Slack, and messages to them."""
+class Messages:
+    """Messages to people, over one service."""
 
-    name: Final = "slack"
+    name: str
 
     def user(
         self,
@@ -32,14 +32,8 @@ class Slack:
         allow_self: bool | None = None,
         timeout: Duration | None = None,
     ) -> Destination:
-        """A direct message to one person."""
+        """A message to one person alone."""
         return destinations.user(self.name, person, allow_self=allow_self, timeout=timeout)
-
-    def channel(
-        self, name: str, *, allow_self: bool | None = None, timeout: Duration | None = None
-    ) -> Destination:
-        """A channel; anybody in it may decide, whoever asked only with `allow_self=True`."""
-        return destinations.channel(self.name, name, allow_self=allow_self, timeout=timeout)
 
     def group(
         self,
@@ -50,6 +44,22 @@ class Slack:
     ) -> Destination:
         """A message to one to seven people at once."""
         return destinations.group(self.name, people, allow_self=allow_self, timeout=timeout)
+
+    def send_message(self, destination: Any, message: str) -> Json:
+        """Sends a text to a place or a person, once however often the handler is run again."""
+        return _message(self.name, destination, message)
+
+
+class Slack(Messages):
+    """Places in Slack, and messages to them."""
+
+    name: Final = "slack"
+
+    def channel(
+        self, name: str, *, allow_self: bool | None = None, timeout: Duration | None = None
+    ) -> Destination:
+        """A channel; anybody in it may decide, whoever asked only with `allow_self=True`."""
+        return destinations.channel(self.name, name, allow_self=allow_self, timeout=timeout)
 
     def fallback(
         self,
@@ -65,37 +75,11 @@ class Slack:
             continue_on_timeout=continue_on_timeout,
         )
 
-    def send_message(self, destination: Any, message: str) -> Json:
-        """Sends a text to a place or a person, once however often the handler is run again."""
-        return _message(self.name, destination, message)
 
-
-class Email:
-    """Mail, over an SMTP outlet."""
+class Email(Messages):
+    """Mail, over an SMTP outlet, with a link to the request."""
 
     name: Final = "email"
-
-    def user(
-        self,
-        person: Any,
-        *,
-        allow_self: bool | None = None,
-        timeout: Duration | None = None,
-    ) -> Destination:
-        """A mail to one person, with a link to the request."""
-        return destinations.user(self.name, person, allow_self=allow_self, timeout=timeout)
-
-    def group(
-        self,
-        people: Any,
-        *,
-        allow_self: bool | None = None,
-        timeout: Duration | None = None,
-    ) -> Destination:
-        return destinations.group(self.name, people, allow_self=allow_self, timeout=timeout)
-
-    def send_message(self, destination: Any, message: str) -> Json:
-        return _message(self.name, destination, message)
 
 
 class PagerDuty:

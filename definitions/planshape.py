@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from greenroom.definitions.values import Json
-from greenroom.definitions.workflow import Lane, Node, Plan
+from greenroom.definitions.workflow import Lane, Node, Plan, prefix_inside
 
 
 class NodeShape(msgspec.Struct):
@@ -85,7 +85,7 @@ def _bound(shape: NodeShape, prefix: str, today: Plan) -> Node:
     if not shape.lanes:
         return dataclasses.replace(node, name=shape.name)
     inline = shape.inline is True
-    inner = prefix if inline else f"{fixed}[]." if kind == "foreach" else f"{fixed}."
+    inner = prefix_inside(kind, fixed, prefix if inline else None)
     lanes = tuple(
         Lane(
             lane.name,

@@ -212,6 +212,13 @@ class Plan:
         return any(place.node.undo is not None for place in self.places.values())
 
 
+def prefix_inside(kind: str, key: str, around: str | None) -> str:
+    """What the fixed keys inside a scope begin with; `around` is the prefix of one that is inline."""
+    if around is not None:
+        return around
+    return f"{key}[]." if kind == "foreach" else f"{key}."
+
+
 def _set_out(
     nodes: tuple[Node, ...], prefix: str, scope: Place | None, lane: int, places: dict[str, Place]
 ) -> None:
@@ -223,7 +230,7 @@ def _set_out(
             raise InvalidDefinition(f'two steps have the key "{key}"')
         places[key] = place
         if node.lanes:
-            inner = prefix if node.inline else f"{key}[]." if node.kind == "foreach" else f"{key}."
+            inner = prefix_inside(node.kind, key, prefix if node.inline else None)
             for number, one in enumerate(node.lanes):
                 _set_out(one.nodes, inner, place, number, places)
 

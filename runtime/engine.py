@@ -15,9 +15,7 @@ from typing import Any, Self
 
 from greenroom.definitions.connectors import PERFORMER
 from greenroom.definitions.engines import ENGINE, ENVIRONMENT
-from greenroom.definitions.errors import (
-    InvalidInput,
-)
+from greenroom.definitions.errors import InvalidInput
 from greenroom.definitions.ops import named_version
 from greenroom.definitions.programs import Workflow, workflow_input, workflow_key
 from greenroom.definitions.tasks import Task

@@ -10,9 +10,7 @@ from greenroom.actors.messages import (
     Answer,
     Record,
 )
-from greenroom.actors.ports import (
-    AskView,
-)
+from greenroom.actors.ports import AskView
 from greenroom.actors.progress import status_of
 from greenroom.actors.rows import rfc3339
 from greenroom.definitions.errors import (

@@ -19,9 +19,7 @@ import msgspec
 from greenroom.actors.collector import MARK
 from greenroom.actors.entries import decode_entry
 from greenroom.actors.instance import Instance
-from greenroom.actors.messages import (
-    Message,
-)
+from greenroom.actors.messages import Message
 from greenroom.actors.ports import (
     ChangeDefinition,
     Clock,

@@ -10,9 +10,7 @@ from typing import Final
 import msgspec
 
 from greenroom.actors.instance import Instance
-from greenroom.actors.ports import (
-    Append,
-)
+from greenroom.actors.ports import Append
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import (
     InstanceCancelled,
