@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.actors.entries import decode_entry
 from greenroom.actors.ports import (
     Audit,
     Audited,
@@ -28,9 +27,10 @@ from greenroom.actors.ports import (
     Orphaned,
     Orphans,
 )
-from greenroom.actors.progress import Progress, decode_progress, encode_progress, fold
+from greenroom.actors.progress import Progress, encode_progress
 from greenroom.actors.rows import status_change
 from greenroom.definitions.errors import GreenroomError
+from greenroom.runtime.progresses import folded
 
 PAGE: Final = 50
 """Instances read in one hop."""
@@ -127,13 +127,6 @@ def fault_of(whole: Loaded, tail: Loaded) -> str | None:
     except (GreenroomError, msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
         return f"its entries cannot be folded: {type(error).__name__}: {error}"
     return None
-
-
-def folded(loaded: Loaded) -> Progress:
-    """The durable progress of an instance."""
-    before = decode_progress(loaded.snapshot) if loaded.snapshot is not None else None
-    entries = [decode_entry(row) for row in loaded.rows]
-    return fold(entries, [row.epoch for row in loaded.rows], before)
 
 
 def differences(row: InstanceRow, p: Progress) -> list[str]:

@@ -44,7 +44,7 @@ from greenroom.actors.ports import (
     Loaded,
     SaveSnapshot,
 )
-from greenroom.actors.progress import Progress, decode_progress, encode_progress, evolve, fold
+from greenroom.actors.progress import Progress, encode_progress, evolve, fold
 from greenroom.actors.replay import Changed
 from greenroom.actors.rows import AppendBuilder, instance_row, status_change
 from greenroom.actors.timer import Timer
@@ -69,6 +69,7 @@ from greenroom.runtime.context import StepContext
 from greenroom.runtime.executor import Call, Executor
 from greenroom.runtime.journal import Journal
 from greenroom.runtime.loops import Loops
+from greenroom.runtime.progresses import begun
 from greenroom.runtime.registry import Registry
 from greenroom.runtime.saves import new_resource_id
 from greenroom.runtime.slots import Slots
@@ -416,9 +417,10 @@ class Directory:
         if result.emitted:
             self.emitted(result.emitted)
         p = instance.kernel.progress
-        if instance.kernel.is_plan and not p.ended and append.rows and not instance.dead:
+        if p.gen == 1 and append.rows and not instance.dead:
             last = append.iseq + len(append.rows) - 1
-            if last // SNAPSHOT_EVERY != (append.iseq - 1) // SNAPSHOT_EVERY:
+            full = last // SNAPSHOT_EVERY != (append.iseq - 1) // SNAPSHOT_EVERY
+            if full or (p.ended and last > SNAPSHOT_EVERY):
                 self._snapshot(instance)
 
     def _child_created(self, parent: Instance, create: Create, made: Created) -> None:
@@ -537,22 +539,34 @@ class Directory:
             self.submit(Load(ns), lambda result: self._loaded(ns, result))
 
     def _loaded(self, ns: list[int], result: Any) -> None:
-        self.reading = False
-        self._load()
         error = result if isinstance(result, Exception) else NotFound("it was removed meanwhile")
-        if not isinstance(result, Exception):
-            for loaded in result:
+        found = [] if isinstance(result, Exception) else result
+        cut = [one.row.n for one in found if self._is_cut(one)]
+        if cut:
+            ns = [n for n in ns if n not in cut]
+            self.submit(Load(cut, snapshots=False), lambda result: self._loaded(cut, result))
+        else:
+            self.reading = False
+            self._load()
+        for loaded in found:
+            if loaded.row.n not in cut:
                 waiting = self.loading.pop(loaded.row.n, [])
                 try:
-                    found = self._revive(loaded)
+                    revived = self._revive(loaded)
                 except Exception as fault:  # one that cannot be loaded must not stop the others
                     self.log.error("cannot load", instance=loaded.row.id, exc_info=fault)
-                    found = fault
+                    revived = fault
                     if loaded.row.n in self.active:
                         self._forget(self.active[loaded.row.n], fault)
-                self._revived(waiting, found)
+                self._revived(waiting, revived)
         for n in ns:
             self._revived(self.loading.pop(n, []), error)
+
+    def _is_cut(self, loaded: Loaded) -> bool:
+        """Whether it is a program of which not all rows are here: a snapshot is for looking at it;
+        whoever runs one replays it from the first row of its generation."""
+        plan = isinstance(self.definition_of(loaded.row).body, Plan)
+        return loaded.snapshot is not None and not plan
 
     def _revived(
         self, waiting: list[tuple[Then, Failed | None]], found: Instance | Exception
@@ -596,15 +610,11 @@ class Directory:
         return instance
 
     def kernel_of(self, loaded: Loaded) -> Kernel:
-        """The kernel of a stored instance: the newest snapshot, then the rows after it."""
+        """The kernel of a stored instance: the newest snapshot, then the rows after it (a program
+        needs all rows of its generation)."""
         row = loaded.row
-        progress: Progress | None = None
-        if loaded.snapshot is not None:
-            progress = decode_progress(loaded.snapshot)
         entries = [decode_entry(stored) for stored in loaded.rows]
-        p = fold(entries, [stored.epoch for stored in loaded.rows], progress)
-        if progress is None and loaded.rows:
-            p.iseq = loaded.rows[-1].iseq
+        p = fold(entries, [stored.epoch for stored in loaded.rows], begun(loaded))
         definition = self.definition_of(row)
         log: list[bytes] = []
         if not isinstance(definition.body, Plan):  # the current generation alone is replayed

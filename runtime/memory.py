@@ -240,6 +240,7 @@ class MemoryStore:
             )  # fmt: skip
         if work.generation_start is not None:
             instance.generation = work.generation_start
+            instance.snapshots.clear()
         if work.version is not None:
             instance.row.version = work.version
             for id, ask in instance.asks.items():

@@ -300,6 +300,7 @@ class Group:
         if self.generations:
             many("UPDATE instance SET generation=? WHERE n=?",
                  [(g, n) for n, g in self.generations.items()])  # fmt: skip
+            many("DELETE FROM snapshot WHERE n=?", [(n,) for n in self.generations])
         if self.versions:
             many("UPDATE instance SET version=? WHERE n=?",
                  [(version, n) for n, version in self.versions.items()])  # fmt: skip

@@ -27,7 +27,7 @@ from greenroom.actors.entries import (
     decode_entry,
 )
 from greenroom.actors.ports import AskView, InstanceRow, Listed, ListInstances, Load, Loaded, Prune
-from greenroom.actors.progress import Progress, decode_progress, fold, status_of
+from greenroom.actors.progress import Progress, status_of
 from greenroom.actors.rows import rfc3339
 from greenroom.definitions.errors import (
     IdConflict,
@@ -49,6 +49,7 @@ from greenroom.definitions.values import Json, copy
 from greenroom.definitions.workflow import Definition
 from greenroom.runtime import shapes
 from greenroom.runtime.filters import parse_filter
+from greenroom.runtime.progresses import folded
 from greenroom.runtime.terms import terms_of
 
 if TYPE_CHECKING:
@@ -350,9 +351,7 @@ class Stages:
                 one = loaded.get(leaf.row.n)
                 if one is None:
                     continue
-                snapshot = decode_progress(one.snapshot) if one.snapshot is not None else None
-                entries = [decode_entry(stored) for stored in one.rows]
-                leaf.progress = fold(entries, [stored.epoch for stored in one.rows], snapshot)
+                leaf.progress = folded(one)
                 leaf.stage = str(leaf.progress.state.get("stage"))
 
     async def _loaded(self, rows: Sequence[InstanceRow]) -> dict[int, Loaded]:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from greenroom.actors.collector import MARK
-from greenroom.actors.entries import decode_entry
 from greenroom.actors.instance import Instance
 from greenroom.actors.messages import Message
 from greenroom.actors.ports import (
@@ -40,7 +39,7 @@ from greenroom.actors.ports import (
     Request,
     SaveSchedule,
 )
-from greenroom.actors.progress import Progress, decode_progress, fold
+from greenroom.actors.progress import Progress
 from greenroom.actors.router import HELD, Refused, Router
 from greenroom.definitions.catalog import Catalog, using
 from greenroom.definitions.connectors import PERFORMER
@@ -77,6 +76,7 @@ from greenroom.runtime.links import Links
 from greenroom.runtime.loading import connectors_among, load, workflows_among
 from greenroom.runtime.loggers import LazyLogger
 from greenroom.runtime.memory import MemoryStore
+from greenroom.runtime.progresses import progress_of
 from greenroom.runtime.registry import Registry, save_work
 from greenroom.runtime.releases import Definitions
 from greenroom.runtime.resources import Resources
@@ -618,12 +618,7 @@ class Core:
 
     async def _progress(self, n: int) -> Progress:
         """The durable progress of an instance, folded from the store."""
-        loaded: list[Loaded] = await self.journal.call(Load((n,)))
-        found = loaded[0]
-        progress = decode_progress(found.snapshot) if found.snapshot is not None else None
-        return fold(
-            [decode_entry(row) for row in found.rows], [row.epoch for row in found.rows], progress
-        )
+        return await progress_of(self.journal, n)
 
 
 def loaded(workflows: Sequence[object]) -> list[object]:

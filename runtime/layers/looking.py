@@ -23,7 +23,7 @@ from greenroom.actors.ports import (
     ReadRows,
     StoredEventRow,
 )
-from greenroom.actors.progress import Progress, fold
+from greenroom.actors.progress import Progress
 from greenroom.actors.rows import result_of, rfc3339
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import (
@@ -34,6 +34,7 @@ from greenroom.definitions.values import Json
 from greenroom.runtime import checks, compare, reasons, replays, retention, shapes, views
 from greenroom.runtime.filters import parse_filter
 from greenroom.runtime.layers.core import DIRECTORY_DEFAULT, VERSION, Core
+from greenroom.runtime.progresses import progress_at
 from greenroom.runtime.terms import terms_of
 
 
@@ -96,17 +97,10 @@ class Looking(Core):
         row = await self._find(instance)
         if seq < 1:
             raise InvalidRequest(f"seq counts from 1, got {seq}")
-        p = Progress()
-        after = 0
-        while after < seq:
-            rows = await self.journal.call(ReadRows(row.n, after, min(1_000, seq - after)))
-            if not rows:
-                break
-            fold([decode_entry(r) for r in rows], [r.epoch for r in rows], p)
-            after = rows[-1].iseq
-        if after == 0:
+        p = await progress_at(self.journal, row.n, seq)
+        if p.iseq == 0:
             raise NotFound(f"{row.id} has no entry {seq}", instance=row.id)
-        return shapes.StateAt(after, views.shown_state(p))
+        return shapes.StateAt(p.iseq, views.shown_state(p))
 
     async def check_replay(self, q: str = "", *, limit: int | None = None) -> shapes.Replayed:
         """Replays the stored histories of the instances a filter lets through on the code that is

@@ -6,7 +6,6 @@ from typing import Final
 
 from greenroom.runtime import links
 from greenroom.runtime.web.pages import deeds, events, inbox, instances, screen
-from greenroom.runtime.web.pages.progresses import Progresses
 from tests.mutants.registry import Mutant, rewrite
 
 PAGES: Final = "tests/runtime/web/test_pages.py::test_"
@@ -63,10 +62,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "failures-are-never-one", "D",
         rewrite(events.fingerprint, '_VARIES.sub("…", message)', "message"),
         (PAGES + "a_fingerprint_leaves_out_what_differs",),
-    ),
-    Mutant(
-        "the-head-is-one-too-low", "D",
-        rewrite(Progresses.head, "while high - low > 1", "while high - low > 2"),
-        (PAGES + "the_head_of_a_history_is_found_without_reading_it",),
     ),
 )  # fmt: skip

@@ -486,6 +486,16 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         rewrite(Directory._snapshot, "if instance.unstored:", "if False:"),
         (UPKEEP + "test_a_snapshot_holds_only_what_is_stored",),
     ),
+    Mutant(
+        "program-run-from-a-snapshot", "R12",
+        rewrite(Directory._is_cut, "loaded.snapshot is not None and not plan", "False"),
+        (UPKEEP + "test_a_long_program_is_looked_at_from_its_snapshot_and_goes_on_from_its_rows",),
+    ),
+    Mutant(
+        "snapshot-of-another-generation", "R12",
+        rewrite(Group._flush_changes, "DELETE FROM snapshot WHERE n=?", "DELETE FROM snapshot WHERE n=-?"),
+        (UPKEEP + "test_a_snapshot_of_an_older_generation_is_gone",),
+    ),
     # -- R13: retention
     Mutant(
         "live-instances-pruned", "R13",

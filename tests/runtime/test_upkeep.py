@@ -103,6 +103,17 @@ async def parent() -> Any:
 
 
 @workflow
+async def counting(times: int, again: bool = False) -> Any:
+    n = 0
+    for _ in range(times):
+        n = (await count(n=n))["n"]
+    await wait("on")
+    if again:
+        continue_as_new({"times": 0, "again": False})
+    return n
+
+
+@workflow
 async def turns(round: int = 0) -> Any:
     await wait("next", where={"data.round": round})
     if round < 2:
@@ -110,7 +121,7 @@ async def turns(round: int = 0) -> Any:
     return round
 
 
-WORKFLOWS = (long_list, short, retries, fails, order, asks, parent, turns)
+WORKFLOWS = (long_list, short, retries, fails, order, asks, parent, turns, counting)
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -235,6 +246,36 @@ async def test_a_long_instance_is_loaded_from_its_snapshot(engine: Any) -> None:
     GATES["hold"].set_result(None)
     assert (await engine.result(id, timeout="10s"))["n"] == LONG + 1
     assert len(RUNS) == LONG + 1
+    assert wrong(await engine.doctor(deep=True)) == []
+
+
+async def test_a_long_program_is_looked_at_from_its_snapshot_and_goes_on_from_its_rows(
+    engine: Any,
+) -> None:
+    id = (await engine.start("counting", {"times": LONG})).id
+    await engine.quiet()
+    (loaded,) = await engine.journal.call(Load((1,)))
+    assert loaded.snapshot_iseq >= SNAPSHOT_EVERY and len(loaded.rows) < LONG // 2
+    whole = await engine.journal.call(Load((1,), snapshots=False))
+    assert checks.fault_of(whole[0], loaded) is None
+    await engine.crash()
+    await engine.send(id, {"type": "on"})
+    assert await engine.result(id, timeout="10s") == LONG
+    assert len(RUNS) == LONG, "what had been done was not done again"
+    (ended,) = await engine.journal.call(Load((1,)))
+    assert ended.rows == [], "one that has ended is looked at without its history"
+    assert (await engine.get(id)).result == LONG
+    assert wrong(await engine.doctor(deep=True)) == []
+
+
+async def test_a_snapshot_of_an_older_generation_is_gone(engine: Any) -> None:
+    id = (await engine.start("counting", {"times": LONG, "again": True})).id
+    await engine.quiet()
+    await engine.send(id, {"type": "on"})
+    await engine.quiet()
+    (loaded,) = await engine.journal.call(Load((1,)))
+    assert loaded.snapshot is None and loaded.generation_start > LONG
+    assert (await engine.get(id)).state == {"times": 0, "again": False}
     assert wrong(await engine.doctor(deep=True)) == []
 
 

@@ -8,7 +8,7 @@ from greenroom.runtime.web.app import LOGIN, PUBLIC, Web
 from greenroom.runtime.web.pages import board, deeds, definitions, entry, events, inbox
 from greenroom.runtime.web.pages.health import health
 from greenroom.runtime.web.pages.home import home
-from greenroom.runtime.web.pages.instance import instance, why
+from greenroom.runtime.web.pages.instance import instance
 from greenroom.runtime.web.pages.instances import bulk, instances
 from greenroom.runtime.web.pages.live import live
 from greenroom.runtime.web.pages.screen import screen
@@ -45,6 +45,5 @@ def routes(web: Web) -> list[BaseRoute]:
         screen("/asks/{id:path}", inbox.question, "answer", methods=BOTH),
         screen("/a/{token}", inbox.by_link, PUBLIC, methods=BOTH, csrf=False),
         screen("/start/{workflow}", inbox.start, "start", methods=BOTH),
-        screen("/why/{instance:path}", why, "read"),
         screen("/i/{instance:path}", instance, "read", name="instance"),
     ]

@@ -7,26 +7,24 @@ the state at a place is folded only when somebody moves the slider.
 from __future__ import annotations
 
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from greenroom.actors.ports import InstanceRow
+from greenroom.actors.progress import Progress
 from greenroom.actors.rows import result_of
 from greenroom.definitions.workflow import Plan
 from greenroom.runtime import reasons, shapes, views
-from greenroom.runtime.web.app import Web, web_of
+from greenroom.runtime.progresses import states_at
+from greenroom.runtime.web.app import web_of
 from greenroom.runtime.web.pages import drawing
 from greenroom.runtime.web.pages.deeds import Deed
-from greenroom.runtime.web.pages.progresses import Progresses
 from greenroom.runtime.web.pages.screen import render
 from greenroom.runtime.web.pages.timeline import timeline
 
 WINDOW: Final = 200
 TABS: Final = ("timeline", "journal", "state", "graph", "actions")
-SHORT: Final = 2_000
-"""Turns up to which `why` is told with the page; beyond, behind it."""
 ENDED: Final = ("completed", "cancelled")
 
 
@@ -34,41 +32,19 @@ async def instance(request: Request) -> Response:
     """`GET /i/{instance}?tab=`; the instance is its id or `workflow/key`."""
     engine = web_of(request).engine
     row = await engine._find(request.path_params["instance"])
-    head = await _progresses(request).head(row)
+    p = await engine._progress(row.n)
+    head = p.iseq
     tab = request.query_params.get("tab", "timeline")
     tab = tab if tab in TABS else "timeline"
     asks = await engine.asks.list(f"instance:{row.id}", limit=10)
     one = views.instance_shape(row)
-    made: dict[str, Any] = await _TAB[tab](request, row, one, head)
-    said = await _why(request, row) if head <= SHORT else None
+    made: dict[str, Any] = await _TAB[tab](request, row, one, p)
+    why = await reasons.why(engine, row, p)
     return await render(
         request, "instance.html",
-        one=made.pop("one", one), tab=tab, tabs=TABS, head=head, why=said, asks=asks.items,
+        one=made.pop("one", one), tab=tab, tabs=TABS, head=head, why=why.text.split("\n")[1:], asks=asks.items,
         verbs=verbs(one), **made,
     )  # fmt: skip
-
-
-async def why(request: Request) -> Response:
-    """`GET /why/{instance}`: a part of the page that is fetched behind it where that takes long."""
-    row = await web_of(request).engine._find(request.path_params["instance"])
-    lines = await _why(request, row)
-    return await render(request, "why.html", why=lines, failed=row.status == "failed")
-
-
-async def _why(request: Request, row: InstanceRow) -> list[str]:
-    p = await _progresses(request).of(row)
-    found = await reasons.why(web_of(request).engine, row, p)
-    return found.text.split("\n")[1:]
-
-
-def _progresses(request: Request) -> Progresses:
-    web = web_of(request)
-    if web not in _KEPT:
-        _KEPT[web] = Progresses(web.engine)
-    return _KEPT[web]
-
-
-_KEPT: Final[WeakKeyDictionary[Web, Progresses]] = WeakKeyDictionary()
 
 
 def verbs(one: shapes.Instance) -> list[tuple[str, Deed, str]]:
@@ -93,20 +69,20 @@ def verbs(one: shapes.Instance) -> list[tuple[str, Deed, str]]:
 
 
 async def _timeline(
-    request: Request, row: InstanceRow, one: shapes.Instance, head: int
+    request: Request, row: InstanceRow, one: shapes.Instance, p: Progress
 ) -> dict[str, Any]:
     engine = web_of(request).engine
-    after = _after(request, max(0, head - WINDOW))
+    after = _after(request, max(0, p.iseq - WINDOW))
     found = await engine.history(one.id, after=after, limit=WINDOW)
     over = one.status in ENDED
-    made = timeline(found.items, engine.clock.now(), over or after + WINDOW < head)
+    made = timeline(found.items, engine.clock.now(), over or after + WINDOW < p.iseq)
     return {"line": made, "after": after, "window": WINDOW}
 
 
 async def _journal(
-    request: Request, row: InstanceRow, one: shapes.Instance, head: int
+    request: Request, row: InstanceRow, one: shapes.Instance, p: Progress
 ) -> dict[str, Any]:
-    after = _after(request, max(0, head - WINDOW))
+    after = _after(request, max(0, p.iseq - WINDOW))
     found = await web_of(request).engine.history(one.id, after=after, limit=WINDOW)
     kind = request.query_params.get("find", "").strip().lower()
     entries = [entry for entry in found.items if not kind or kind in _text(entry)]
@@ -124,35 +100,26 @@ def _after(request: Request, default: int) -> int:
 
 
 async def _state(
-    request: Request, row: InstanceRow, one: shapes.Instance, head: int
+    request: Request, row: InstanceRow, one: shapes.Instance, p: Progress
 ) -> dict[str, Any]:
-    """The state after line `seq`, and what that line changed."""
+    """The state after turn `seq`, and what that turn changed."""
     engine = web_of(request).engine
-    p = await _progresses(request).of(row)
     result = result_of(p) if p.end == "completed" else None
     one = views.instance_shape(row, views.shown_state(p), result)
     text = request.query_params.get("seq", "")
-    seq = int(text) if text.isdecimal() and len(text) < 12 else head
-    seq = max(1, min(seq, head))
-    state, before = one.state, None
-    if seq < head:
-        state = (await engine.state_at(one.id, seq=seq)).state
-    if seq > 1:
-        before = (await engine.state_at(one.id, seq=seq - 1)).state if head <= LOOKS else None
+    seq = int(text) if text.isdecimal() and len(text) < 12 else p.iseq
+    seq = max(1, min(seq, p.iseq))
+    before, state = await states_at(engine.journal, row.n, seq)
     lines = (await engine.history(one.id, after=seq - 1, limit=1)).items
-    changes = views.changes(before, state) if before is not None else []
+    changes = views.changes(before, state) if seq > 1 else []
     return {"seq": seq, "state": state, "changes": changes, "lines": lines, "one": one}
 
 
-LOOKS: Final = 20_000
-"""Entries up to which the page folds the state before, too, to show what a line changed."""
-
-
 async def _graph(
-    request: Request, row: InstanceRow, one: shapes.Instance, head: int
+    request: Request, row: InstanceRow, one: shapes.Instance, p: Progress
 ) -> dict[str, Any]:
     engine = web_of(request).engine
-    after = max(0, head - 1_000)
+    after = max(0, p.iseq - 1_000)
     found = await engine.history(one.id, after=after, limit=1_000)
     definition = engine.registry.version(one.workflow, one.version)
     boxes, whole = drawing.drawn(definition, found.items)
@@ -160,14 +127,13 @@ async def _graph(
 
 
 async def _actions(
-    request: Request, row: InstanceRow, one: shapes.Instance, head: int
+    request: Request, row: InstanceRow, one: shapes.Instance, p: Progress
 ) -> dict[str, Any]:
     engine = web_of(request).engine
-    p = await _progresses(request).of(row)
     definition = engine.registry.version(one.workflow, one.version)
     is_plan = definition is not None and isinstance(definition.body, Plan)
     stuck = [key for key, op in p.ops.items() if op.status in ("retry", "doubt", "open", "ready")]
-    found = await engine.history(one.id, after=max(0, head - WINDOW), limit=WINDOW)
+    found = await engine.history(one.id, after=max(0, p.iseq - WINDOW), limit=WINDOW)
     ops = list(dict.fromkeys(entry.op for entry in found.items if entry.op is not None))
     versions = sorted(
         {row.version for row in engine.registry.versions() if row.name == one.workflow}
