@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import os
 import signal
 import socket
 import subprocess
@@ -36,6 +37,9 @@ PORT: Final = 8420
 NOWHERE: Final = "none"
 
 SUFFIXES: Final = (".py", ".json", ".yaml", ".yml")
+
+NO_BYTECODE: Final = {"PYTHONDONTWRITEBYTECODE": "1"}
+"""Two edits within a second may look alike to cached bytecode (`loading` says more)."""
 
 Snapshot = dict[Path, tuple[int, int]]
 
@@ -98,7 +102,9 @@ class Runner:
     def start(self) -> None:
         with self._lock:
             # a group of its own: Ctrl-C reaches this process, which then asks the daemon to stop
-            process = self._process = subprocess.Popen(self._command, process_group=0)
+            process = self._process = subprocess.Popen(
+                self._command, process_group=0, env=os.environ | NO_BYTECODE
+            )
         threading.Thread(target=self._attend, args=(process, time.monotonic()), daemon=True).start()
 
     def _attend(self, process: subprocess.Popen[bytes], begun: float) -> None:

@@ -17,8 +17,9 @@ import sys
 import traceback
 import zlib
 from collections.abc import Iterable
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Final
 
 from greenroom.definitions.connectordocs import (
@@ -253,9 +254,11 @@ def import_file(path: Path) -> ModuleType:
         name = f"{name}_{zlib.crc32(str(path).encode()):08x}"
         if name in sys.modules:
             return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise _wrong(str(path), "not a Python file")
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Source(name, str(path)))
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -264,6 +267,14 @@ def import_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise _failed(str(path), error) from error
     return module
+
+
+class _Source(SourceFileLoader):
+    """Reads what stands in the file now. Cached bytecode is told from stale by a whole second and
+    a size: an edit of one digit in the second of the last import would go unseen."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def _import_name(name: str) -> ModuleType:

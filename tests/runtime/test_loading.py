@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,19 @@ def test_a_folder_gives_all_its_files_and_not_its_tests(tmp_path: Path) -> None:
     write(tmp_path, "flows/test_a.py", "raise SystemExit")
     write(tmp_path, "flows/data.json", '{"not": "a workflow"}')
     assert names(load("flows")) == ["imported", "order", "Welcome"]
+
+
+def test_an_edit_of_the_same_size_in_the_same_second_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "edited_at_once.py"
+    for said in (1, 2):
+        file.write_text(f"{HELPER}number = {said}\n", encoding="utf-8")
+        os.utime(file, (1_800_000_000, 1_800_000_000))
+        load(str(file))
+        module = sys.modules.pop("edited_at_once")
+        assert module.number == said
 
 
 def test_a_file_named_like_a_module_of_python_is_its_own(tmp_path: Path) -> None:
