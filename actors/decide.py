@@ -231,7 +231,7 @@ class Kernel:
         p = self.progress
         op = p.ops.get(m.key)
         late = op is None or op.attempt != m.attempt or op.status != "started"
-        if p.ended or late or m.n != len(p.recorded.get(m.key, ())) + 1:
+        if late or m.n != len(p.recorded.get(m.key, ())) + 1:
             raise InvalidTransition(
                 f"{self._who()}: attempt {m.attempt} of {m.key} is over, what it called is not kept",
                 op=m.key,

@@ -53,7 +53,7 @@ Template flows
     flows         a template with an author's targets, fields and handlers (flowfields, flowevents)
     flowruns      one request: a program over the table
     handlers      hooks, reducers, prefetches
-    destinations  who is asked, and in what order (people, permissions)
+    destinations  who is asked, and in what order (people, permissions, deciding)
     integrations  services as handlers call them (services below it)
     sym           the names of its SDK, for handlers that come from there
     simulations   the order of the handlers for a list of events

@@ -79,6 +79,7 @@ async def _deliver(ctx: FlowContext, route: Route, stage: int) -> None:
             ctx.flow.target("deliver"),
             to=msgspec.to_builtins(route.stages[stage]), notice=ctx.flow.notice(ctx), must=not goes_on,
         )  # fmt: skip
+        run.sent += found.get("sent", [])
         if not found["delivered"]:
             ctx.note("undelivered", to=found["failed"])
             ctx.follow = "request_forward"
@@ -108,15 +109,17 @@ def _remind_later(ctx: FlowContext, number: int) -> None:
 async def remind(ctx: FlowContext) -> None:
     """Tells those who have not answered once more."""
     route, number = route_from(ctx.run.route), ctx.run.contexts["remind"]["number"]
-    await ctx.call(
+    found = await ctx.call(
         ctx.flow.target("deliver"),
         to=msgspec.to_builtins(route.stages[ctx.run.stage]),
         notice={**ctx.flow.notice(ctx), "reminder": number + 1}, must=False,
     )  # fmt: skip
+    ctx.run.sent += found.get("sent", [])
     _remind_later(ctx, number + 1)
 
 
 async def request_expire(ctx: FlowContext) -> None:
+    await ctx.settle("expired")
     ctx.finish("expired")
 
 
@@ -131,10 +134,12 @@ async def approve(ctx: FlowContext) -> None:
         run.target = ctx.values["target"]
     if ctx.values.get("duration") is not None:
         run.duration = ctx.values["duration"]
+    await ctx.settle("approved")
 
 
 async def deny(ctx: FlowContext) -> None:
     ctx.run.reason = ctx.values.get("reason")
+    await ctx.settle("denied")
     ctx.finish("denied")
 
 
@@ -155,6 +160,12 @@ async def deescalate(ctx: FlowContext) -> None:
     await _take_back(ctx)
     ctx.run.reason = ctx.values.get("reason") or ctx.run.reason
     ctx.finish("ok")
+
+
+async def cancelled(ctx: FlowContext) -> None:
+    """Somebody cancelled the request: it asks no more, and nothing that it gave stays."""
+    await ctx.settle("cancelled")
+    await _take_back(ctx)
 
 
 async def _take_back(ctx: FlowContext) -> None:
@@ -213,6 +224,6 @@ ApprovalTemplate: Final = Template(
     },
     required=(("get_approvers", "get_permissions"),),
     prompt="prompt",
-    cleanup=_take_back,
+    cleanup=cancelled,
 )  # fmt: skip
 """Somebody asks, somebody decides: `ApprovalTemplate.approve()`, `.deny(reason=...)`, `.ignore()`."""

@@ -8,6 +8,7 @@ cancel are those of every program. What is left is the order of things: `on_E`, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 from collections import Counter, deque
 from collections.abc import Mapping
@@ -15,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from greenroom.definitions.destinations import Route, route_from
+from greenroom.definitions.deciding import hand_of, handed_on, is_decided, refusal, vote_of
+from greenroom.definitions.destinations import Route
 from greenroom.definitions.errors import StepFailed
 from greenroom.definitions.flowevents import Facts
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import Finished, Op, Select
-from greenroom.definitions.permissions import Permission, may_decide, permission_from
+from greenroom.definitions.permissions import Permission
 from greenroom.definitions.templates import CHAIN_MAX, ENDED, IGNORE, NEW, HookRecursion, On
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Ask, Target
@@ -56,8 +58,11 @@ class FlowRun:
         self.permission: Json = Permission().as_data()
         self.route: Json = Route().as_data()
         self.stage = -1
-        self.votes: list[str] = []
-        self.delegates: dict[str, str] = {}
+        self.votes: list[Json] = []
+        self.delegates: dict[str, list[str]] = {}
+        """Who stands in, and for whom."""
+        self.sent: list[Json] = []
+        """The messages that ask for a decision: where each went, and what its service calls it."""
         self.outcome: str | None = None
         self.reason: str | None = None
         self.due: dict[str, int] = {}
@@ -79,22 +84,10 @@ class Fired(msgspec.Struct, frozen=True, omit_defaults=True):
     def by_person(self) -> bool:
         return self.channel[0] != "engine"
 
-
-def told(state: Mapping[str, Json]) -> tuple[Any, ...]:
-    """The destinations a request was delivered to, from its state."""
-    return route_from(state["route"]).so_far(int(state["stage"]))
-
-
-def refusal(flow: Flow, state: Mapping[str, Json], event: str, actor: str) -> str | None:
-    """Why `actor` may not fire an event of a request; None if they may. What does not decide may
-    also be done by whoever asked and whoever decided (a revoke)."""
-    row = flow.template.events[event]
-    if not row.decides and actor in (state["user"], *state["actors"].values()):
-        return None
-    return may_decide(
-        permission_from(state["permission"]), actor, str(state["user"]), told(state), flow.roles,
-        state["delegates"],
-    )  # fmt: skip
+    @property
+    def hand(self) -> str:
+        """Who acted, where `actor` is a name that somebody gave."""
+        return hand_of(self.actor, self.channel[1] if self.channel[0] == "api" else None)
 
 
 class FlowContext:
@@ -135,6 +128,24 @@ class FlowContext:
         """Runs a method of the flow's strategy."""
         facts = self._runner.facts(self.fired, self.at)
         return await self._runner.call(self.flow.target(f"strategy.{verb}"), {"event": facts})
+
+    async def settle(self, how: str) -> None:
+        """Tells the messages that ask for a decision how it has ended, so that they ask no more.
+        Nobody waits for it, and it is tried again for a while. Of a cancelled request nothing goes
+        on afterwards: it waits, not for long."""
+        row = self.flow.template.events.get(self.fired.event)
+        by = self.fired.actor if row is not None and row.decides else None
+        notice = {
+            **self.flow.notice(self), "outcome": how, "by": by, "reason": self.values.get("reason"),
+        }  # fmt: skip
+        for sent in self.run.sent:
+            given = {**sent, "notice": notice}
+            if row is not None:
+                await self._runner.dispatch(self.flow.target("update"), given)
+                continue
+            with contextlib.suppress(StepFailed):
+                await self._runner.call(self.flow.target("update_last"), given)
+        self.run.sent = []
 
     def ask(self, title: str, *, schema: Json = None, assignee: str | None = None) -> None:
         """Opens the question of the request, or keeps it open."""
@@ -241,14 +252,15 @@ class Runner:
             return False
         if not row.people:
             return True
-        why = refusal(self.flow, vars(run), fired.event, fired.actor)
+        why = refusal(self.flow, vars(run), fired.event, fired.actor, fired.hand)
         if why is not None:
             self.note(at, fired, "refused", message=why)
             self._ask_again()
             return False
-        if row.quorum and fired.actor not in run.votes:
-            run.votes.append(fired.actor)
-        if row.quorum and len(run.votes) < self.flow.votes_needed(vars(run)):
+        vote = vote_of(self.flow, vars(run), fired.actor, fired.hand) if row.quorum else None
+        if vote is not None:
+            run.votes.append(vote.as_data())
+        if row.quorum and not is_decided(self.flow, vars(run)):
             self.note(at, fired, "vote", votes=len(run.votes))
             self._ask_again()
             return False
@@ -290,9 +302,16 @@ class Runner:
     # -- ops -----------------------------------------------------------------------------------
 
     async def call(self, target: Target, arguments: dict[str, Json]) -> Json:
+        return await Op("call", target.name, arguments, target=target, key=self._key(target))
+
+    def _key(self, target: Target) -> str:
         self.counts[target.name] += 1
-        key = f"{target.name}#{self.counts[target.name]}"
-        return await Op("call", target.name, arguments, target=target, key=key)
+        return f"{target.name}#{self.counts[target.name]}"
+
+    async def dispatch(self, target: Target, arguments: dict[str, Json]) -> None:
+        """Runs a function that nobody waits for: it may fail, and outlives the request."""
+        key = self._key(target)
+        await Op("dispatch", target.name, arguments, target=target, key=key, lenient=True)
 
     async def reduce(self, slot: str, facts: Json) -> Json:
         try:
@@ -365,7 +384,7 @@ class Runner:
         """An event of a person, from an answer or a message; None where it is no event."""
         actor = value["actor"]
         if "delegate" in value:
-            self.run.delegates[value["delegate"]] = actor
+            self.run.delegates = handed_on(self.flow, vars(self.run), actor, value["delegate"])
             self.note(self.select.now, Fired("delegate", actor), "done", to=value["delegate"])
             self._ask_again()
             return None

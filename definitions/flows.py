@@ -10,6 +10,7 @@ A flow is given to an engine like any workflow. `engine.start("prod access", {"t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,8 @@ from typing import Any, Final
 
 import msgspec
 
-from greenroom.definitions.destinations import Destination, Duration, route_from
+from greenroom.definitions.deciding import concerned, hand_of, handed_on, refusal
+from greenroom.definitions.destinations import Destination, Duration
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.engines import ENGINE
 from greenroom.definitions.errors import (
@@ -44,17 +46,15 @@ from greenroom.definitions.flowruns import (
     FlowRun,
     Runner,
     check_chain,
-    refusal,
 )
 from greenroom.definitions.forms import form_target
 from greenroom.definitions.handlers import Handler, handlers_in
 from greenroom.definitions.ops import Finished
 from greenroom.definitions.pages import invalid
-from greenroom.definitions.people import actor_of, user_named, username_of, usernames_of
-from greenroom.definitions.permissions import permission_from
+from greenroom.definitions.people import User, actor_of, user_named, username_of, usernames_of
 from greenroom.definitions.reading import problem
 from greenroom.definitions.retries import RetryPolicy
-from greenroom.definitions.services import RECORDER, called, recorded
+from greenroom.definitions.services import RECORDER, called, has_call, recorded
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.templates import ENDED, Template
 from greenroom.definitions.values import Json, encode_decode
@@ -68,6 +68,12 @@ from greenroom.definitions.workflow import (
 )
 
 ROLES: Final = ("admin", "member")
+UPDATES: Final = {
+    "update": RetryPolicy(delay_s=5, backoff=2, max_delay_s=300, max_attempts=10),
+    "update_last": RetryPolicy(delay_s=1, backoff=3, max_attempts=3),
+}
+"""Messages are told how their request has ended: nobody waits for it, and after half an hour nobody
+looks; but a request that is being cancelled waits a few seconds, since it leaves nothing behind."""
 
 
 class IdentityNotFound(GreenroomError):
@@ -157,7 +163,6 @@ class Flow:
         self.retry = retry
         self.version = version
         self._source = handlers
-        self._identities: dict[tuple[str, str], str] = {}
         self.form_target = self._form_target()
 
     # -- reading the declaration ---------------------------------------------------------------
@@ -314,16 +319,6 @@ class Flow:
             if handler.field is not None and name in names
         }
 
-    def votes_needed(self, state: Mapping[str, Json]) -> int:
-        if self.needs != "all":
-            return int(self.needs)
-        permission = permission_from(state["permission"])
-        named = {*permission.people, *self.roles.get(permission.level or "", ())}
-        for stage in route_from(state["route"]).stages:
-            for one in stage:
-                named |= set(one.people() or ())
-        return max(1, len(named - {state["user"]}))
-
     def title(self, state: Mapping[str, Json]) -> str:
         target = self.targets.get(state["target"] or "")
         what = str(target) if target is not None else self.name
@@ -342,10 +337,12 @@ class Flow:
 
     @functools.cache  # noqa: B019  a flow lives as long as its process
     def target(self, name: str) -> Target:
-        """What runs under this name: a handler, `deliver`, or a verb of the strategy."""
-        limit = None
+        """What runs under this name: a handler, `deliver`, `update`, or a verb of the strategy."""
+        limit, retry = None, self.retry
         if name == "deliver":
             run: Callable[..., Any] = self._deliver
+        elif name in UPDATES:
+            run, retry = self._update, UPDATES[name]
         elif name.startswith("strategy."):
             run = functools.partial(self._act, name.removeprefix("strategy."))
         else:
@@ -357,7 +354,7 @@ class Flow:
                 )
             limit = handler.timeout_s
             run = functools.partial(self._handle, handler)
-        return Target(name, _in_context(self, run), None, False, retry=self.retry, timeout_s=limit)
+        return Target(name, _in_context(self, run), None, False, retry=retry, timeout_s=limit)
 
     @functools.cache  # noqa: B019
     def fallback_target(self, name: str) -> Target | None:
@@ -405,16 +402,24 @@ class Flow:
     def _deliver(self, to: Sequence[Json], notice: Json, must: bool) -> Json:
         delivered: list[str] = []
         failed: list[str] = []
+        sent: list[Json] = []
         for one in to:
             place = msgspec.convert(one, Destination)
             try:
-                called(place.service, "deliver", {"to": place, "notice": notice})
+                message = called(place.service, "deliver", {"to": place, "notice": notice})
                 delivered.append(str(place))
+                if message is not None and has_call(place.service, "update"):
+                    sent.append({"to": one, "message": message})
             except Exception as error:  # of a provider: the next destination may do
                 failed.append(f"{place}: {type(error).__name__}: {error}")
         if not delivered and must:
             raise DeliveryFailed(f"nobody was told: {'; '.join(failed)}")
-        return {"delivered": delivered, "failed": failed}
+        return {"delivered": delivered, "failed": failed, "sent": sent}
+
+    def _update(self, to: Json, message: Json, notice: Json) -> None:
+        """Tells a message that was delivered how its request has ended."""
+        place = msgspec.convert(to, Destination)
+        called(place.service, "update", {"to": place, "message": message, "notice": notice})
 
     def find_identity(self, user: str, service: str) -> str:
         handler = self.handlers.get("get_identity")
@@ -423,15 +428,16 @@ class Flow:
         func = handler.func
 
         def find() -> Any:
-            known = self._identities.get((user, service))
-            return known or _awaited(func(user_named(user, self.users), service))
+            recorder = RECORDER.get()
+            look = functools.partial(_look_up, func, user_named(user, self.users), service)
+            key = (self.name, user, service)
+            return look() if recorder is None else recorder.remembered(key, look)
 
         found = recorded("get_identity", {"user": user, "service": service}, find)
         if not isinstance(found, str) or not found:
             raise IdentityNotFound(
                 f"{user} has no account in {service}", user=user, service=service
             )
-        self._identities[user, service] = found
         return found
 
     def values_of(self, given: Mapping[str, Json]) -> dict[str, Json]:
@@ -464,6 +470,10 @@ class Flow:
 
     def __repr__(self) -> str:
         return f"<flow {self.name} ({self.template.name})>"
+
+
+def _look_up(get_identity: Callable[..., Any], user: User, service: str) -> Any:
+    return _awaited(get_identity(user, service))
 
 
 def _awaited(given: Any) -> Any:
@@ -528,9 +538,9 @@ class FlowDesk:
             values.setdefault("reason", values.pop("comment"))
         actor = self._actor(by, event or "delegate")
         decides = event or next(name for name, row in events.items() if row.decides)
-        self._check(state, decides, actor)
+        self._check(state, decides, actor, by)
         if delegate is not None:
-            return {"delegate": username_of(delegate, "delegate"), "actor": actor}
+            return {"delegate": self._stand_in(state, decides, actor, delegate), "actor": actor}
         return self._said(event, actor, values, channel, by)
 
     def submitted(self, state: Mapping[str, Json], by: str | None) -> None:
@@ -549,15 +559,32 @@ class FlowDesk:
             return msgspec.structs.replace(event, extra=extra)
         actor = self._actor(by, event.type)
         if state.get("state") != ENDED:
-            self._check(state, event.type, actor)
+            self._check(state, event.type, actor, by)
         data = event.data if event.data is not None else {}
         if not isinstance(data, dict):
             raise InvalidInput(f"the data of {event.type} must be an object")
         said = self._said(event.type, actor, dict(data), None, by)
         return msgspec.structs.replace(event, data=said, extra={**extra, SENT_BY: actor})
 
-    def users(self) -> Mapping[str, Mapping[str, Any]]:
-        return self.flow.users
+    def whois(self, state: Mapping[str, Json], service: str, id: str) -> str | None:
+        """By the flow's `users`, by its `get_identity` for those a request concerns, by mail
+        address. A name people give themselves in a service is nothing: whoever asked could
+        approve under another. So where it cannot be told who asked, nobody is known."""
+        flow, asked = self.flow, str(state["user"])
+        for name, facts in flow.users.items():
+            if facts.get(service) == id:
+                return name
+        maps = "get_identity" in flow.handlers
+        for name in concerned(flow, state) if maps else ():
+            with contextlib.suppress(Exception):  # whom it does not know it is not
+                if flow.find_identity(name, service) == id:
+                    return name
+        address = called(service, "email_of", {"id": id}) if has_call(service, "email_of") else None
+        for name, facts in flow.users.items():
+            if address and str(facts.get("email")).casefold() == address.casefold():
+                return name
+        sure = maps or flow.users.get(asked, {}).get(service) or user_named(asked, flow.users).email
+        return (address or f"{service}:{id}") if sure else None
 
     def _actor(self, by: str | None, event: str) -> str:
         if not by:
@@ -567,23 +594,29 @@ class FlowDesk:
             )
         return self.flow.speaker(by, event)
 
-    def _check(self, state: Mapping[str, Json], event: str, actor: str) -> None:
+    def _check(self, state: Mapping[str, Json], event: str, actor: str, by: str | None) -> None:
         if "permission" not in state:
             return  # nothing has happened yet: the request itself will look
-        why = refusal(self.flow, state, event, actor)
-        if why is None and self.flow.template.events[event].quorum and actor in state["votes"]:
-            why = f"{actor} has approved this before; others must too"
+        why = refusal(self.flow, state, event, actor, hand_of(actor, by))
         if why is not None:
             raise NotPermitted(f"{self.flow.name}: {why}", actor=actor, event=event)
+
+    def _stand_in(self, state: Mapping[str, Json], event: str, actor: str, given: Any) -> str:
+        """Who shall decide for `actor`. Raises `NotPermitted` for whom that would not help."""
+        to = username_of(given, "delegate")
+        if "permission" in state:
+            after = {**state, "delegates": handed_on(self.flow, state, actor, to)}
+            why = refusal(self.flow, after, event, to, to)
+            if why is not None:
+                raise NotPermitted(f"{self.flow.name}: {why}", actor=to, event=event)
+        return to
 
     def _said(
         self, event: str, actor: str, values: dict[str, Json], channel: Any, by: str | None
     ) -> dict[str, Json]:
-        if isinstance(channel, dict):
-            channel = [str(channel.get("type")), channel.get("identifier")]
-        if not isinstance(channel, list) or channel[0] == "engine":
-            channel = ["api", by]
+        way = "slack" if by is not None and by.startswith("slack:") else "api"
+        where = channel.get("identifier") if way != "api" and isinstance(channel, dict) else by
         return {
             "event": event, "actor": actor, "values": self.flow.values_of(values),
-            "channel": channel,
+            "channel": [way, where],
         }  # fmt: skip

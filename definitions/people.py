@@ -48,8 +48,8 @@ class Actor(Struct, frozen=True):
 
 def actor_of(by: str) -> Actor:
     """The person behind what faces record: `uid:1000/anna`, `key:k1/anna`, `oidc:anna`,
-    `link:0193c0de/anna` and `local:1001/anna` (another user of the machine) are anna, `bob via
-    uid:1000/anna` is bob, as anna says. Who speaks stands last: no claim hides it."""
+    `link:0193c0de/anna`, `slack:U1/anna` and `local:1001/anna` (another user of the machine) are
+    anna, `bob via uid:1000/anna` is bob, as anna says. Who speaks stands last: no claim hides it."""
     said, via, speaker = by.rpartition(VIA)
     if via:
         return Actor(said, _plain_name(speaker), speaker.startswith("uid:"))
@@ -64,7 +64,7 @@ def is_name(text: str) -> bool:
 
 def _plain_name(by: str) -> str:
     kind, colon, rest = by.partition(":")
-    if not colon or kind not in ("uid", "key", "oidc", "link", "local"):
+    if not colon or kind not in ("uid", "key", "oidc", "link", "local", "slack"):
         return by
     if kind == "oidc":
         return rest

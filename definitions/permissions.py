@@ -6,7 +6,7 @@ decide, also where a list does not name them; and where nothing is said, only th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -69,30 +69,39 @@ def permission_from(data: Json) -> Permission:
     return msgspec.convert(data, Permission)
 
 
-def may_decide(
+def authorities(
     permission: Permission,
     actor: str,
-    requester: str,
     told: tuple[Destination, ...],
     roles: Mapping[str, tuple[str, ...]],
-    delegates: Mapping[str, str],
-) -> str | None:
-    """None where `actor` may decide a request of `requester`, else why not.
+    delegates: Mapping[str, Sequence[str]],
+) -> list[str]:
+    """In whose right `actor` may decide: their own, then that of each they stand in for.
 
     `told` are the destinations the request was delivered to; `delegates` maps who stands in to
     whom they stand in for.
     """
-    for stands_for in (actor, delegates.get(actor)):
-        if stands_for is None:
-            continue
-        if not _is_allowed(permission, stands_for, told, roles):
-            continue
-        if actor == requester and not (
-            permission.allow_self or any(one.lets_self(requester) for one in told)
-        ):
-            return f"{actor} asked for this and may not decide it"
-        return None
-    return f"{actor} may not decide this: {_who_may(permission, told)}"
+    names = dict.fromkeys([actor, *delegates.get(actor, ())])
+    return [name for name in names if _is_allowed(permission, name, told, roles)]
+
+
+def may_decide(
+    permission: Permission,
+    actor: str,
+    hand: str,
+    requester: str,
+    told: tuple[Destination, ...],
+    roles: Mapping[str, tuple[str, ...]],
+    delegates: Mapping[str, Sequence[str]],
+) -> str | None:
+    """None where `actor` may decide a request of `requester`, else why not. `hand` is who acts in
+    the name of `actor`: whoever asked may not, whatever name they give."""
+    if not authorities(permission, actor, told, roles, delegates):
+        return f"{actor} may not decide this: {_who_may(permission, told)}"
+    lets_self = permission.allow_self or any(one.lets_self(requester) for one in told)
+    if requester in (actor, hand) and not lets_self:
+        return f"{requester} asked for this and may not decide it"
+    return None
 
 
 def _is_allowed(

@@ -34,11 +34,31 @@ class Recorder(Protocol):
 
     def outcome(self, name: str, args: Json, make: Callable[[], Any]) -> Json: ...
 
+    def remembered(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
+        """What was found under a key a while ago, by whichever handler, or is found now."""
+
+
+class Unrecorded:
+    """For calls outside a handler: each is made."""
+
+    is_test = False
+
+    def __init__(
+        self,
+        providers: Mapping[str, Any],
+        remembered: Callable[[tuple[str, ...], Callable[[], Any]], Any],
+    ) -> None:
+        self.providers = providers
+        self.remembered = remembered
+
+    def outcome(self, name: str, args: Json, make: Callable[[], Any]) -> Json:
+        return make()
+
 
 RECORDER: Final[ContextVar[Recorder | None]] = ContextVar("greenroom_recorder", default=None)
 """Of the handler or script that runs in this context."""
 
-TELLING: Final = frozenset({"deliver", "send_message"})
+TELLING: Final = frozenset({"deliver", "send_message", "update"})
 """Calls that tell somebody something: a test run makes them to the log."""
 LOG: Final = "log"
 
@@ -70,6 +90,12 @@ def provider_of(service: str) -> Any:
     recorder = RECORDER.get()
     own = recorder.providers if recorder is not None else {}
     return _PROVIDERS.get(service, own.get(service))
+
+
+def has_call(service: str, call: str) -> bool:
+    """Whether whoever carries out the calls of a service knows this one."""
+    provider = provider_of(service)
+    return call in provider if isinstance(provider, Mapping) else hasattr(provider, call)
 
 
 def called(service: str, call: str, arguments: Mapping[str, Any]) -> Json:

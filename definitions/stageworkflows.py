@@ -110,8 +110,8 @@ class StageDesk:
                 target=target, allowed=allowed,
             )  # fmt: skip
 
-    def users(self) -> Mapping[str, Mapping[str, Any]]:
-        return {}
+    def whois(self, state: Mapping[str, Json], service: str, id: str) -> str | None:
+        return None
 
     def check(self, stage: Stage, by: str | None) -> None:
         """Raises `NotPermitted` where the caller has none of the roles a stage is for."""

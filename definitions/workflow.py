@@ -332,7 +332,8 @@ class Desk(Protocol):
 
     def sent(self, state: Mapping[str, Json], event: Event, by: str | None) -> Event: ...
 
-    def users(self) -> Mapping[str, Mapping[str, Any]]: ...
+    def whois(self, state: Mapping[str, Json], service: str, id: str) -> str | None:
+        """The user name of whoever a service calls `id`; None where that is not sure."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

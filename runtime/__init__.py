@@ -47,7 +47,7 @@ Where workflows come from
 People and services
     forms       the schema somebody sees, and the answer that is complete (notes between two
                 questions)
-    identity    who may answer
+    identity    who may answer; identities: who people are in services
     callbacks   an outside party answers with a token (tokens; links: a person by an address)
     recording   what a handler calls is recorded, one call after the other
     outlets     what carries the messages of flows to people (buttons: clicks in Slack)

@@ -1,9 +1,10 @@
 """The buttons of requests in Slack: what is clicked there comes in over a signed hook.
 
 An engine with flows answers `POST /hooks/slack/buttons`: the request URL of the app's interactivity.
-Slack signs what it sends; who clicked is what Slack says, mapped to a user name by the `users` of
-the flow (`{"ann": {"slack": "U123"}}`), else Slack's own name for them. Whether they may decide is
-asked as for any answer.
+Slack signs what it sends; who clicked is the id that Slack gives. Who that is, the flow says: by its
+`users` (`{"ann": {"slack": "U123"}}`), its `get_identity`, or the mail address Slack has of them. A
+name that people give themselves in Slack proves nothing. Whether they may decide is asked as for any
+answer.
 """
 
 from __future__ import annotations
@@ -42,24 +43,17 @@ class SlackButtons:
         _RULE.verify(Headers(request.headers), request.body, secrets, now_s)
         payload = _payload(request.body)
         action, person, channel = _click(payload)
-        by = await self._user(str(action["value"]), person)
+        ask, id = str(action["value"]), str(person["id"])
         answer: dict[str, Json] = {
             "event": action["action_id"],
             "channel": {"type": "slack", "identifier": channel.get("name") or channel.get("id")},
         }
         try:
-            await self._engine.answer(str(action["value"]), answer, by=by)
+            name = await self._engine.whois(ask, "slack", id)
+            await self._engine.answer(ask, answer, by=f"slack:{id}/{name}")
         except GreenroomError as refused:
-            return _told(refused.message)
-        return _told(f"{action['action_id']} by {by}")
-
-    async def _user(self, ask: str, person: dict[str, Any]) -> str:
-        """The user name of whoever clicked, as the flow of the question knows them."""
-        id = person["id"]
-        for name, facts in (await self._engine.users_of(ask)).items():
-            if facts.get("slack") == id:
-                return name
-        return str(person.get("username") or person.get("name") or id)
+            return _told("\n".join([refused.message, *([refused.hint] if refused.hint else [])]))
+        return _told(f"{action['action_id']} by {name}")
 
 
 def _payload(body: bytes) -> dict[str, Any]:

@@ -47,6 +47,9 @@ class Noted:
         """Looked up in the thread of the form: secrets are, and the loop must not wait for that."""
         return self._engine.providers
 
+    def remembered(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
+        return self._engine.identities.remembered(key, make)
+
     @classmethod
     async def of(cls, engine: Engine, ask: AskView, test: bool) -> Noted:
         notes: dict[str, bytes] = await engine.journal.call(AskNotes(ask.id))

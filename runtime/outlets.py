@@ -9,10 +9,12 @@ connectors. Slack and mail need one that was given or set up (a secret `slack_to
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from greenroom.definitions.actionerrors import ActionFailed
 from greenroom.definitions.connectors import Connector
 from greenroom.definitions.destinations import Destination
 from greenroom.definitions.durations import text as duration_text
@@ -55,6 +57,20 @@ class SlackOutlet:
 
     def deliver(self, to: Destination, notice: dict[str, Json]) -> Json:
         return self._send(to, _headline(notice), slack_blocks(notice))
+
+    def update(self, to: Destination, message: Json, notice: dict[str, Json]) -> Json:
+        """Takes the buttons of a message away, and writes how the request has ended there."""
+        change = {
+            "channel": message["channel"], "ts": message["ts"],
+            "text": f"{_headline(notice)}: {_ending(notice)}", "blocks": slack_blocks(notice),
+        }  # fmt: skip
+        return _perform(self._connector, "UpdateMessage", change)
+
+    def email_of(self, id: str) -> str | None:
+        """The mail address Slack has verified for somebody; None where its token may not ask."""
+        with contextlib.suppress(ActionFailed):
+            return _perform(self._connector, "GetUser", {"id": id}).get("email") or None
+        return None
 
     def send_message(self, to: Destination, message: str) -> Json:
         return self._send(to, message, None)
@@ -203,13 +219,24 @@ def _details(notice: Mapping[str, Json]) -> list[str]:
     return [*lines, *(f"{name}: {value}" for name, value in notice["fields"].items())]
 
 
+def _ending(notice: Mapping[str, Json]) -> str:
+    """`approved by bob: for the release`."""
+    by, reason = notice.get("by"), notice.get("reason")
+    return f"{notice['outcome']}{f' by {by}' if by else ''}{f': {reason}' if reason else ''}"
+
+
 def slack_blocks(notice: Mapping[str, Json]) -> list[Json]:
-    """A request as blocks of Slack. What people wrote is plain text there: no mark-up of theirs is
+    """A request as blocks of Slack, with buttons as long as it is open. What people wrote is plain text there: no mark-up of theirs is
     looked at, so nobody can dress a request up as another."""
     fields = [_plain(line) for line in _details(notice)[:FIELDS_MAX]]
-    return [
+    blocks: list[Json] = [
         {"type": "section", "text": _plain(_headline(notice))},
         {"type": "section", "fields": fields},
+    ]
+    if notice.get("outcome"):
+        return [*blocks, {"type": "context", "elements": [_plain(_ending(notice))]}]
+    return [
+        *blocks,
         {
             "type": "actions",
             "block_id": "greenroom",

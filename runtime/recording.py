@@ -36,6 +36,7 @@ class Recorded:
         self._engine = engine
         self.is_test = context.test
         self.providers: Mapping[str, Any] = engine.providers
+        self.remembered = engine.identities.remembered
         self._context = context
         self._known: tuple[CallRecorded, ...] = context.recorded
         self._n = 0

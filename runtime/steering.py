@@ -22,6 +22,7 @@ from greenroom.actors.messages import Edit, Migrate, Outcome, encode_message
 from greenroom.actors.ports import Append, InboxRow, InstanceRow, Loaded, StatusChange
 from greenroom.definitions.errors import GreenroomError, InvalidRequest, InvalidTransition
 from greenroom.definitions.values import Json, encode_decode
+from greenroom.definitions.workflow import Definition
 from greenroom.runtime import shapes
 
 if TYPE_CHECKING:
@@ -47,7 +48,19 @@ async def edit(
         raise InvalidRequest('set is an object of names and values: {"total": 5}')
     if not all(isinstance(name, str) for name in names):
         raise InvalidRequest('delete is a list of names: ["coupon"]')
+    row = await engine._find(ref)
+    keep_decided(engine.registry.version(row.workflow, row.version))
     return await engine._verb(ref, Edit(back, tuple(names), by, reason), request_id)
+
+
+def keep_decided(definition: Definition | None) -> None:
+    """Where people decide, what was asked for and who has agreed to it is not changed by hand: whoever
+    steers would decide. Raises `InvalidRequest`."""
+    if definition is not None and definition.desk is not None and definition.desk.knows_people:
+        raise InvalidRequest(
+            f"a request of {definition.name} is what was asked for and decided; it cannot be changed",
+            hint="cancel it and ask again; restart asks the same once more",
+        )
 
 
 async def migrate(

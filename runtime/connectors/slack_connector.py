@@ -62,6 +62,10 @@ class Person(msgspec.Struct):
     email: str
 
 
+class Member(msgspec.Struct):
+    id: str
+
+
 class People(msgspec.Struct):
     users: list[str]
 
@@ -157,15 +161,24 @@ def slack_connector(
             if error.details.get("error") == "users_not_found":
                 return {}
             raise
-        user = found.get("user") or {}
-        profile = user.get("profile") or {}
-        return {
-            "id": user.get("id"),
-            "name": user.get("real_name") or user.get("name"),
-            "email": profile.get("email"),
-        }
+        return _person(found)
+
+    @connector.action("GetUser", params=Member, idempotent=True)
+    async def get_user(member: Member, http: Http) -> Json:
+        """A person by id: `{id, name, email}`; no address without the scope `users:read.email`."""
+        return _person(await _api(http, "users.info", {"user": member.id}, form=True))
 
     return connector
+
+
+def _person(found: dict[str, Any]) -> Json:
+    user = found.get("user") or {}
+    profile = user.get("profile") or {}
+    return {
+        "id": user.get("id"),
+        "name": user.get("real_name") or user.get("name"),
+        "email": profile.get("email"),
+    }
 
 
 async def _opened(http: Http, users: list[str]) -> str:

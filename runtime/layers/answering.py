@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -18,10 +19,12 @@ from greenroom.definitions.errors import (
     NoSuchAsk,
     NotPermitted,
 )
+from greenroom.definitions.services import RECORDER, Unrecorded
 from greenroom.definitions.tasks import TaskContext
 from greenroom.definitions.values import Json, encode_decode
 from greenroom.definitions.workflow import Desk
 from greenroom.runtime import reasons, shapes
+from greenroom.runtime.identities import Identities
 from greenroom.runtime.identity import may_answer, person
 from greenroom.runtime.layers.looking import Looking
 from greenroom.runtime.recording import Recorded
@@ -103,10 +106,33 @@ class Answering(Looking):
 
         return providers(self.whole)
 
-    async def users_of(self, ask: str) -> Mapping[str, Mapping[str, Any]]:
-        """What the flow of a question knows of people: user name -> facts."""
-        desk = self._desk(await self.asks.find(ask))
-        return desk.users() if desk is not None else {}
+    @functools.cached_property
+    def identities(self) -> Identities:
+        """Who people are in services, as handlers found out."""
+        return Identities(self.clock.now)
+
+    async def whois(self, ask: str, service: str, id: str) -> str:
+        """The user name of whoever a service calls `id`, as the flow of a question knows people.
+        Raises `NotPermitted` where that cannot be told for sure."""
+        found = await self.asks.find(ask)
+        desk = self._desk(found)
+        state = {} if desk is None else (await self._progress(found.n)).state
+        name = None
+        if desk is not None:
+            name = await asyncio.to_thread(self._whois, desk, state, service, id)
+        if name is None:
+            raise NotPermitted(
+                f"nobody here knows who {id} is in {service}",
+                hint=f'name them in the flow:  Flow(users={{"ann": {{"{service}": "{id}"}}}})',
+            )
+        return name
+
+    def _whois(self, desk: Desk, state: dict[str, Any], service: str, id: str) -> str | None:
+        before = RECORDER.set(Unrecorded(self.providers, self.identities.remembered))
+        try:
+            return desk.whois(state, service, id)
+        finally:
+            RECORDER.reset(before)
 
     def recorder(self, context: TaskContext) -> Recorded:
         """What keeps the calls that a handler makes, for the thread it runs in."""

@@ -223,6 +223,8 @@ class Verbs(Starting):
         )
         loaded = await self._load(row.n)
         definition = self._startable(row.workflow, version or row.version)
+        if from_op is not None or edits != [None, None]:
+            steering.keep_decided(definition)
         entries = [decode_entry(stored) for stored in loaded.rows]
         id = self.new_id()
         if key is None and row.status in ("completed", "cancelled"):

@@ -6,15 +6,17 @@ from typing import Final
 
 from greenroom.actors import progress
 from greenroom.actors.machine import Machine
-from greenroom.definitions import flowruns, permissions, services
+from greenroom.definitions import deciding, flowruns, permissions, services
 from greenroom.definitions.flowruns import Runner
 from greenroom.definitions.flows import Flow, FlowDesk
 from greenroom.definitions.matching import compile_where
+from greenroom.runtime import steering
 from greenroom.runtime.buttons import SlackButtons
 from greenroom.runtime.recording import Recorded
 from tests.mutants.registry import Mutant, replace, rewrite
 
 FLOWS: Final = "tests/runtime/test_flows.py::"
+WHO: Final = "tests/runtime/test_flow_deciding.py::"
 OVER: Final = "tests/runtime/connectors/test_flows_over_connectors.py::"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
@@ -33,7 +35,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "whoever-asked-decides",
         "C13",
-        rewrite(permissions.may_decide, "if actor == requester and not (", "if False and not ("),
+        rewrite(permissions.may_decide, "if requester in (actor, hand) and", "if False and"),
         (FLOWS + "test_whoever_asked_may_not_decide_unless_told_so",),
     ),
     Mutant(
@@ -93,10 +95,50 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "one-vote-is-enough",
         "3.6",
-        rewrite(
-            Runner._is_taken, "if row.quorum and len(run.votes)", "if False and len(run.votes)"
-        ),
+        rewrite(Runner._is_taken, "if row.quorum and not", "if False and not"),
         (FLOWS + "test_as_many_as_needed_must_approve_and_one_may_deny",),
+    ),
+    Mutant(
+        "admins-approve-their-own-under-another-name",
+        "C13",
+        rewrite(permissions.may_decide, "in (actor, hand)", "in (actor,)"),
+        (WHO + "test_an_admin_does_not_decide_their_own_request_in_the_name_of_another",),
+    ),
+    Mutant(
+        "one-hand-votes-for-many",
+        "3.6",
+        rewrite(deciding.vote_of, "or hand == vote.hand", ""),
+        (WHO + "test_whoever_speaks_for_others_has_one_hand",),
+    ),
+    Mutant(
+        "a-vote-is-handed-on-and-kept",
+        "3.6",
+        rewrite(deciding.vote_of, "if one not in spent", ""),
+        (WHO + "test_of_two_stand_ins_for_one_person_one_counts",),
+    ),
+    Mutant(
+        "who-steers-decides",
+        "3.3.7",
+        rewrite(steering.keep_decided, "and definition.desk.knows_people", "and False"),
+        (WHO + "test_who_may_steer_does_not_change_what_was_asked_for_and_decided",),
+    ),
+    Mutant(
+        "anybody-says-it-came-from-slack",
+        "3.3.5",
+        rewrite(FlowDesk._said, 'by.startswith("slack:")', "True"),
+        (WHO + "test_where_an_answer_came_from_is_not_for_whoever_answers_to_say",),
+    ),
+    Mutant(
+        "a-name-in-slack-counts",
+        "S7",
+        rewrite(FlowDesk.whois, "if sure else None", "or None"),
+        (OVER + "test_a_name_that_people_give_themselves_in_slack_is_nobodys",),
+    ),
+    Mutant(
+        "messages-ask-on",
+        "S7",
+        rewrite(flowruns.FlowContext.settle, "for sent in self.run.sent:", "for sent in []:"),
+        (OVER + "test_a_message_in_slack_shows_how_its_request_has_ended",),
     ),
     Mutant(
         "later-handlers-count",

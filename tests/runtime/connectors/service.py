@@ -249,7 +249,8 @@ def slack(r: Request, c: socket.socket) -> None:
             elif body.get("channel") == "#busy" and count("slack-busy") == 1:
                 as_json(c, {"ok": False, "error": "ratelimited"}, 429, headers={"Retry-After": "3"})
             else:
-                as_json(c, {"ok": True, "channel": "C1", "ts": "1.2", "message": body})
+                ts = "flaky" if body.get("channel") == "#flaky" else "1.2"
+                as_json(c, {"ok": True, "channel": "C1", "ts": ts, "message": body})
         case "conversations.open":
             users = r.form()["users"].split(",")
             as_json(
@@ -259,6 +260,19 @@ def slack(r: Request, c: socket.socket) -> None:
                     "channel": {"id": ("D" if len(users) == 1 else "G") + "-".join(users)},
                 },
             )
+        case "chat.update":
+            body = r.json()
+            if body["ts"] == "flaky" and count("slack-flaky") <= 2:
+                as_json(c, {"ok": False, "error": "internal_error"}, 500)
+            else:
+                as_json(c, {"ok": True, "channel": body["channel"], "ts": body["ts"]})
+        case "users.info":
+            id = r.form()["user"]
+            if id == "U404":
+                as_json(c, {"ok": False, "error": "missing_scope"})
+            else:
+                profile = {"email": f"{id.lower()}@example.org"}
+                as_json(c, {"ok": True, "user": {"id": id, "name": id, "profile": profile}})
         case "users.lookupByEmail":
             if r.form()["email"] == "bob@example.org":
                 user = {"id": "U1", "real_name": "Bob", "profile": {"email": "bob@example.org"}}

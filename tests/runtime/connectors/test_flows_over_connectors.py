@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from email import message_from_string
 from email.policy import default
 from typing import Any
@@ -55,8 +55,20 @@ FLOW = Flow(
 )  # fmt: skip
 
 
+def to(channel: str) -> Any:
+    @reducer
+    def get_approvers(event: Any) -> Any:
+        return slack.channel(channel)
+
+    return get_approvers
+
+
+Connected = Callable[..., TestEngine]
+
+
 @pytest.fixture
-async def engine(service: Service, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TestEngine]:
+def connected(service: Service, monkeypatch: pytest.MonkeyPatch) -> Connected:
+    """Makes an engine whose connectors reach the process that behaves like the services."""
     for name, value in SECRETS.items():
         monkeypatch.setenv(f"GREENROOM_SECRET_{name}", value)
     mail = make_smtp(
@@ -66,7 +78,12 @@ async def engine(service: Service, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
         make_slack(host=service.host, hooks_host=service.host), mail,
         make_pagerduty(host=service.host, events_host=service.host), make_okta(host=service.host),
     ]  # fmt: skip
-    async with TestEngine(FLOW, connectors=connectors) as made:
+    return lambda flow: TestEngine(flow, connectors=connectors)
+
+
+@pytest.fixture
+async def engine(connected: Connected) -> AsyncIterator[TestEngine]:
+    async with connected(FLOW) as made:
         yield made
 
 
@@ -133,19 +150,130 @@ async def test_a_group_of_okta_is_told_by_mail_and_a_channel_in_slack(
 async def test_a_button_in_slack_decides_and_says_who_did(
     engine: TestEngine, service: Service
 ) -> None:
-    id = await begun(engine, "max")
+    """Who clicked is whom the flow knows by that id, or by the address Slack has of them."""
+    id = await begun(engine, "u5@example.org")
     ask = f"{id}.approval"
     with pytest.raises(SignatureInvalid):
         await clicked(engine, ask, "approve", {"id": "U9"}, secret="another")
-    text = await clicked(engine, ask, "approve", {"id": "U5", "username": "max"})
-    assert "max asked for this and may not decide it" in text
-    assert await clicked(engine, ask, "approve", {"id": "U9", "username": "cat"}) == (
+    text = await clicked(engine, ask, "approve", {"id": "U5", "username": "cat"})
+    assert "u5@example.org asked for this and may not decide it" in text
+    assert await clicked(engine, ask, "approve", {"id": "U9", "username": "eve"}) == (
         "approve by cat@example.org"
     )
     found = await engine.get(id)
     assert found.outcome == "ok"
     assert found.result["actors"]["approve"] == "cat@example.org"
-    assert "was answered" in await clicked(engine, ask, "deny", {"id": "U5", "username": "dan"})
+    assert "was answered" in await clicked(engine, ask, "deny", {"id": "U7"})
+    opened = next(one for one in (await engine.history(id)).items if one.kind == "AskAnswered")
+    assert opened.by == "slack:U9/cat@example.org"
+
+
+@pytest.mark.parametrize("name", ["bob", "uid:0/root", "bob via uid:0/root"])
+async def test_a_name_that_people_give_themselves_in_slack_is_nobodys(
+    engine: TestEngine, service: Service, name: str
+) -> None:
+    """`max` is no address: nobody can tell whether it is not max who clicks."""
+    id = await begun(engine, "max")
+    text = await clicked(engine, f"{id}.approval", "approve", {"id": "U5", "username": name})
+    assert "nobody here knows who U5 is in slack" in text
+    assert "Flow(users=" in text
+    assert (await engine.get(id)).state["state"] == "requested"
+    assert await clicked(engine, f"{id}.approval", "approve", {"id": "U9"}) == (
+        "approve by cat@example.org"
+    )
+
+
+async def test_get_identity_tells_who_clicked(service: Service, connected: Connected) -> None:
+    @reducer
+    def get_identity(user: Any, service: str) -> str | None:
+        return {"max": "U5", "bob": "U6"}.get(user.username)
+
+    @reducer
+    def get_approvers(event: Any) -> Any:
+        return [slack.user("bob"), slack.channel("#ops")]
+
+    flow = Flow(
+        "mapped", template=ApprovalTemplate, targets=["db"], handlers=[get_approvers, get_identity]
+    )
+    async with connected(flow) as engine:
+        for id, said in (("U5", "max asked for this"), ("U404", "approve by slack:U404"),
+                         ("U6", "approve by bob")):  # fmt: skip
+            handle = await engine.start("mapped", {"target": "db"}, by="max")
+            await engine.until_idle()
+            assert said in await clicked(engine, f"{handle.id}.approval", "approve", {"id": id})
+
+
+# -- messages that ask no more --------------------------------------------------------------------
+
+
+def updated(service: Service) -> list[dict[str, Any]]:
+    return [json.loads(o["body"]) for o in service.seen() if o["path"].endswith("chat.update")]
+
+
+def said(change: dict[str, Any]) -> str:
+    """The last line of a message; no buttons are left in it."""
+    assert [block["type"] for block in change["blocks"]] == ["section", "section", "context"]
+    return str(change["blocks"][-1]["elements"][0]["text"])
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [
+        ("here", "approved by cat@example.org"),
+        ("elsewhere", "denied by dan: not today"),
+        ("in time", "expired"),
+        ("cancel", "cancelled"),
+    ],
+)
+async def test_a_message_in_slack_shows_how_its_request_has_ended(
+    service: Service, connected: Connected, how: str, line: str
+) -> None:
+    flow = Flow(
+        "quick", template=ApprovalTemplate, targets=["db"], users=FLOW.users,
+        handlers=[to("#ops")], timeout="1h", reminders=["10m"], roles={"admin": ["dan"]},
+    )  # fmt: skip
+    async with connected(flow) as engine:
+        handle = await engine.start("quick", {"target": "db"}, by="ann@example.org")
+        await engine.until_idle()
+        await engine.advance("10m")  # the reminder is a message of its own
+        ask = f"{handle.id}.approval"
+        assert updated(service) == []
+        if how == "here":
+            await clicked(engine, ask, "approve", {"id": "U9"})
+        elif how == "elsewhere":
+            await engine.answer(ask, {"approved": False, "reason": "not today"}, by="key:k/dan")
+        elif how == "in time":
+            await engine.advance("1h")
+        else:
+            await engine.cancel(handle.id)
+        await engine.until_idle()
+        changes = updated(service)
+        assert [(one["channel"], one["ts"], said(one)) for one in changes] == [
+            ("C1", "1.2", line)
+        ] * 2
+        await engine.crash()
+        await engine.until_idle()
+        assert updated(service) == []
+
+
+async def test_a_message_that_cannot_be_changed_is_tried_again_and_holds_nobody_up(
+    service: Service, connected: Connected
+) -> None:
+    flow = Flow(
+        "held", template=ApprovalTemplate, targets=["db"], users=FLOW.users,
+        handlers=[to("#flaky")],
+    )  # fmt: skip
+    async with connected(flow) as engine:
+        handle = await engine.start("held", {"target": "db"}, by="ann@example.org")
+        await engine.until_idle()
+        await clicked(engine, f"{handle.id}.approval", "approve", {"id": "U9"})
+        assert (await engine.get(handle.id)).outcome == "ok"
+        await engine.advance("1m")
+        tries = updated(service)
+        assert len(tries) == 3
+        assert len({json.dumps(one) for one in tries}) == 1
+        await engine.advance("1h")
+        assert updated(service) == []
 
 
 async def test_what_cannot_be_reached_fails_as_a_delivery_and_is_tried_again_by_hand(
