@@ -45,9 +45,6 @@ _TURN: Final = {
 }
 """An entry without what followed from it."""
 
-Asked = tuple[str, str]
-"""(kind, name)"""
-
 _CAUSES = OpCompleted | OpFailed | OpSkipped | Answered | TimerFired | EventReceived | StateEdited
 
 
@@ -67,7 +64,7 @@ def retrace(definition: Definition, entries: Sequence[Entry]) -> Retraced:
     recording = entries[begins:]
     opening = recording[0]
     assert isinstance(opening, Started)
-    asked = {r.key: (r.kind, r.name) for entry in recording for r in entry.requests}
+    asked = {r.key: r for entry in recording for r in entry.requests}
     walk = _Walk(definition, opening, begins, asked)
     skipped = voided(recording)
     left: list[tuple[int, Entry]] = []
@@ -84,11 +81,12 @@ class _Walk:
     another that stands in its place."""
 
     def __init__(
-        self, definition: Definition, opening: Started, begins: int, asked: Mapping[str, Asked]
+        self, definition: Definition, opening: Started, begins: int, asked: Mapping[str, Request]
     ) -> None:
         self.definition = definition
         self.kernel = kernel = Kernel(definition, Progress(), 1, [])
         self.asked = asked
+        self.otherwise: Retraced | None = None
         self.iseq = begins + 1
         p = kernel.progress
         p.id, p.namespace, p.workflow = opening.id, opening.namespace, opening.workflow
@@ -145,8 +143,10 @@ class _Walk:
     def _known(self, request: Request) -> bool:
         """Whether it was asked for in the recording. In plans the key says what it is, and the name
         is a label; in programs the key is only a place."""
-        kind, name = self.asked.get(request.key, ("", ""))
-        return kind == request.kind and (self.kernel.is_plan or name == request.name)
+        asked = self.asked.get(request.key)
+        if asked is None or asked.kind != request.kind:
+            return False
+        return self.kernel.is_plan or asked.name == request.name
 
     def _value(self, cause: OpCompleted) -> Json:
         """What a step gave: where only what it changed was recorded, that."""
@@ -175,10 +175,18 @@ class _Walk:
     def _remember(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self.kernel.remember(entry, encode_entry(entry).payload)
+            for request in entry.requests:
+                asked = self.asked.get(request.key)
+                if asked is not None and self.otherwise is None:
+                    self.otherwise = _otherwise(request, asked, self.iseq)
 
     # -- what came of it -----------------------------------------------------------------------
 
     def verdict(self, recording: Sequence[Entry], left: list[Entry]) -> Retraced:
+        found = self._compared(recording, left)
+        return self.otherwise if found.verdict == "same" and self.otherwise else found
+
+    def _compared(self, recording: Sequence[Entry], left: list[Entry]) -> Retraced:
         p = self.kernel.progress
         self.kernel.drop_machine()
         was = fold(list(recording), [1] * len(recording))
@@ -204,7 +212,10 @@ class _Walk:
 
     def _still_open(self, p: Progress, was: Progress, left: list[Entry]) -> Retraced:
         if not was.ended and not left and p.ops.keys() == was.ops.keys():
-            return Retraced("same", iseq=self.iseq)
+            names = _unequal(p, was)
+            if not names:
+                return Retraced("same", iseq=self.iseq)
+            return Retraced("other", p.last, f"stands with another {_few(names)}", self.iseq)
         new = [
             op.request
             for key, op in p.ops.items()
@@ -221,11 +232,39 @@ class _Walk:
             return Retraced("other", p.last, text, self.iseq)
         ours, theirs = result_of(p), result_of(was)
         if not equal(ours, theirs) or not equal(p.state, was.state):
-            names = [n for n in {**p.state, **was.state} if not _equal_at(p.state, was.state, n)]
-            what = f"with another {', '.join(names[:5])}" if names else "with another result"
+            names = _unequal(p, was)
+            what = f"with another {_few(names)}" if names else "with another result"
             return Retraced("other", p.last, f"ends {what}", self.iseq)
         return Retraced("same", iseq=self.iseq)
 
 
-def _equal_at(a: dict[str, Json], b: dict[str, Json], name: str) -> bool:
-    return name in a and name in b and equal(a[name], b[name])
+def _otherwise(ours: Request, theirs: Request, iseq: int) -> Retraced | None:
+    """What others see of an op is not what they saw: the event awaited or emitted, the child. What a
+    call is given is found when it runs, and is not compared."""
+    if ours.kind != theirs.kind or ours.kind not in ("wait", "emit", "child"):
+        return None
+    if ours.name == theirs.name and equal(_seen(ours), _seen(theirs)):
+        return None
+    text = f"asks for {_said(ours)}, it was {_said(theirs)}"
+    return Retraced("other", ours.key, text, iseq)
+
+
+def _seen(request: Request) -> Json:
+    """What goes with its event type or workflow."""
+    if request.kind != "wait":
+        return request.args
+    return request.match.where if request.match is not None else None
+
+
+def _said(request: Request) -> str:
+    return texts([msgspec.structs.replace(request, args=_seen(request))])[0]
+
+
+def _unequal(p: Progress, was: Progress) -> list[str]:
+    """Names that two states have otherwise."""
+    a, b = p.state, was.state
+    return [n for n in {**a, **b} if not (n in a and n in b and equal(a[n], b[n]))]
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5])

@@ -184,7 +184,8 @@ class Walk:
             case _:
                 return None
         if key.startswith(UNDO):
-            self._merge((), self._change_of_dict(value))
+            if merges(self.definition, key):
+                self._merge((), self._change_of_dict(value))
             self._patch(UNDONE, {}, (key.removeprefix(UNDO),))
             return None
         spot = self._spot(key)
@@ -841,9 +842,9 @@ def merges(definition: Definition, key: str) -> bool:
     place = definition.plan.places.get(key)
     if place is not None and place.plain:  # the hot path
         return True
-    if key.startswith(UNDO):
-        return True
-    node = node_of(definition, key)
+    node = node_of(
+        definition, key.removeprefix(UNDO)
+    )  # who says what a step changes says it of both
     return node is None or (node.after is None and node.kind == "call")
 
 

@@ -32,7 +32,7 @@ from greenroom.definitions.matching import compile_where
 from greenroom.definitions.paths import path_problem
 from greenroom.definitions.retries import RetryPolicy
 from greenroom.definitions.schemapages import page_from_schema
-from greenroom.definitions.shapes import Problems, check_shape
+from greenroom.definitions.shapes import Problems, check_shape, is_mistyped
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.transforms import Transform, compile_transform
 from greenroom.definitions.values import Json
@@ -209,7 +209,8 @@ class ActionReader:
                 self.problems.add(f"{path}.transform", "is missing")
             return None, self._step(data, kind, path)
         connector, type_ = data.get("connector_id"), data.get("type")
-        if connector is None and isinstance(type_, str):
+        mistyped = is_mistyped("connector_id", data, ACTION["properties"])
+        if connector is None and isinstance(type_, str) and not mistyped:
             near = did_you_mean(type_, CORE_ACTIONS)
             self.problems.add(
                 f"{path}.connector_id", f"is missing; core actions are written Core:NAME{near}"

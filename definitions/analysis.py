@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from greenroom.definitions.actions import Action
 from greenroom.definitions.conditions import Attribute, Condition, Criterion
@@ -171,30 +171,55 @@ def _overlap(one: Attribute, other: Attribute) -> bool:
 # -- workflows that start one another ----------------------------------------------------------
 
 
+class Start(NamedTuple):
+    """What a document may start: a type of events or a workflow by name, and the path of the action
+    that does."""
+
+    event_type: str | None
+    workflow: str | None
+    path: str
+
+    def __str__(self) -> str:
+        return "runs" if self.event_type is None else f"emits {self.event_type}"
+
+
+Edges = dict[str, dict[str, Start]]
+"""Who starts whom."""
+
+
+def starts(document: Document) -> Iterator[Start]:
+    """What a document starts for certain: what an expression names is known only in a run."""
+    for action in document.all_actions():
+        if action.kind == "CustomEvent":
+            event_type = action.given.get("event_type")
+            if isinstance(event_type, str) and not is_expression(event_type):
+                yield Start(event_type, None, action.path)
+        elif action.kind == "RunWorkflow":
+            yield Start(None, str(action.given.get("workflow_id")), action.path)
+
+
 def cycles(documents: Iterable[Document]) -> list[list[str]]:
     """Circles of workflows that start one another by constant event types or by name:
     `[["a", "emits x", "b", "runs", "a"]]`, each once."""
+    return _circles(_edges(documents))
+
+
+def _edges(documents: Iterable[Document]) -> Edges:
     known = {document.name: document for document in documents}
     by_type: dict[str, list[str]] = {}
     for document in known.values():
         if document.enabled and document.source is not None and document.source.event_type:
             by_type.setdefault(document.source.event_type, []).append(document.name)
-    edges: dict[str, dict[str, str]] = {name: {} for name in known}
+    edges: Edges = {name: {} for name in known}
     for document in known.values():
-        for action in document.all_actions():
-            if action.kind == "CustomEvent":
-                event_type = action.given.get("event_type")
-                if isinstance(event_type, str) and not is_expression(event_type):
-                    for name in by_type.get(event_type, ()):
-                        edges[document.name].setdefault(name, f"emits {event_type}")
-            elif action.kind == "RunWorkflow":
-                name = str(action.given.get("workflow_id"))
+        for start in starts(document):
+            for name in by_type.get(start.event_type or "", [start.workflow]):
                 if name in known:
-                    edges[document.name].setdefault(name, "runs")
-    return _circles(edges)
+                    edges[document.name].setdefault(name, start)
+    return edges
 
 
-def _circles(edges: dict[str, dict[str, str]]) -> list[list[str]]:
+def _circles(edges: Edges) -> list[list[str]]:
     found: list[list[str]] = []
     done: set[str] = set()
     for root in sorted(edges):
@@ -213,7 +238,7 @@ def _circles(edges: dict[str, dict[str, str]]) -> list[list[str]]:
                 names = [*line[line.index(following) :], following]
                 circle: list[str] = []
                 for one, other in pairwise(names):
-                    circle += [one, edges[one][other]]
+                    circle += [one, str(edges[one][other])]
                 found.append([*circle, following])
                 if len(found) >= CYCLES_MAX:
                     return found
@@ -223,11 +248,19 @@ def _circles(edges: dict[str, dict[str, str]]) -> list[list[str]]:
     return found
 
 
-def cycle_findings(documents: Iterable[Document]) -> list[Problem]:
-    """The circles as warnings of the workflow each begins with."""
-    listed = list(documents)
-    labels = {document.name: document.label or None for document in listed}
-    return [
-        Problem("$.actions", f"a circle: {' -> '.join(circle)}", labels[circle[0]])
-        for circle in cycles(listed)
-    ]
+def cycle_findings(documents: Iterable[Document], through: str | None = None) -> list[Problem]:
+    """The circles as warnings, each at the action by which the workflow it begins with goes on; only
+    those `through` a workflow, if one is named, and then they begin with it."""
+    by_name = {document.name: document for document in documents}
+    edges = _edges(by_name.values())
+    found = []
+    for circle in _circles(edges):
+        if through is not None:
+            if through not in circle[::2]:
+                continue
+            at = 2 * circle[::2].index(through)
+            circle = [*circle[at:-1], *circle[:at], through]
+        start = edges[circle[0]][circle[2]]
+        problem = Problem(start.path, f"a circle: {' -> '.join(circle)}")
+        found.append(by_name[circle[0]].located.placed(problem))
+    return found

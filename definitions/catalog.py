@@ -15,6 +15,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import ModuleType
 from typing import Any, Final, TypeVar, overload
 
 from greenroom.definitions.connectors import Action, Connectors
@@ -66,6 +67,12 @@ def _offered(step: Any, name: str | None) -> Any:
         )
     OFFERED[called] = target
     return step
+
+
+def offered_by(module: ModuleType) -> bool:
+    """Whether a step of the module is on offer."""
+    name = module.__name__
+    return any(getattr(one.func, "__module__", None) == name for one in OFFERED.values())
 
 
 def _place(target: Target) -> str:

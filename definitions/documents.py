@@ -27,7 +27,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.expressions import Value, compile_value, is_expression
 from greenroom.definitions.limits import span_ms
-from greenroom.definitions.located import Located, located, read_located
+from greenroom.definitions.located import Located, in_order, located, read_located
 from greenroom.definitions.schedules import Schedule, parse_schedule
 from greenroom.definitions.shapes import PROBLEMS_MAX, Problems, TooMany, check_shape
 from greenroom.definitions.suggest import did_you_mean
@@ -118,7 +118,7 @@ def _read(found: Located, catalog: Catalog) -> Document:
         head = found.label or (
             f'the workflow "{name}"' if isinstance(name, str) else "the document"
         )
-        problems = [found.placed(problem) for problem in reader.problems]
+        problems = in_order(map(found.placed, reader.problems))
         raise InvalidDefinition(f"{head} is not valid", problems)
     return document
 

@@ -326,7 +326,10 @@ def _maker(
 
 def path_in(path: str, key: str) -> str:
     """The place of a key inside a place: `$.a`, or `$["a b"]` for an odd key."""
-    return f"{path}.{key}" if key.isidentifier() else f'{path}["{key}"]'
+    if key.isidentifier():
+        return f"{path}.{key}"
+    quoted = key.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{path}["{quoted}"]'
 
 
 def _found(expression: Expression, path: str) -> _Make:

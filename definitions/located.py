@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import Final
 
 from greenroom.definitions.errors import InvalidDefinition, InvalidInput, Problem, TooLarge
@@ -21,7 +22,7 @@ DOCUMENT_BYTES_MAX: Final = 1 << 18
 VALUES_MAX: Final = 20_000
 YAML_SUFFIXES: Final = (".yaml", ".yml")
 
-_SEGMENT: Final = re.compile(r'(\.[^.\[\]"]+|\[\d+\]|\["[^"]*"\])$')
+_SEGMENT: Final = re.compile(r'(\.[^.\[\]"]+|\[\d+\]|\["(?:[^"\\]|\\.)*"\])$')
 _BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _UNKNOWN: Final = re.compile(r'unknown key "([^"]*)"')
 
@@ -79,6 +80,22 @@ class Located:
                 )
             )
         self._keys[path] = (line, column)
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Problems as their files are read, from the top; those without a line keep their place."""
+    listed = list(problems)
+    files = list(dict.fromkeys(_place(one)[0] for one in listed))
+    return sorted(listed, key=lambda one: (files.index(_place(one)[0]), *_place(one)[1:]))
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    """File, line and column of a problem; 0 where it has none."""
+    where = problem.where or ""
+    parts = where.rsplit(":", 2)
+    if len(parts) == 3 and parts[1].isdecimal() and parts[2].isdecimal():
+        return parts[0], int(parts[1]), int(parts[2])
+    return where, 0, 0
 
 
 def located(data: Json, label: str = "") -> Located:

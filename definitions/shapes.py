@@ -9,15 +9,18 @@ known before the run.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from greenroom.definitions.errors import Problem
 from greenroom.definitions.expressions import is_expression, path_in
-from greenroom.definitions.suggest import did_you_mean
+from greenroom.definitions.suggest import did_you_mean, near
 from greenroom.definitions.values import Json, encode
 
 PROBLEMS_MAX: Final = 100
+SLIPS_MAX: Final = 10
+"""Unknown keys of one object that are compared with what is missing: nearness costs time."""
 SHOWN_MAX: Final = 60
 
 EXPRESSION: Final = "#/$defs/expression"
@@ -142,7 +145,7 @@ def _check_object(
     if len(value) > schema.get("maxProperties", len(value)):
         problems.add(path, f"has {len(value)} keys, the limit is {schema['maxProperties']}")
     for name in schema.get("required", ()):
-        if name not in value:
+        if name not in value and not is_mistyped(name, value, known):
             problems.add(path_in(path, name), "is missing")
     for name, item in value.items():
         place = path_in(path, name)
@@ -152,6 +155,13 @@ def _check_object(
             problems.add(place, f"unknown key{did_you_mean(name, known)}")
         elif isinstance(others, Mapping):
             _check(item, others, place, problems, defs)
+
+
+def is_mistyped(name: str, value: Mapping[str, Json], known: Iterable[str]) -> bool:
+    """Whether a key that is missing stands there with a slip: the slip is told, once."""
+    listed = list(known)
+    unknown = islice((key for key in value if key not in listed), SLIPS_MAX)
+    return any(near(key, listed) == name for key in unknown)
 
 
 def _listed(wanted: Any) -> list[str]:

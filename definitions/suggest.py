@@ -10,7 +10,13 @@ LOOKED_AT: Final = 80
 """Characters of a word that are compared: it may come from anybody, and nearness costs time."""
 
 
+def near(word: str, known: Iterable[str]) -> str | None:
+    """The nearest known word, or None where none is near."""
+    found = get_close_matches(word[:LOOKED_AT], list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean "order"?`, or nothing where no word is near."""
-    near = get_close_matches(word[:LOOKED_AT], list(known), n=1, cutoff=0.6)
-    return f'; did you mean "{near[0]}"?' if near else ""
+    found = near(word, known)
+    return "" if found is None else f'; did you mean "{found}"?'

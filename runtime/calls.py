@@ -177,6 +177,10 @@ class OneDefinition(Params):
     version: int | UnsetType | None = UNSET
 
 
+class Undoing(OneDefinition):
+    dry_run: bool | UnsetType = UNSET
+
+
 class Named(Params):
     name: str
 
@@ -429,10 +433,10 @@ CALLS: Final[dict[str, Call]] = {
         _change("definitions.push", Pushing, "document"),
         _change("definitions.promote", Promoting, "name"),
         _look("definitions.check", Checking, "name"),
-        _change("definitions.rollback", OneDefinition, "name"),
+        _change("definitions.rollback", Undoing, "name"),
         _change("definitions.enable", Named, "name"),
         _change("definitions.disable", Named, "name"),
-        _change("definitions.delete", OneDefinition, "name"),
+        _change("definitions.delete", Undoing, "name"),
         _change("definitions.sync", Syncing),
         _look("schedules.list", Nothing),
         _look("schedules.next", NextTimes, "name"),

@@ -22,7 +22,7 @@ from greenroom.definitions.paths import MISSING
 from greenroom.definitions.shapes import Problems, TooMany, check_shape
 from greenroom.definitions.trying import EXPECTS, differences, try_document
 from greenroom.definitions.values import Json
-from greenroom.runtime.loading import CASES, SUFFIXES
+from greenroom.runtime.folders import CASES, SUFFIXES
 
 CASES_MAX: Final = 1000
 
@@ -68,6 +68,15 @@ def beside(path: Path) -> Path | None:
     """The file with the cases of a document."""
     for suffix in SUFFIXES:
         found = path.with_name(f"{path.stem}{CASES}{suffix}")
+        if found.is_file():
+            return found
+    return None
+
+
+def document_of(path: Path) -> Path | None:
+    """The document whose cases a file holds."""
+    for suffix in SUFFIXES:
+        found = path.with_name(f"{path.stem.removesuffix(CASES)}{suffix}")
         if found.is_file():
             return found
     return None

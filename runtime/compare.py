@@ -17,7 +17,7 @@ from greenroom.actors.entries import (
 )
 from greenroom.actors.ports import InstanceRow, ReadRows
 from greenroom.definitions.values import Json
-from greenroom.runtime import shapes, views
+from greenroom.runtime import differences, shapes, views
 
 if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
@@ -36,8 +36,8 @@ async def diff(engine: Engine, a: str, b: str) -> shapes.InstanceDiff:
     states = [views.shown_state(await engine._progress(row.n)) for row in rows]
     inputs = [await _input(engine, row) for row in rows]
     steps = aligned(paths[0], paths[1])
-    state = views.changes(states[0], states[1])
-    given = views.changes(inputs[0], inputs[1])
+    state = differences.changes(states[0], states[1])
+    given = differences.changes(inputs[0], inputs[1])
     facts = [
         shapes.Difference(name, "changed", getattr(rows[0], name), getattr(rows[1], name))
         for name in ("workflow", "version", "status", "outcome")

@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import os
 import re
 import sys
 import traceback
@@ -22,6 +23,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Final
 
+from greenroom.definitions.catalog import offered_by
 from greenroom.definitions.connectordocs import (
     BYTES_MAX,
     compile_connector,
@@ -34,11 +36,8 @@ from greenroom.definitions.flows import Flow
 from greenroom.definitions.programs import Workflow
 from greenroom.definitions.versions import Version
 from greenroom.definitions.workflow import Definition
+from greenroom.runtime import folders
 from greenroom.runtime.sources import DocumentFile
-
-SUFFIXES: Final = (".json", ".yaml", ".yml")
-CASES: Final = ".test"
-"""How the name of a file with the cases of a document ends, before its suffix."""
 
 
 def load(what: str | Iterable[str]) -> list[object]:
@@ -47,50 +46,66 @@ def load(what: str | Iterable[str]) -> list[object]:
     Each once, in the order they are written. Raises `InvalidDefinition`.
     """
     words = [what] if isinstance(what, str) else list(what)
-    found: dict[int, object] = {}
-    for word in words:
-        found.update((id(item), item) for item in _load_one(word))
-    return list(found.values())
+    return each_once(item for word in words for item in _load_one(word))
+
+
+def each_once(found: Iterable[object]) -> list[object]:
+    """A file may be named, and lie in a folder that is named too."""
+    return list({_identity(item): item for item in found}.values())
+
+
+def _identity(item: object) -> object:
+    return os.path.realpath(item.place) if isinstance(item, DocumentFile) else id(item)
 
 
 def _load_one(what: str) -> list[object]:
     path = Path(what)
     if path.is_dir():
         return _in_folder(path)
-    if path.suffix in SUFFIXES:
-        if (connector := connector_in(path)) is not None:
-            return [connector]
-        return [_document(path)]
+    if path.suffix in folders.SUFFIXES:
+        return [] if folders.is_cases(path) else [_in_file(path)]
     if path.suffix == ".py":
         if not path.is_file():
             raise _wrong(what, "there is no such file")
-        return _some(what, workflows_in(import_file(path)))
+        return _of_module(what, import_file(path))
     module, _, name = what.partition(":")
     if not all(part.isidentifier() for part in module.split(".")):
         raise _wrong(what, "neither a file, a folder nor a module name")
     found = _import_name(module)
     if not name:
-        return _some(what, workflows_in(found))
+        return _of_module(what, found)
     if not hasattr(found, name):
         raise _wrong(what, f"{module} has no {name}")
     return [getattr(found, name)]
 
 
 def _in_folder(folder: Path) -> list[object]:
-    if (folder / "stages.json").is_file():
-        from greenroom.runtime.stagefolders import document_of  # noqa: PLC0415  start-up time
+    found = _documents_in(folder, stages=True)
+    modules = []
+    if not (folder / folders.STAGES).is_file():
+        modules = [import_file(path) for path in folders.python_files(folder)]
+    for module in modules:
+        found += workflows_in(module)
+    return found if any(map(offered_by, modules)) else _some(str(folder), found)
 
-        return [document_of(folder)]
+
+def _documents_in(folder: Path, *, stages: bool) -> list[object]:
     found: list[object] = []
-    for path in sorted(one for one in folder.iterdir() if one.suffix in SUFFIXES):
-        if (connector := connector_in(path)) is not None:
+    for path in folders.documents(folder):
+        if path.is_dir():
+            if stages:
+                from greenroom.runtime.stagefolders import document_of  # noqa: PLC0415  start-up time
+
+                found.append(document_of(path))
+        elif (connector := connector_in(path)) is not None:
             found.append(connector)
-        elif is_workflow(path):
+        elif folders.is_workflow(path, path.parent == folder):
             found.append(_document(path))
-    for path in sorted(folder.glob("*.py")):
-        if not path.name.startswith(("test_", ".")) and path.name != "conftest.py":
-            found += workflows_in(import_file(path))
-    return _some(str(folder), found)
+    return found
+
+
+def _in_file(path: Path) -> object:
+    return connector_in(path) or _document(path)
 
 
 def documents_in(what: Iterable[str]) -> list[object]:
@@ -98,16 +113,10 @@ def documents_in(what: Iterable[str]) -> list[object]:
     found: list[object] = []
     for word in what:
         path = Path(word)
-        inside = [path]
         if path.is_dir():
-            inside = sorted(path.iterdir()) if not (path / "stages.json").is_file() else []
-        for one in inside:
-            if one.suffix not in SUFFIXES or not one.is_file():
-                continue
-            if (connector := connector_in(one)) is not None:
-                found.append(connector)
-            elif one is path or is_workflow(one):
-                found.append(_document(one))
+            found += _documents_in(path, stages=False)
+        elif path.suffix in folders.SUFFIXES and path.is_file() and not folders.is_cases(path):
+            found.append(_in_file(path))
     return found
 
 
@@ -160,21 +169,6 @@ def workflows_among(found: Iterable[object]) -> list[object]:
     return [one for one in found if not (isinstance(one, Connector) or is_connector_document(one))]
 
 
-def is_workflow(path: Path) -> bool:
-    """A folder may hold other data: a document is known by its `schema_version`, `actions` or
-    `$schema`. Cases of a test beside it (`welcome.test.json`) are none."""
-    if path.stem.endswith(CASES):
-        return False
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if path.suffix != ".json":
-        return re.search(r"^(schema_version|actions):", text, re.MULTILINE) is not None
-    try:
-        data = json.loads(text)
-    except ValueError:
-        return True  # what it was meant to be is for its author to see
-    return isinstance(data, dict) and not data.keys().isdisjoint(("actions", "$schema"))
-
-
 def _document(path: Path) -> DocumentFile:
     try:
         return DocumentFile(path.read_text(encoding="utf-8"), str(path))
@@ -182,6 +176,11 @@ def _document(path: Path) -> DocumentFile:
         raise _wrong(str(path), f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise _wrong(str(path), "is not UTF-8 text") from None
+
+
+def _of_module(what: str, module: ModuleType) -> list[object]:
+    found = workflows_in(module)
+    return found if offered_by(module) else _some(what, found)
 
 
 def _some(what: str, found: list[object]) -> list[object]:

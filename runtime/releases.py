@@ -42,8 +42,9 @@ from greenroom.definitions.planshape import plan_shape
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import equal
 from greenroom.definitions.workflow import Definition, Plan
-from greenroom.runtime import recordings, shapes, views
+from greenroom.runtime import differences, recordings, shapes, views
 from greenroom.runtime.registry import body_of, save_work
+from greenroom.runtime.remarks import remarks
 from greenroom.runtime.sources import STAGES, compile_document, reader_of
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ Rows = list[DefinitionRow]
 Deeds = list[shapes.Deed]
 Works = list[Any]
 Syncs = list[shapes.Synced]
+Odd = list[Any]
 
 PUSHED: Final = "the document pushed"
 
@@ -126,17 +128,24 @@ class Definitions:
         all problems."""
         if isinstance(document, list | bytes):
             raise InvalidDefinition("a workflow document is an object or text")
+        warnings: Odd = []
         if isinstance(document, dict | str):
-            with using(self._engine.registry.catalog):
-                definition = compile_document(document, source or "the document")
+            definition, warnings = self._compiled(document, source or "the document")
         else:
             definition = definition_of(document)
         triggers: Any = [trigger.as_data() for trigger in definition.triggers]
         return shapes.DefinitionInfo(
             definition.name, definition.kind, definition.version or 0, False,
             definition.enabled is not False, definition.hash, definition.source,
-            definition.steps(), triggers,
+            definition.steps(), triggers, tags=list(definition.tags), warnings=warnings,
         )  # fmt: skip
+
+    def _compiled(self, document: Any, place: str) -> tuple[Definition, Odd]:
+        """The workflow of a document, and what is odd about it."""
+        registry = self._engine.registry
+        with using(registry.catalog):
+            definition = compile_document(document, place)
+            return definition, [one.as_data() for one in remarks(registry, document, place)]
 
     # -- pushing and releasing -----------------------------------------------------------------
 
@@ -173,8 +182,7 @@ class Definitions:
     ) -> shapes.DefinitionInfo:
         """`push` of what may be pushed."""
         engine = self._engine
-        with using(engine.registry.catalog):
-            definition = compile_document(document, source or PUSHED)
+        definition, warnings = self._compiled(document, source or PUSHED)
         name = definition.name
         if engine.registry.is_loaded(name):
             code = engine.registry.current(name)
@@ -196,7 +204,8 @@ class Definitions:
         await self._did("pushed", name, row.version, by)
         if promote and not first:
             await self._did("released", name, row.version, by)
-        return await self.get(name, row.version)
+        shown = await self.get(name, row.version)
+        return msgspec.structs.replace(shown, warnings=warnings)
 
     async def promote(
         self,
@@ -225,9 +234,22 @@ class Definitions:
         return await recordings.check(self._engine, name, version, limit)
 
     async def rollback(
-        self, name: str, version: int | None = None, *, by: str | None = None
+        self,
+        name: str,
+        version: int | None = None,
+        *,
+        dry_run: bool = False,
+        by: str | None = None,
     ) -> shapes.DefinitionInfo:
-        """Releases an older version, by default the one before the released one."""
+        """Releases an older version, by default the one before the released one; `dry_run` only
+        says which."""
+        row = await self._older(name, version)
+        if dry_run:
+            self._check_runs(row)
+            return await self.get(name, row.version)
+        return await self._release(row, by)
+
+    async def _older(self, name: str, version: int | None) -> DefinitionRow:
         rows = await self._rows(name)
         released = next((row.version for row in rows if row.release), rows[-1].version + 1)
         before = [row for row in rows if row.version < released]
@@ -238,10 +260,10 @@ class Definitions:
                     f"{name} v{row.version} is not older than the released v{released}",
                     hint=f"greenroom def promote {name} --version {row.version}",
                 )
-            return await self._release(row, by)
+            return row
         if not before:
             raise InvalidTransition(f"{name} v{released} is the oldest version", workflow=name)
-        return await self._release(before[-1], by)
+        return before[-1]
 
     async def _release(self, row: DefinitionRow, by: str | None) -> shapes.DefinitionInfo:
         engine = self._engine
@@ -303,11 +325,16 @@ class Definitions:
         return await self.get(name)
 
     async def delete(
-        self, name: str, version: int | None = None, *, by: str | None = None
+        self,
+        name: str,
+        version: int | None = None,
+        *,
+        dry_run: bool = False,
+        by: str | None = None,
     ) -> shapes.Deleted:
         """Deletes a version, or the workflow with all of them. Refused: a version with live
         instances, the release beside others, what code or files still have. What has ended stays
-        readable."""
+        readable. `dry_run` only says what would go."""
         engine = self._engine
         engine._check_open(runs=False)
         rows = await self._rows(name)
@@ -335,6 +362,8 @@ class Definitions:
                 workflow=name,
                 instance=live.id,
             )
+        if dry_run:
+            return shapes.Deleted(name, sorted(numbers))
         await engine.journal.call(DropDefinition(name, version))
         if len(chosen) == len(rows):
             await engine.journal.call(DropSchedules(name, []))
@@ -373,7 +402,9 @@ class Definitions:
             if older.version == newer.version:
                 before = [row for row in rows if row.version < newer.version]
                 older = before[-1] if before else older
-        changes = views.changes(views.definition_content(older), views.definition_content(newer))
+        changes = differences.changes(
+            differences.definition_content(older), differences.definition_content(newer)
+        )
         if not changes and older.hash != newer.hash:
             changes = [shapes.Difference("code", "changed", older.hash, newer.hash)]
         return shapes.Diff(

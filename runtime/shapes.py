@@ -286,6 +286,8 @@ class DefinitionInfo(msgspec.Struct, frozen=True):
     deeds: list[Deed] = []
     """What was done to the workflow by hand, the newest last; only where one is asked for."""
     tags: list[str] = []
+    warnings: list[Json] = []
+    """What is odd about a document that is validated or pushed: `{path message where}`."""
 
 
 ReplayLevel = Literal["error", "warning"]

@@ -11,7 +11,7 @@ from greenroom.actors import entries as e
 from greenroom.actors.ports import AskView, DefinitionRow, InstanceRow, StoredEventRow
 from greenroom.actors.progress import Progress
 from greenroom.actors.rows import failure_data, rfc3339
-from greenroom.definitions.values import Json, equal
+from greenroom.definitions.values import Json
 from greenroom.runtime import shapes
 
 KINDS: Final = (
@@ -140,60 +140,6 @@ def definition_shape(row: DefinitionRow, whole: bool = False) -> shapes.Definiti
         written.get("document") if whole else None,
         tags=body.get("tags", []),
     )
-
-
-def definition_content(row: DefinitionRow) -> Json:
-    """What two versions of a workflow are compared by: the document, else steps and triggers."""
-    body = msgspec.json.decode(row.body)
-    document = (body.get("written") or {}).get("document")
-    if isinstance(document, str):
-        try:
-            document = msgspec.json.decode(document)
-        except msgspec.DecodeError:
-            document = {"line": dict(enumerate(document.splitlines(), 1))}
-    if document is not None:
-        return document
-    nodes = (body.get("plan") or {}).get("nodes", [])
-    return {
-        "steps": {node["key"]: node for node in nodes},
-        "order": [node["key"] for node in nodes],
-        "triggers": body.get("triggers", []),
-    }
-
-
-CHANGES_MAX: Final = 500
-
-
-def changes(a: Json, b: Json, path: str = "$") -> list[shapes.Difference]:
-    """Where two JSON values differ, deepest first place by place; at most `CHANGES_MAX` places."""
-    found: list[shapes.Difference] = []
-    _compare(a, b, path, found)
-    return found[:CHANGES_MAX]
-
-
-def _compare(a: Json, b: Json, path: str, found: list[shapes.Difference]) -> None:
-    if len(found) >= CHANGES_MAX or equal(a, b):
-        return
-    if isinstance(a, dict) and isinstance(b, dict):
-        for name in [*a, *(name for name in b if name not in a)]:
-            place = f"{path}.{name}"
-            if name not in b:
-                found.append(shapes.Difference(place, "removed", a[name], None))
-            elif name not in a:
-                found.append(shapes.Difference(place, "added", None, b[name]))
-            else:
-                _compare(a[name], b[name], place, found)
-    elif isinstance(a, list) and isinstance(b, list):
-        for index in range(max(len(a), len(b))):
-            place = f"{path}[{index}]"
-            if index >= len(b):
-                found.append(shapes.Difference(place, "removed", a[index], None))
-            elif index >= len(a):
-                found.append(shapes.Difference(place, "added", None, b[index]))
-            else:
-                _compare(a[index], b[index], place, found)
-    else:
-        found.append(shapes.Difference(path, "changed", a, b))
 
 
 Line = tuple[str, str | None, int | None, str | None, Json]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+import msgspec
 
-from greenroom.definitions.errors import InvalidRequest
+from greenroom.definitions.errors import ConditionFailed, InvalidRequest, Problem
 from greenroom.runtime.cli import complete, options, output, sentences
-from greenroom.runtime.cli.documents import test, try_, validate
+from greenroom.runtime.cli.documents import test, try_, validate, warned
 from greenroom.runtime.cli.group import command, subgroup
 from greenroom.runtime.cli.session import Session
 from greenroom.runtime.cli.words import compact, count, difference
@@ -127,6 +128,8 @@ def push(session: Session, files: tuple[str, ...], promote: bool, dry_run: bool)
         return
     for one in shown:
         output.line(f"{one['name']} is valid" if dry_run else _said(one))
+        for warning in one.get("warnings", ()):
+            output.line(warned(Problem(**warning)))
 
 
 def _text(file: str) -> str:
@@ -150,13 +153,21 @@ _version = click.option("--version", type=int, metavar="N", help="Which version.
 
 
 @command(
-    "promote", example="greenroom def promote welcome\ngreenroom def promote welcome --version 3"
+    "promote",
+    example="greenroom def promote welcome\ngreenroom def promote welcome --check --allow 5%",
 )
 @_name
 @_version
 @click.option("--check", is_flag=True, help="Follow recorded instances on it first.")
 @click.option("--allow", default="0%", metavar="SHARE", help="How many may end otherwise, as 5%.")
-@click.option("--limit", "-n", type=click.IntRange(1, 10_000), help="How many are followed.")
+@click.option(
+    "--limit",
+    "-n",
+    type=click.IntRange(1, 10_000),
+    default=200,
+    show_default=True,
+    help="How many are followed.",
+)
 @options.dry_run
 def promote(
     session: Session,
@@ -164,7 +175,7 @@ def promote(
     version: int | None,
     check: bool,
     allow: str,
-    limit: int | None,
+    limit: int,
     dry_run: bool,
 ) -> None:
     """Release a version, the newest by default: new instances get it.
@@ -176,13 +187,24 @@ def promote(
     if check or dry_run:
         found = session.call("definitions.check", name=name, version=version, limit=limit)
         _show_checked(session, found)
-        strayed = found["other"] + found["fails"]
-        refused = found["checked"] and strayed / found["checked"] > _share(allow)
-        if dry_run or refused:
-            session.exit_code = DIFFERENT if refused else 0
-            return
+        _refuse(found, _share(allow))
+    if dry_run:
+        return
     reply = session.call("definitions.promote", name=name, version=version)
     session.show(reply, lambda: _said(reply))
+
+
+def _refuse(found: Data, share: float) -> None:
+    """Raises `ConditionFailed` when more than the share would not end as they did."""
+    strayed = found["other"] + found["fails"]
+    if not found["checked"] or strayed / found["checked"] <= share:
+        return
+    raise ConditionFailed(
+        f"{found['name']} v{found['version']} is not released: {strayed / found['checked']:.1%} of the "
+        f"recorded instances would not end as they did, {share:.1%} may",
+        hint=f"look at them, then:  greenroom def promote {found['name']} --version "
+        f"{found['version']}   or with a larger --allow",
+    )
 
 
 def _share(text: str) -> float:
@@ -213,46 +235,72 @@ def _show_checked(session: Session, found: Data) -> None:
 @command("rollback", example="greenroom def rollback welcome")
 @_name
 @_version
-def rollback(session: Session, name: str, version: int | None) -> None:
-    """Release an older version, by default the one before the released one."""
-    reply = session.call("definitions.rollback", name=name, version=version)
-    session.show(reply, lambda: _said(reply))
+@options.dry_run
+def rollback(session: Session, name: str, version: int | None, dry_run: bool) -> None:
+    """Release the version before the released one, or an older one.
+
+    Instances that live keep theirs.
+    """
+    reply = session.call(
+        "definitions.rollback", name=name, version=version, dry_run=dry_run or None
+    )
+    if dry_run:
+        session.show(reply, lambda: f"would release {name} v{reply['version']}")
+    else:
+        session.show(reply, lambda: _said(reply))
 
 
 @command("enable", example="greenroom def enable welcome")
 @_name
-def enable(session: Session, name: str) -> None:
+@options.dry_run
+def enable(session: Session, name: str, dry_run: bool) -> None:
     """Let events and schedules start instances again."""
-    reply = session.call("definitions.enable", name=name)
-    session.show(reply, lambda: f"{name} is enabled")
+    _switch(session, "enable", name, dry_run)
 
 
 @command("disable", example="greenroom def disable welcome")
 @_name
-def disable(session: Session, name: str) -> None:
-    """Let no event and no schedule start instances; those that live go on."""
-    reply = session.call("definitions.disable", name=name)
-    session.show(reply, lambda: f"{name} is disabled")
+@options.dry_run
+def disable(session: Session, name: str, dry_run: bool) -> None:
+    """Let no event and no schedule start instances.
+
+    Those that live go on, and `greenroom start` still works.
+    """
+    _switch(session, "disable", name, dry_run)
+
+
+def _switch(session: Session, verb: str, name: str, dry_run: bool) -> None:
+    if not dry_run:
+        reply = session.call(f"definitions.{verb}", name=name)
+        session.show(reply, lambda: f"{name} is {verb}d")
+        return
+    now = session.call("definitions.get", name=name)
+    asked = {"dry_run": True, "method": f"definitions.{verb}", "params": {"name": name}}
+    same = now["enabled"] == (verb == "enable")
+    session.show(asked, lambda: f"{name} is {verb}d already" if same else f"would {verb} {name}")
 
 
 @command("rm", example="greenroom def rm welcome --version 1")
 @_name
 @_version
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before all versions go.")
-def rm(session: Session, name: str, version: int | None, yes: bool) -> None:
+@options.dry_run
+def rm(session: Session, name: str, version: int | None, yes: bool, dry_run: bool) -> None:
     """Delete a version, or a workflow with all of them.
 
     What has ended stays readable.
     """
-    if version is None and not yes:
+    if version is None and not yes and not dry_run:
         if not sys.stdin.isatty():
             raise InvalidRequest(
                 f"deleting all versions of {name} needs a yes", hint="add --yes, or --version N"
             )
         click.confirm(f"delete {name} with all its versions?", abort=True, err=True)
-    reply = session.call("definitions.delete", name=name, version=version)
+    reply = session.call("definitions.delete", name=name, version=version, dry_run=dry_run or None)
     deleted = ", ".join(f"v{number}" for number in reply["deleted"])
-    session.show(reply, lambda: f"{name} {deleted} deleted")
+    session.show(
+        reply, lambda: f"would delete {name} {deleted}" if dry_run else f"{name} {deleted} deleted"
+    )
 
 
 @command("diff", example="greenroom def diff welcome 2 3\ngreenroom def diff app.py")
@@ -286,33 +334,49 @@ def differences(a: str, b: str, changes: list[Data]) -> str:
 
 
 def _diff_files(session: Session, what: tuple[str, ...]) -> None:
-    page = session.call("definitions.list")
-    stored = {one["name"]: one for one in _items(page) if one["release"]}
-    loaded = {one.name: one for one in _load(what)}
-    rows = [_compare(name, loaded.get(name), stored.get(name)) for name in {**stored, **loaded}]
-    session.page(rows, ["workflow", "files", "daemon"], _diff_row, "workflow")
+    """Files may be a part of what the daemon has, so what they lack is no difference."""
+    released = {
+        one["name"]: one for one in _items(session.call("definitions.list")) if one["release"]
+    }
+    rows = [_compare(session, one, released.get(one.name)) for one in _load(what)]
     if any(row["status"] != "same" for row in rows):
         session.exit_code = DIFFERENT
-
-
-def _compare(name: str, mine: Definition | None, theirs: Data | None) -> Data:
-    if theirs is None:
-        status = "new"
-    elif mine is None:
-        status = "missing"
-    else:
-        status = "same" if mine.hash == theirs["hash"] else "changed"
-    return {
-        "name": name,
-        "status": status,
-        "hash": None if mine is None else mine.hash,
-        "released": None if theirs is None else {k: theirs[k] for k in ("version", "hash")},
-    }
+    session.page(rows, ["workflow", "files", "daemon"], _diff_row, "workflow")
+    for row in rows if session.format == "table" else ():
+        if row["changes"]:
+            stored = f"{row['name']} v{row['released']['version']}"
+            output.line(differences(stored, row["source"], row["changes"]))
 
 
 def _diff_row(row: Data) -> list[str]:
     theirs = f"v{row['released']['version']}" if row["released"] else "none"
     return [row["name"], row["status"], theirs]
+
+
+def _compare(session: Session, mine: Definition, theirs: Data | None) -> Data:
+    status = "new" if theirs is None else "same" if mine.hash == theirs["hash"] else "changed"
+    changes: list[Data] = []
+    if status == "changed" and mine.written is not None:
+        changes = _changes(session, mine.name, mine.written.document)
+    return {
+        "name": mine.name,
+        "status": status,
+        "hash": mine.hash,
+        "source": mine.source,
+        "released": None if theirs is None else {k: theirs[k] for k in ("version", "hash")},
+        "changes": changes,
+    }
+
+
+def _changes(session: Session, name: str, document: Any) -> list[Data]:
+    """What a document has that the released version has not; nothing where that is code."""
+    from greenroom.runtime.differences import changes, document_content  # noqa: PLC0415  start-up time
+
+    stored = session.call("definitions.get", name=name)["document"]
+    if stored is None:
+        return []
+    found = changes(document_content(stored), document_content(document))
+    return list(msgspec.to_builtins(found))
 
 
 def _items(page: Any) -> list[Data]:

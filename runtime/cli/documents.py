@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from greenroom.definitions.errors import InvalidInput, InvalidRequest
+from greenroom.definitions.errors import InvalidDefinition, InvalidInput, InvalidRequest
 from greenroom.definitions.values import decode
 from greenroom.runtime.cli import output
 from greenroom.runtime.cli.group import command
@@ -47,33 +47,59 @@ def validate(session: Session, what: tuple[str, ...], strict: bool) -> None:
     What is odd, though each line is right, is told too: actions nobody reaches, conditions that
     cannot hold, variables nobody uses, workflows that start one another in a circle.
     """
-    found = _checked(what)
+    try:
+        found = _checked(what)
+    except InvalidDefinition as error:
+        if session.output not in ("json", "jsonl"):
+            raise
+        session.show({"error": error.as_data()})  # for programs: the answer, with every place
+        session.exit_code = error.exit_code
+        return
     if strict and found.warnings:
         session.exit_code = ODD
+    rows = _rows(found)
     if session.format != "table":
-        shown = [
-            {"name": one.name, "kind": one.kind, "source": one.source} for one in found.definitions
-        ]
-        session.page(shown, [], lambda _: [], "workflow")
-        for warning in found.warnings:
-            output.note(_warning(warning))
+        session.page(rows, [], lambda _: [], "workflow")
         return
-    for one in found.definitions:
-        source = f"  ({one.source})" if one.source else ""
-        output.line(f"{one.name}  {one.kind}  valid{source}")
+    for row in rows:
+        source = f"  ({row['source']})" if row["source"] else ""
+        output.line(f"{row['name']}  {row['kind']}  valid{source}")
     for warning in found.warnings:
-        output.line(_warning(warning))
+        output.line(warned(warning))
+    counts = {
+        "workflow": len(found.definitions),
+        "connector": len(found.connectors),
+        "case file": len(found.cases),
+    }
+    words = [count(number, noun) for noun, number in counts.items() if number]
     odd = count(len(found.warnings), "warning") if found.warnings else "no problems"
-    output.line(f"{count(len(found.definitions), 'workflow')}, {odd}")
+    output.line(", ".join([*words, odd]))
 
 
-def _warning(problem: Problem) -> str:
+def _rows(found: Checked) -> list[Data]:
+    """What was found valid; a workflow with what is odd about it."""
+    odd: dict[str, list[Data]] = {}
+    for warning in found.warnings:
+        file = (warning.where or "").rsplit(":", 2)[0]
+        odd.setdefault(file, []).append(warning.as_data())
+    listed: list[tuple[str, str, str | None]] = [
+        *((one.name, one.kind, one.source) for one in found.definitions),
+        *((one.id, "connector", one.source) for one in found.connectors),
+        *((path.name, "cases", str(path)) for path in found.cases),
+    ]
+    return [
+        {"name": name, "kind": kind, "source": source, "warnings": odd.get(source or "", [])}
+        for name, kind, source in listed
+    ]
+
+
+def warned(problem: Problem) -> str:
     return f"warning: {problem}"
 
 
 def _document(file: str, beside: tuple[str, ...]) -> Document:
     found = _checked([*beside, file]).documents
-    mine = [one for one in found if one.label == file]
+    mine = [one for one in found if Path(one.label).resolve() == Path(file).resolve()]
     if len(mine) != 1:
         raise InvalidRequest(
             f"{file} is no workflow document", hint="a file with schema_version, name and actions"
@@ -212,7 +238,7 @@ def test(
     from greenroom.runtime import cases  # noqa: PLC0415  start-up time
 
     results: list[cases.Result] = []
-    for document in _checked([*beside, *what]).documents:
+    for document in _checked([*beside, *map(_with_document, what)]).documents:
         path = cases.beside(Path(document.label))
         if path is not None:
             results += cases.run_cases(document, path)
@@ -235,6 +261,15 @@ def test(
             output.line(f"    {one.where}")
     output.line(f"{count(len(results), 'case')}, {len(failed)} failed" if failed else
                 f"{count(len(results), 'case')}, all as expected")  # fmt: skip
+
+
+def _with_document(word: str) -> str:
+    """A file of cases stands for the document beside it."""
+    from greenroom.runtime import cases, folders  # noqa: PLC0415  start-up time
+
+    path = Path(word)
+    found = cases.document_of(path) if folders.is_cases(path) else None
+    return word if found is None else str(found)
 
 
 @command("schema", example="greenroom schema > .greenroom/workflow.schema.json")

@@ -126,7 +126,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "an-answer-to-another-call-is-taken", "gate",
         rewrite(
             retrace._Walk._known,
-            "(self.kernel.is_plan or name == request.name)", "True",
+            "self.kernel.is_plan or asked.name == request.name", "True",
         ),
         (RECORDINGS + "test_programs_are_followed_too",),
     ),

@@ -379,6 +379,25 @@ async def test_what_was_done_is_taken_back_in_reverse_when_a_later_action_fails(
     assert (found.status, found.outcome) == ("cancelled", "compensated")
 
 
+async def test_what_takes_back_may_respond_with_anything_and_changes_no_state(
+    engine: TestEngine,
+) -> None:
+    connector, asked = service({"id": 7, "plan": "stolen"})
+    engine.register(connector)
+    given = document(
+        do(1, compensate={"connector_id": "svc", "type": "Do", "parameters": {"undo": 1}}),
+        do(2, compensate={"type": "Core:Log", "parameters": {"text": "taken back"}}),
+        do(3, compensate={"type": "Core:Data", "parameters": {"operation": "increment", "key": "undone"}}),
+        log(4, condition=NO),
+    )  # fmt: skip
+    found = await run(engine, given, {"plan": "free"})
+    assert (found.status, found.outcome, found.error.code) == (
+        "cancelled", "compensated", "condition",
+    )  # fmt: skip
+    assert found.state == {"plan": "free"}
+    assert asked[-1] == {"undo": 1}
+
+
 async def test_on_error_tries_again_with_backoff_and_then_does_as_told(engine: TestEngine) -> None:
     connector, asked = service(ValueError("no"))
     engine.register(connector)

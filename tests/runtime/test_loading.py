@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from greenroom.definitions.catalog import OFFERED, offered_by
 from greenroom.definitions.errors import InvalidDefinition
-from greenroom.runtime.loading import load
+from greenroom.runtime.loading import documents_in, load
 
 APP = """
 from greenroom.definitions.declare import workflow
@@ -96,6 +97,60 @@ def test_an_edit_of_the_same_size_in_the_same_second_is_seen(
         load(str(file))
         module = sys.modules.pop("edited_at_once")
         assert module.number == said
+
+
+DOC = '{"schema_version": 1, "name": "%s", "actions": []}'
+OFFER = """
+from greenroom import State, offer, step
+
+@offer
+@step("Offered by steps_one")
+async def offered_by_steps_one() -> State:
+    return {}
+"""
+
+
+def places(found: list[object]) -> list[str]:
+    return [str(getattr(item, "place", item)) for item in found]
+
+
+def test_documents_are_found_at_any_depth_and_python_only_in_the_folder_itself(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, "all/app_deep.py", HELPER)
+    write(tmp_path, "all/a.json", DOC % "a")
+    write(tmp_path, "all/a.test.json", '{"cases": []}')
+    write(tmp_path, "all/sub/b.yaml", "schema_version: 1\nname: b\nactions: []\n")
+    write(tmp_path, "all/sub/two/c.json", DOC % "c")
+    write(tmp_path, "all/sub/broken.json", '{"schema_version": 1,')
+    write(
+        tmp_path, "all/sub/tsconfig.json", '{ // not ours\n"$schema": "https://json.org/tsconfig"}'
+    )
+    write(tmp_path, "all/sub/other.py", "raise SystemExit")
+    for passed in (".hidden", "tests", "node_modules", "_cache"):
+        write(tmp_path, f"all/{passed}/x.json", DOC % "x")
+    write(tmp_path, "all/env/pyvenv.cfg", "")
+    write(tmp_path, "all/env/x.json", DOC % "x")
+    (tmp_path / "all/loop").symlink_to(tmp_path / "all")
+    found = load("all")
+    assert places(found)[:-1] == [
+        "all/a.json", "all/sub/b.yaml", "all/sub/broken.json", "all/sub/two/c.json",
+    ]  # fmt: skip
+    assert names(found)[-1] == "imported"
+    assert places(documents_in(["all"])) == places(found)[:-1]
+
+
+def test_a_file_that_is_named_twice_is_one(tmp_path: Path) -> None:
+    path = write(tmp_path, "docs/a.json", DOC % "a")
+    assert places(load(["docs", str(path), "docs/../docs/a.json"])) == ["docs/../docs/a.json"]
+    assert load("docs/a.test.json") == []
+
+
+def test_a_module_that_only_offers_steps_is_no_mistake(tmp_path: Path) -> None:
+    write(tmp_path, "steps_one.py", OFFER)
+    assert load("steps_one.py") == load("steps_one") == []
+    assert offered_by(sys.modules["steps_one"])
+    del OFFERED["offered_by_steps_one"]
 
 
 def test_a_file_named_like_a_module_of_python_is_its_own(tmp_path: Path) -> None:

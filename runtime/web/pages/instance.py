@@ -15,7 +15,7 @@ from greenroom.actors.ports import InstanceRow
 from greenroom.actors.progress import Progress
 from greenroom.actors.rows import result_of
 from greenroom.definitions.workflow import Plan
-from greenroom.runtime import reasons, shapes, views
+from greenroom.runtime import differences, reasons, shapes, views
 from greenroom.runtime.progresses import states_at
 from greenroom.runtime.web.app import web_of
 from greenroom.runtime.web.pages import drawing
@@ -111,7 +111,7 @@ async def _state(
     seq = max(1, min(seq, p.iseq))
     before, state = await states_at(engine.journal, row.n, seq)
     lines = (await engine.history(one.id, after=seq - 1, limit=1)).items
-    changes = views.changes(before, state) if seq > 1 else []
+    changes = differences.changes(before, state) if seq > 1 else []
     return {"seq": seq, "state": state, "changes": changes, "lines": lines, "one": one}
 
 

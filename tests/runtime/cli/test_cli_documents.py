@@ -44,16 +44,87 @@ def test_validate_warns_of_what_is_odd(cli: Cli, folder: Path) -> None:
     write("loop.json", document(loop, source=source))
     result = cli("def", "validate", "loop.json", "-o", "table")
     assert (result.code, result.err) == (0, "")
-    assert "warning: loop.json  $.actions   a circle: w -> emits x -> w\n" in result.out
+    assert "warning: loop.json:5:5  $.actions[0]   a circle: w -> emits x -> w\n" in result.out
     assert cli("def", "validate", "--strict", "loop.json").code == 5
 
 
+SVC = {
+    "type": "svc", "name": "svc", "schema_version": 1,
+    "config": {"host": "svc.example.org"},
+    "actions": [{"type": "Do", "method": "post", "path": "/do"}],
+}  # fmt: skip
+
+
+def test_validate_names_connectors_and_cases_and_looks_into_folders_below(
+    cli: Cli, folder: Path
+) -> None:
+    write("svc.json", SVC)
+    assert cli("def", "validate", "svc.json", "-o", "table") == (
+        0, "svc  connector  valid  (svc.json)\n1 connector, no problems\n", "",
+    )  # fmt: skip
+    (folder / "below").mkdir()
+    write(
+        "below/w.json", document(source={"type": "Core:Schedule", "parameters": {"rate": "1 hour"}})
+    )
+    write("below/w.test.json", {"cases": [{"name": "runs", "expect": {"status": "completed"}}]})
+    result = cli("def", "validate", ".", "-o", "table")
+    assert (result.code, result.out.splitlines()[-1]) == (
+        0, "1 workflow, 1 connector, 1 case file, no problems",
+    )  # fmt: skip
+    assert cli("def", "test", "below/w.test.json", "-o", "table").out.endswith("as expected\n")
+    write("below/w.test.json", {"cases": [{"name": "runs", "expct": {}}]})
+    for what in (".", "below/w.test.json"):
+        result = cli("def", "validate", what)
+        assert result.code == 2
+        assert 'below/w.test.json:5:7  $.cases[0].expct   unknown key; did you mean "expect"?' in (
+            result.err
+        )
+
+
+def test_validate_gives_programs_every_problem_and_every_warning(cli: Cli, folder: Path) -> None:
+    write("a.json", document(log(1, variables={"odd": 1})))
+    (row,) = json.loads(cli("def", "validate", "a.json", "-o", "json").out)
+    assert [one["path"] for one in row["warnings"]] == ["$.actions[0].variables.odd"]
+    write("a.json", document(log(1, timout=1)))
+    result = cli("def", "validate", "a.json", "nowhere.json", "-o", "json")
+    assert (result.code, result.err) == (2, "")
+    problems = json.loads(result.out)["error"]["details"]["problems"]
+    assert [(one["where"], one["message"]) for one in problems] == [
+        ("nowhere.json", "cannot be read: No such file or directory"),
+        ("a.json:11:7", 'unknown key; did you mean "timeout"?'),
+    ]
+
+
+def test_problems_stand_in_the_order_of_their_lines_and_a_slip_is_told_once(
+    cli: Cli, folder: Path
+) -> None:
+    wrong = document(
+        {"type": "Core:Log", "ordr": 1, "parameters": {"text": 5}},
+        {"conector_id": "slack", "type": "PostMessage", "order": 1},
+        {"type": "Core:Log", "order": 1, "parameters": {"text": "x"}},
+        {"type": "Core:Log", "order": 1, "parameters": {"text": "x"}},
+        key="id",
+    )
+    write("a.json", wrong)
+    lines = cli("def", "validate", "a.json").err.splitlines()[1:]
+    places = [int(line.split(":")[1]) for line in lines]
+    assert places == sorted(places)
+    assert not any("is missing" in line for line in lines)
+    assert [line.split()[1] for line in lines] == [
+        "$.actions[0].ordr", "$.actions[0].parameters.text", "$.actions[1].conector_id",
+        "$.actions[2].order", "$.actions[3].order", "$.key",
+    ]  # fmt: skip
+
+
+def test_a_document_may_lie_in_the_folder_it_is_tried_with(cli: Cli, folder: Path) -> None:
+    write("svc.json", SVC)
+    write("w.json", document({"connector_id": "svc", "type": "Do", "order": 1, "parameters": {}}))
+    result = cli("def", "try", "./w.json", "--with", ".", "-m", "1={}", "-o", "table")
+    assert (result.code, result.err) == (0, "")
+
+
 def test_try_follows_a_document_with_responses(cli: Cli, folder: Path) -> None:
-    Path("svc.json").write_text(json.dumps({
-        "type": "svc", "name": "svc", "schema_version": 1,
-        "config": {"host": "svc.example.org"},
-        "actions": [{"type": "Do", "method": "post", "path": "/do"}],
-    }))  # fmt: skip
+    write("svc.json", SVC)
     act = {"connector_id": "svc", "type": "Do", "order": 2, "parameters": {}}
     write("w.json", document(log(), {**act, "transform": {"id": "::id"}}))
     write("two.json", {"id": 7})

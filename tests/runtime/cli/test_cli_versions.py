@@ -96,6 +96,62 @@ async def test_wrong_documents_change_nothing_and_every_problem_has_its_file(
     assert (await typed("def", "push", str(tmp_path / "none.json")))[0] == 2
 
 
+async def test_every_verb_that_changes_something_says_first_what_it_would_do(
+    typed: Typed, engine: Engine, tmp_path: Path
+) -> None:
+    file = write(tmp_path / "welcome.json", "greet")
+    await typed("def", "push", file)
+    write(tmp_path / "welcome.json", "greet", "thank")
+    await typed("def", "push", file, "--promote")
+    before = await engine.definitions.get("welcome")
+    for words, said in [
+        (("rollback", "welcome"), "would release welcome v1\n"),
+        (("disable", "welcome"), "would disable welcome\n"),
+        (("enable", "welcome"), "welcome is enabled already\n"),
+        (("rm", "welcome"), "would delete welcome v1, v2\n"),
+        (("rm", "welcome", "--version", "1"), "would delete welcome v1\n"),
+    ]:
+        assert await typed("def", *words, "--dry-run") == (0, said, "")
+    assert (await typed("def", "rm", "welcome", "--version", "2", "--dry-run"))[0] == 5
+    assert (await typed("def", "disable", "nobody", "--dry-run"))[0] == 3
+    assert await engine.definitions.get("welcome") == before
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A real document."""
+    monkeypatch.setitem(sources.READERS, "actions", "greenroom.runtime.documents:read")
+    file = tmp_path / "loop.json"
+    file.write_text(
+        '{"schema_version": 1, "name": "loop",\n'
+        ' "source": {"type": "Core:CustomEvent", "parameters": {"event_type": "x"}},\n'
+        ' "actions": [\n'
+        '  {"type": "Core:CustomEvent", "order": 1, "parameters": {"event_type": "x"}}]}'
+    )
+    return file
+
+
+async def test_files_are_compared_by_what_they_hold_and_not_by_what_they_lack(
+    typed: Typed, file: Path
+) -> None:
+    assert (await typed("def", "diff", str(file)))[:2] == (
+        5, "workflow  files  daemon\nloop      new    none\n1 workflow\n",
+    )  # fmt: skip
+    await typed("def", "push", str(file))
+    assert (await typed("def", "diff", str(file)))[0] == 0
+    file.write_text(file.read_text().replace('"order": 1', '"order": 2'))
+    code, out, _ = await typed("def", "diff", str(file))
+    assert (code, out.splitlines()[-3]) == (5, f"loop v1 -> {file}")
+
+
+async def test_a_push_warns_of_what_is_odd(typed: Typed, file: Path) -> None:
+    code, out, _ = await typed("def", "push", str(file))
+    assert (code, out.splitlines()) == (0, [
+        "loop v1 is released",
+        f"warning: {file}:4:3  $.actions[0]   a circle: loop -> emits x -> loop",
+    ])  # fmt: skip
+
+
 async def test_an_instance_is_edited_compared_and_asked_why(typed: Typed, engine: Engine) -> None:
     a = (await engine.start("order", {"total": 5}, key="a")).id
     b = (await engine.start("order", {"total": 5}, key="b")).id
@@ -149,8 +205,11 @@ async def test_a_promotion_is_checked_against_what_was_recorded(
         await engine.result((await engine.start("welcome", key=key)).id, timeout=5)
     write(tmp_path / "welcome.json", "greet", description="one step less")
     await typed("def", "push", file)
-    code, out, _ = await typed("def", "promote", "welcome", "--check")
+    code, out, err = await typed("def", "promote", "welcome", "--check")
     assert code == 5
+    assert "welcome v2 is not released: 100.0% of the recorded instances would not end" in err
+    assert (await typed("def", "promote", "welcome", "--dry-run"))[0] == 5
+    assert (await typed("def", "promote", "welcome", "--dry-run", "--allow", "1"))[0::2] == (0, "")
     assert out.splitlines() == [
         *(f"welcome/{key} v1  ends ok, it went on with thank" for key in "cba"),
         "welcome v2: of 3 recorded instances 0 end the same, 3 go another way, 0 fail",
