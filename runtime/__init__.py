@@ -23,7 +23,8 @@ Groups of verbs, each over one noun
     archive       stored events used again: try, replay, redrive
     explanations  what an event did and did not do, as of its time (ledger: what was listened to)
     reasons       why: sentences made from what the store holds
-    releases      engine.definitions: versions, promote, rollback, diff
+    releases      engine.definitions: versions, promote, rollback, diff (differences between
+                  two, remarks on what is odd about a document that is pushed)
     recordings    recorded instances on another version: the gate of a promotion
     replays       stored histories on today's code
     schedules     a nominal time comes, and by the schedule's rules work is started
@@ -38,7 +39,7 @@ Groups of verbs, each over one noun
     keys          API keys
 
 Where workflows come from
-    loading       what stands on a command line: files, modules, folders
+    loading       what stands on a command line: files, modules, folders (what of these is ours)
     sources       from a document, or the store's copy of it, to a Definition
     documents     documents for an engine (reloading on SIGHUP; checking and cases look at files)
     works         what the actions of documents do in the world (keptdata: the Data action)
