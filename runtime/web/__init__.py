@@ -4,10 +4,10 @@ One table (`table`) names every route: method, path, verb, scope, shapes. `app` 
 same dispatch as the socket (`calls.run`), `openapi` describes it, the HTTP clients read it
 backwards. So nothing is decided twice, and a route cannot exist without a rule.
 
-Reading order: `table`, `app` (how a request is carried out, how pages are added), `guard` (what is
-refused before any of it), `access` (who asks, and what they may), `sessions`, `oidc`, then the
-routes that are more than one verb: `bulk`, `feed`, `hooks`, `metrics`; `listen` speaks HTTP on
-sockets.
+Reading order: `table`, `app` (how pages are added), `api` (how a request is carried out; `reading`
+is what it says), `guard` (what is refused before any of it), `access` (who asks, and what they may),
+`routes` (pages and their rules), `entrance`, `sessions`, `oidc`, then what is more than one verb:
+`bulk`, `feed`, `outsiders` and `hooks`, `metrics`, `probes`; `listen` speaks HTTP on sockets.
 
 `table` and `access` import nothing but msgspec; the rest needs starlette.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from greenroom.runtime.web.app import LOGIN, PUBLIC, Web
+from greenroom.runtime.web.app import Web
 from greenroom.runtime.web.pages import board, deeds, definitions, entry, events, inbox
 from greenroom.runtime.web.pages.health import health
 from greenroom.runtime.web.pages.home import home
@@ -12,6 +12,8 @@ from greenroom.runtime.web.pages.instance import instance
 from greenroom.runtime.web.pages.instances import bulk, instances
 from greenroom.runtime.web.pages.live import live
 from greenroom.runtime.web.pages.screen import screen
+from greenroom.runtime.web.routes import LOGIN
+from greenroom.runtime.web.table import PUBLIC
 
 POST = ("POST",)
 BOTH = ("GET", "POST")

@@ -7,9 +7,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from greenroom.runtime.web.app import web_of
 from greenroom.runtime.web.pages.deeds import Deed
 from greenroom.runtime.web.pages.screen import render
+from greenroom.runtime.web.routes import web_of
 
 
 async def board(request: Request) -> Response:

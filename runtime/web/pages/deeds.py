@@ -20,8 +20,9 @@ from greenroom.definitions.errors import GreenroomError, InvalidRequest
 from greenroom.definitions.values import Json
 from greenroom.runtime import calls
 from greenroom.runtime.web import table
-from greenroom.runtime.web.app import caller_of, coerced, web_of
 from greenroom.runtime.web.pages.screen import back, go, say
+from greenroom.runtime.web.reading import coerced
+from greenroom.runtime.web.routes import caller_of, web_of
 
 OWN: Final = frozenset({"csrf", "back", "then"})
 """Fields of the form itself."""

@@ -12,10 +12,10 @@ from greenroom.actors.ports import Counts, CountsRow
 from greenroom.definitions.errors import GreenroomError, InvalidDefinition, InvalidRequest
 from greenroom.definitions.workflow import Plan
 from greenroom.runtime import calls
-from greenroom.runtime.web.app import caller_of, web_of
 from greenroom.runtime.web.pages import drawing
 from greenroom.runtime.web.pages.deeds import Deed
 from greenroom.runtime.web.pages.screen import go, render, say
+from greenroom.runtime.web.routes import caller_of, web_of
 
 TIMES: Final = 10
 

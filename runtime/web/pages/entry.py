@@ -8,8 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from greenroom.definitions.errors import GreenroomError, NotAuthenticated, RateLimited
-from greenroom.runtime.web.app import web_of
+from greenroom.runtime.web.entrance import log_in
 from greenroom.runtime.web.pages.screen import NAV, go, render
+from greenroom.runtime.web.routes import web_of
 
 
 async def login(request: Request) -> Response:
@@ -18,7 +19,7 @@ async def login(request: Request) -> Response:
     back = request.query_params.get("back", "")
     if request.method == "POST":
         try:
-            return await web_of(request).log_in(request)
+            return await log_in(request)
         except (NotAuthenticated, RateLimited) as error:
             wrong = error
             back = str((await request.form()).get("back", ""))

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from greenroom.runtime import shapes
-from greenroom.runtime.web.app import web_of
 from greenroom.runtime.web.pages.deeds import Deed
 from greenroom.runtime.web.pages.screen import render
+from greenroom.runtime.web.routes import web_of
 
 PAGE: Final = 50
 _DONE: Final = ("started", "delivered", "held", "refused")

@@ -9,8 +9,8 @@ import time
 from starlette.requests import Request
 from starlette.responses import Response
 
-from greenroom.runtime.web.app import caller_of, web_of
 from greenroom.runtime.web.pages.screen import render
+from greenroom.runtime.web.routes import caller_of, web_of
 
 
 async def health(request: Request) -> Response:

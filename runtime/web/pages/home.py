@@ -10,8 +10,8 @@ from starlette.responses import Response
 from greenroom.actors.ports import Counts, CountsRow
 from greenroom.runtime import shapes
 from greenroom.runtime.shapes import STATUSES
-from greenroom.runtime.web.app import caller_of, web_of
 from greenroom.runtime.web.pages.screen import called, render
+from greenroom.runtime.web.routes import caller_of, web_of
 
 SHOWN: Final = 8
 """Lines of each list; each has a link to all of it."""

@@ -30,11 +30,11 @@ from greenroom.definitions.errors import (
 from greenroom.definitions.values import Json
 from greenroom.runtime import calls, shapes
 from greenroom.runtime.identity import person
-from greenroom.runtime.web.app import caller_of, web_of
 from greenroom.runtime.web.pages.deeds import Deed
 from greenroom.runtime.web.pages.fields import answer_of, fields_of
 from greenroom.runtime.web.pages.home import with_names
 from greenroom.runtime.web.pages.screen import back, ms_of, render, say
+from greenroom.runtime.web.routes import caller_of, web_of
 
 PAGE: Final = 50
 AS: Final = "greenroom-as"

@@ -17,11 +17,11 @@ from greenroom.actors.rows import result_of
 from greenroom.definitions.workflow import Plan
 from greenroom.runtime import differences, reasons, shapes, views
 from greenroom.runtime.progresses import states_at
-from greenroom.runtime.web.app import web_of
 from greenroom.runtime.web.pages import drawing
 from greenroom.runtime.web.pages.deeds import Deed
 from greenroom.runtime.web.pages.screen import render
 from greenroom.runtime.web.pages.timeline import timeline
+from greenroom.runtime.web.routes import web_of
 
 WINDOW: Final = 200
 TABS: Final = ("timeline", "journal", "state", "graph", "actions")

@@ -20,9 +20,9 @@ from greenroom.actors.ports import Counts, CountsRow
 from greenroom.definitions.errors import GreenroomError, InvalidRequest
 from greenroom.runtime import shapes
 from greenroom.runtime.filters import parse_filter
-from greenroom.runtime.web.app import web_of
 from greenroom.runtime.web.pages import deeds
 from greenroom.runtime.web.pages.screen import go, render, say
+from greenroom.runtime.web.routes import web_of
 
 PAGE: Final = 50
 MANY_MAX: Final = 10_000

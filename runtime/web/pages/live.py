@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from greenroom.actors.ports import Counts
-from greenroom.runtime.web.app import Web, caller_of, web_of
+from greenroom.runtime.web.app import Web
 from greenroom.runtime.web.feed import FeedResponse
+from greenroom.runtime.web.routes import caller_of, web_of
 
 PAUSE_S: Final = 0.25
 NAMED: Final = 100

@@ -21,8 +21,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from greenroom.definitions.durations import text as duration_text
 from greenroom.definitions.errors import GreenroomError, NotAuthenticated
-from greenroom.runtime.web.app import PageRoute, Web, caller_of, page, web_of
+from greenroom.runtime.web.app import Web
 from greenroom.runtime.web.problems import HttpError
+from greenroom.runtime.web.routes import PageRoute, caller_of, page, web_of
 
 if TYPE_CHECKING:
     import jinja2

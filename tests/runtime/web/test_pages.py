@@ -34,10 +34,11 @@ from greenroom.definitions.fields import Email, LongText, choice_list, read_only
 from greenroom.runtime import calls
 from greenroom.runtime.server import Server
 from greenroom.runtime.socketfile import bind
-from greenroom.runtime.web.app import Web, rule_of
+from greenroom.runtime.web.app import Web
 from greenroom.runtime.web.guard import HEADERS
 from greenroom.runtime.web.pages import deeds, fields, instances
 from greenroom.runtime.web.pages.events import fingerprint
+from greenroom.runtime.web.routes import rule_of
 from tests.runtime.web.conftest import Face, MakeFace
 
 HTML = {"Accept": "text/html"}
