@@ -280,13 +280,18 @@ DOCUMENT_KEYS: Final[dict[str, Schema]] = {
         "maxProperties": 16,
         "additionalProperties": EXPRESSION_ONLY,
     },
-    "concurrency": _object(
-        (),
-        key=EXPRESSION_ONLY,
-        limit=COUNT,
-        on_conflict={"enum": ["queue", "skip", "cancel_oldest"]},
-        priority=either({"type": "integer", "title": "a whole number"}),
-    ),
+    "concurrency": {
+        "anyOf": [
+            COUNT,
+            _object(
+                (),
+                key=EXPRESSION_ONLY,
+                limit=COUNT,
+                on_conflict={"enum": ["queue", "skip", "cancel_oldest"]},
+                priority=either({"type": "integer", "title": "a whole number"}),
+            ),
+        ]
+    },
     "rate": _object(
         ("limit", "per"),
         limit=COUNT,

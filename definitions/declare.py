@@ -19,7 +19,7 @@ from greenroom.definitions.expressions import Value, compile_value
 from greenroom.definitions.forms import form_target
 from greenroom.definitions.gates import classifier, gate
 from greenroom.definitions.injection import injector, location
-from greenroom.definitions.limits import concurrency_from, rate_from, span_ms
+from greenroom.definitions.limits import limits_from
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import child, is_driven, named_version
 from greenroom.definitions.planshape import plan_shape
@@ -31,9 +31,6 @@ from greenroom.definitions.tasks import Task, task_target
 from greenroom.definitions.values import Json
 from greenroom.definitions.versions import Version, implementations
 from greenroom.definitions.workflow import (
-    PRIORITY,
-    RATE,
-    SLOT,
     Definition,
     OnError,
     Plan,
@@ -92,6 +89,8 @@ def workflow(
     rate: Any = None,
     timeout: Any = None,
     retention: Any = None,
+    tags: Sequence[str] | None = None,
+    enabled: bool | None = None,
     initial_input_form: Any = None,
     on_failure: Literal["compensate", "park"] = "compensate",
     only_if: Any = None,
@@ -119,6 +118,8 @@ def workflow(
     rate: Any = None,
     timeout: Any = None,
     retention: Any = None,
+    tags: Sequence[str] | None = None,
+    enabled: bool | None = None,
     initial_input_form: Any = None,
     on_failure: Literal["compensate", "park"] = "compensate",
     only_if: Any = None,
@@ -146,7 +147,8 @@ def workflow(
     `priority` first), refused (`"skip"`) or takes the place of the oldest (`"cancel_oldest"`); `rate`
     ({"limit": 10, "per": "1m"}) how many begin in a time, the others are queued. An instance that has
     not ended within `timeout` of its first turn fails, and may be resumed. Instances that ended
-    longer than `retention` ago are deleted. `version` counts by itself when left out. `initial_input_form` is a form function (or
+    longer than `retention` ago are deleted. `tags` are words to find the workflow by. With
+    `enabled=False` its events and schedules start nothing. `version` counts by itself when left out. `initial_input_form` is a form function (or
     page class) that a person fills in before there is an instance; what it returns is merged into
     the input. Events, schedules and parents bring their input whole and are not asked. A step list
     that fails for good takes back what its steps with `compensate=` have done and is cancelled, or,
@@ -182,6 +184,8 @@ def workflow(
             rate=rate,
             timeout=timeout,
             retention=retention,
+            tags=tags,
+            enabled=enabled,
             initial_input_form=initial_input_form,
             on_failure=on_failure,
             only_if=only_if,
@@ -218,6 +222,8 @@ def compile_definition(
     rate: Any = None,
     timeout: Any = None,
     retention: Any = None,
+    tags: Sequence[str] | None = None,
+    enabled: bool | None = None,
     initial_input_form: Any = None,
     on_failure: Literal["compensate", "park"] = "compensate",
     only_if: Any = None,
@@ -271,17 +277,17 @@ def compile_definition(
         *_times(title, on, key, schedule),
     )
     entrance = None if only_if is None else gate(only_if, code_hash)
-    found: dict[str, Json] = {name: _expression(text) for name, text in (attributes or {}).items()}
-    try:
-        crowd: dict[str, Any] = {
-            "concurrency": None if concurrency is None else concurrency_from(concurrency, found),
-            "rate": None if rate is None else rate_from(rate, found),
-            "timeout_ms": None if timeout is None else span_ms(timeout, "timeout"),
-            "retention_ms": None if retention is None else span_ms(retention, "retention"),
-        }
-    except InvalidDefinition as error:
-        raise InvalidDefinition(f"{title}: {error.message}   {place}", hint=error.hint) from None
-    given = {name: one for name, one in crowd.items() if one is not None}
+
+    def wrong(option: str, error: InvalidDefinition) -> None:
+        raise InvalidDefinition(f"{title}: {error.message}   {place}", hint=error.hint)
+
+    given = {
+        "attributes": attributes, "concurrency": concurrency, "rate": rate, "timeout": timeout,
+        "retention": retention, "tags": tags,
+    }  # fmt: skip
+    limits = limits_from(given, wrong)
+    if enabled is not None and not isinstance(enabled, bool):
+        raise InvalidDefinition(f"enabled must be True or False, got {enabled!r}   {place}")
     fingerprint = data_hash(
         {
             "body": msgspec.to_builtins(plan_shape(body))
@@ -291,7 +297,7 @@ def compile_definition(
                 {**trigger.as_data(), "key": key, "transform": transform} for trigger in triggers
             ],
             "attributes": dict(attributes or {}),
-            **({"limits": _limits_data(given, found)} if given else {}),
+            **({"limits": said} if (said := limits.as_data()) else {}),
             **({} if entrance is None else {"only_if": entrance.source}),
             **({"on_failure": on_failure} if on_failure != "compensate" else {}),
             **({"on_error": on_error} if on_error != "fail" else {}),
@@ -306,8 +312,7 @@ def compile_definition(
         triggers,
         fingerprint,
         place,
-        {name: compile_value(text) for name, text in found.items()},
-        strict,
+        strict=strict,
         older=older,
         label=label,
         target=None if target is None else str(target),
@@ -317,14 +322,9 @@ def compile_definition(
         on_error=on_error,
         wait_for_dispatched=wait_for_dispatched,
         form=None if initial_input_form is None else form_target(initial_input_form),
-        **crowd,
+        enabled=enabled,
+        **limits.fields(),
     )
-
-
-def _limits_data(given: dict[str, Any], attributes: dict[str, Json]) -> dict[str, Json]:
-    """What makes limits the same ones."""
-    data: dict[str, Json] = {name: msgspec.to_builtins(rule) for name, rule in given.items()}
-    return data | {name: attributes.get(name) for name in (SLOT, PRIORITY, RATE)}
 
 
 def _on_error(subject: Any, given: OnError | None, place: str) -> OnError:
@@ -345,10 +345,6 @@ def _sources(subject: Any) -> list[Any]:
     if inspect.isclass(subject) and issubclass(subject, Version):
         return [subject, subject.current()]
     return [subject]
-
-
-def _expression(text: str) -> str:
-    return text if text.startswith("::") else f"::{text}"
 
 
 def _body(subject: Any, title: str, place: str) -> Plan | Program:

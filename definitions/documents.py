@@ -181,7 +181,9 @@ class _Reader:
         )
 
     def concurrency(self, data: Json, attributes: dict[str, Value]) -> Concurrency | None:
-        """The rule; its key becomes a search attribute."""
+        """The rule, a number or an object; its key becomes a search attribute."""
+        if type(data) is int:
+            return Concurrency(data)
         if not isinstance(data, dict):
             return None
         self.expressions(data, "concurrency", SLOT, attributes)

@@ -270,6 +270,14 @@ class Value:
         meter = Meter(budget) if isinstance(budget, int) else budget
         return self._make(source, meter, variables or {})
 
+    def through(self, see: Callable[[Json], Json]) -> Value:
+        """The same over what `see` makes of the source."""
+        return Value(
+            self.source,
+            lambda source, meter, variables: self.evaluate(see(source), meter, variables),
+            self.warnings,
+        )
+
 
 def compile_value(value: Json, names: Collection[str] = (), path: str = "$") -> Value:
     """A value whose strings starting with `::` are expressions, at any depth; keys never are.

@@ -49,6 +49,7 @@ from greenroom.definitions.flowruns import (
 )
 from greenroom.definitions.forms import form_target
 from greenroom.definitions.handlers import Handler, handlers_in
+from greenroom.definitions.limits import LIMITS, Limits, limits_from
 from greenroom.definitions.ops import Finished
 from greenroom.definitions.pages import invalid
 from greenroom.definitions.people import User, actor_of, user_named, username_of, usernames_of
@@ -74,6 +75,7 @@ UPDATES: Final = {
 }
 """Messages are told how their request has ended: nobody waits for it, and after half an hour nobody
 looks; but a request that is being cancelled waits a few seconds, since it leaves nothing behind."""
+_NO_TRIGGERS: Final = "only people and programs start a flow: there is nothing to switch off"
 
 
 class IdentityNotFound(GreenroomError):
@@ -107,6 +109,8 @@ class Flow:
     `"all"` of those asked. `timeout` is when an undecided request expires, `reminders` after how
     long they are told again. `duration` is how long access lasts unless asked otherwise,
     `durations` what may be asked for, `max_duration` the longest. `retry` is for every handler.
+    `limits` is what `@workflow` calls `concurrency`, `rate`, `timeout`, `retention`, `tags` and
+    `attributes`; their expressions read the fields, `target`, `duration` (seconds) and `user`.
     """
 
     def __init__(
@@ -128,6 +132,7 @@ class Flow:
         durations: Sequence[Duration] | None = None,
         max_duration: Duration | None = None,
         retry: RetryPolicy | None = None,
+        limits: Mapping[str, Any] | None = None,
         version: int | None = None,
     ) -> None:
         frame = inspect.currentframe()
@@ -161,6 +166,7 @@ class Flow:
         longest = self._longer_than_0(max_duration, "max_duration")
         self.form = Form(name, found, self.targets, choices, longest)
         self.retry = retry
+        self.limits = self._limits(limits or {})
         self.version = version
         self._source = handlers
         self.form_target = self._form_target()
@@ -199,6 +205,22 @@ class Flow:
                 f"roles are {' and '.join(ROLES)}   {self.where}"
             )
         return {role: usernames_of(people, role) for role, people in given.items()}
+
+    def _limits(self, given: Mapping[str, Any]) -> Limits:
+        def wrong(option: str, error: InvalidDefinition) -> None:
+            raise InvalidDefinition(f"{self.name}: {error.message}   {self.where}", hint=error.hint)
+
+        for name in given:
+            if name not in LIMITS:
+                wrong(
+                    name,
+                    InvalidDefinition(
+                        f"limits has no {name!r}{did_you_mean(str(name), LIMITS)}; "
+                        f"it takes {', '.join(LIMITS)}",
+                        hint=_NO_TRIGGERS if name == "enabled" else None,
+                    ),
+                )
+        return limits_from(given, wrong)
 
     def _needs(self, given: int | str) -> int | str:
         whole = isinstance(given, int) and not isinstance(given, bool) and given >= 1
@@ -243,11 +265,13 @@ class Flow:
                     self.vars, self.roles, self.needs, self.timeout_s, self.reminders,
                     self.duration_s, self.form.durations, self.form.longest,
                 ],
+                **({"limits": self.limits.as_data()} if self.limits.as_data() else {}),
+                **({"attributes": self.limits.sources()} if self.limits.attributes else {}),
             }
         )  # fmt: skip
         return Definition(
             self.name, self.version, "template", body, (), fingerprint, self.where,
-            desk=FlowDesk(self),
+            desk=FlowDesk(self), **self.limits.fields(_asked_for),
         )  # fmt: skip
 
     # -- running -------------------------------------------------------------------------------
@@ -504,6 +528,12 @@ def _in_context(flow: Flow, run: Callable[..., Any]) -> Callable[..., Any]:
             IDENTITIES.reset(identities)
 
     return in_context
+
+
+def _asked_for(input: Json) -> Json:
+    """What the expressions of limits read: a request as whoever asks gives it."""
+    fields = input.get("fields") or {}
+    return fields | {name: input.get(name) for name in ("user", TARGET, DURATION)}
 
 
 class FlowDesk:

@@ -538,7 +538,7 @@ def trigger_of(name: str, source: Source, key: Value | None) -> Trigger:
     return Trigger(
         source.event_type,
         compile_where(condition),
-        None if key is None else _of_data(key),
+        None if key is None else key.through(_data_of),
         _input_of(source.transform),
         schedule=source.schedule,
         schedule_id=None if source.schedule is None else name,
@@ -571,12 +571,8 @@ def _in_data(value: Json) -> Json:
     return f"{PREFIX}data" + (f".{steps_text(expression.path)}" if expression.path else "")
 
 
-def _of_data(value: Value) -> Value:
-    return Value(
-        value.source,
-        lambda event, meter, variables: value.evaluate(event.get("data"), meter),
-        [],
-    )
+def _data_of(event: Json) -> Json:
+    return event.get("data")
 
 
 def _input_of(transform: Transform | None) -> Value:
@@ -600,10 +596,7 @@ def lower(document: Document, works: Works) -> Definition:
     triggers: tuple[Trigger, ...] = ()
     if document.source is not None:
         triggers = (trigger_of(document.name, document.source, document.key),)
-    attributes = {
-        name: Value(value.source, _seen_by(value), [])
-        for name, value in document.attributes.items()
-    }
+    attributes = {name: value.through(Scope().see) for name, value in document.attributes.items()}
     return Definition(
         name=document.name,
         version=None,
@@ -640,7 +633,3 @@ def _opening(source: Source | None) -> Callable[[Json], dict[str, Json]]:
         return wrapped(started_with(source.transform, input))
 
     return opening
-
-
-def _seen_by(value: Value) -> Callable[[Json, Meter, Mapping[str, Json]], Json]:
-    return lambda state, meter, variables: value.evaluate(Scope().see(state), meter)

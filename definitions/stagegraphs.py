@@ -5,9 +5,10 @@
                 {"path": "report", "kind": "job", "schedule": {"every": "week", "on": "monday",
                                                               "at": "09:00"}}],
      "transitions": [{"from": "personal-data", "to": "contract-analysis"}],
-     "teams": {"finance": ["mark@company.com"]}}
+     "teams": {"finance": ["mark@company.com"]},
+     "concurrency": {"key": "::email"}, "retention": "90 days"}
 
-Keys nobody here knows belong to somebody else (positions of an editor, notes): they are left alone.
+Limits (`definitions.limits`) are about runs; their expressions read the data a run begins with. Keys nobody here knows belong to somebody else (positions of an editor, notes): they are left alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import GreenroomError, InvalidDefinition, InvalidInput, Problem
+from greenroom.definitions.limits import LIMITS, Limits, limits_from
 from greenroom.definitions.matching import Where, compile_where
 from greenroom.definitions.retries import RetryPolicy, retry_policy
 from greenroom.definitions.schedules import Schedule, parse_schedule
@@ -43,6 +45,8 @@ STAGE_KEYS: Final = (
     "enabled", "initial", "schema", "items", "item",
 )  # fmt: skip
 TRANSITION_KEYS: Final = ("from", "to", "on", "when", "otherwise", "loop")
+GRAPH_KEYS: Final = ("name", "teams", "roles", *LIMITS)
+"""Those that make a version, beside the stages and transitions."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ class StageGraph:
     roles: Mapping[str, tuple[str, ...]]
     document: Mapping[str, Json]
     enabled: bool | None = None
+    limits: Limits = dataclasses.field(default_factory=Limits)
 
     def outgoing(self, path: str, on: str = "finished") -> list[Transition]:
         return [t for t in self.transitions if t.source == path and t.on == on]
@@ -246,9 +251,13 @@ def graph_from(document: Json, place: str, unnamed: Mapping[str, str] | None = N
     enabled = document.get("enabled")
     if enabled is not None and not isinstance(enabled, bool):
         reader.wrong("$.enabled", "must be true or false")
+    for key in document:
+        if key not in GRAPH_KEYS and key.lower() in GRAPH_KEYS:
+            reader.wrong(f"$.{key}", f"unknown{did_you_mean(key, GRAPH_KEYS)}")
+    limits = limits_from(document, lambda name, error: reader.wrong(f"$.{name}", error.message))
     if reader.problems:
         raise InvalidDefinition(f"{place} is not valid", reader.problems)
-    return StageGraph(name, stages, tuple(transitions), teams, roles, document, enabled)
+    return StageGraph(name, stages, tuple(transitions), teams, roles, document, enabled, limits)
 
 
 def _items(raw: Any) -> list[dict[str, Any]]:

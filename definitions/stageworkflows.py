@@ -46,8 +46,16 @@ def stage_workflow(graph: StageGraph, works: Works, hash: str, source: str) -> D
     )  # fmt: skip
     return Definition(
         graph.name, None, KIND, Program(walk, None, cls, False), triggers, hash, source,
-        enabled=graph.enabled, desk=StageDesk(graph, works),
+        enabled=graph.enabled, desk=StageDesk(graph, works), **graph.limits.fields(_begun_with),
     )  # fmt: skip
+
+
+def _begun_with(input: Json) -> Json:
+    """What the expressions of limits read: the data a run begins with, with the answers to its first
+    form where they came with the start; `request` is that of a hook."""
+    answer = input.get("answer") or {}
+    request = {"request": input["request"]} if input.get("request") is not None else {}
+    return request | (input.get("data") or {}) | (answer.get("data") or {})
 
 
 class StageDesk:

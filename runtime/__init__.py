@@ -35,6 +35,7 @@ Groups of verbs, each over one noun
     forks         which entries a fork begins with
     slots         how many of a workflow live at once (loops: too many that start each other)
     paces         how many of a workflow begin in a time
+    census        who lives of a workflow, when its limits come into force
     compare       diff of two instances
     keys          API keys
 

@@ -28,7 +28,16 @@ from greenroom.actors.entries import (
     encode_entry,
 )
 from greenroom.actors.instance import Ended, Instance, Reply
-from greenroom.actors.messages import Begin, Due, Message, Outcome, Park, Refused
+from greenroom.actors.messages import (
+    Begin,
+    Cancel,
+    Due,
+    Message,
+    Outcome,
+    Park,
+    Refused,
+    encode_message,
+)
 from greenroom.actors.ports import (
     Append,
     Appended,
@@ -38,6 +47,7 @@ from greenroom.actors.ports import (
     Created,
     GetResources,
     InboxItem,
+    InboxRow,
     InstanceRow,
     Keep,
     Load,
@@ -383,6 +393,7 @@ class Directory:
             hops=p.hops + 1,
             test=p.test,
             tells=args.get("on_failed") == "raise",
+            part=definition.kind == "stages" and definition.name == p.workflow,
         )
         return create
 
@@ -697,13 +708,15 @@ class Directory:
         hops: int = 0,
         test: bool = False,
         tells: bool = False,
+        part: bool = False,
         state: dict[str, Any] | None = None,
         entries: list[Entry] | None = None,
         reason: str | None = None,
     ) -> tuple[Create, Instance]:
         """A new instance and the work that stores it; `adopt` it when that is done.
 
-        `entries` (for a fork) are folded in front of what `definition` goes on with.
+        `entries` (for a fork) are folded in front of what `definition` goes on with. A `part` of a run
+        is no start of its own: it waits for nobody.
         """
         if definition.only_if is not None and entries is None:
             definition.only_if.check(definition.name, input)
@@ -714,7 +727,8 @@ class Directory:
         if definition.retention_ms is not None:
             self.kept_for_a_time()
         forks = entries is not None
-        due = self.slots.admit(definition, input, namespace, id, n, at_once=forks) or due
+        admitted = self.slots.admit(definition, input, namespace, id, n, at_once=forks, part=part)
+        due = admitted or due
         started = Started(
             at=now,
             id=id,
@@ -775,7 +789,10 @@ class Directory:
         append.ended = p.ended and not p.ops
         if p.ended:
             builder.outcome_to_parent()
-        attributes = definition.attributes_of(started.input)
+        for other in self.slots.makes_way(started.id):
+            cancel = encode_message(Cancel(None, f"{started.id} takes its place"))
+            append.tell = [*append.tell, (other, InboxRow("cancel", cancel, started.at))]
+        attributes = self.slots.attributes_of(definition, started.input)
         if event is not None and event.type == TICK_TYPE and isinstance(event.data, dict):
             attributes["schedule"] = event.data["schedule"]
         row = instance_row(n, p, definition.kind, attributes)
@@ -839,7 +856,7 @@ class Directory:
         """Nothing is started any more; machines are unwound, callers told why."""
         self.stopping = True
         self.timer.stop()
-        self.slots.paces.stop()
+        self.slots.stop()
         if self._sweep is not None:
             self._sweep.cancel()
         for instance in list(self.active.values()):

@@ -143,6 +143,15 @@ class Paces:
         """One that began before this process did."""
         self._pace(key, rule).take(at)
 
+    def forget(self, workflow: str) -> None:
+        """Its lines are no more; who stands in them is told nothing."""
+        for key in [key for key in self._paces if key[1] == workflow]:
+            pace = self._paces.pop(key)
+            if pace.booked is not None:
+                pace.booked.cancel()
+        self._of = {id: key for id, key in self._of.items() if key[1] != workflow}
+        self._taken = {id: one for id, one in self._taken.items() if one[0][1] != workflow}
+
     def ahead_of(self, id: str) -> tuple[Key, Pace, int] | None:
         """The line somebody stands in, and how many are before it there."""
         key = self._of.get(id)

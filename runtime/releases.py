@@ -419,6 +419,8 @@ class Definitions:
         engine.stages.settle()
         if not engine._passive:
             engine._schedules_changed()
+            if engine.registry.find(name) is not None:
+                await engine.directory.slots.follow(engine.registry.released(name))
 
     async def _listen(self, name: str) -> None:
         """Puts the triggers and schedules of the released version in place."""

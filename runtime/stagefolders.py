@@ -25,6 +25,7 @@ from greenroom.actors.fiber import Fiber
 from greenroom.definitions.engines import ENGINE
 from greenroom.definitions.errors import InvalidDefinition, Problem, StepFailed
 from greenroom.definitions.forms import form_target
+from greenroom.definitions.limits import LIMITS
 from greenroom.definitions.questions import ASKER, SHOWN
 from greenroom.definitions.retries import retry_policy
 from greenroom.definitions.services import RECORDER
@@ -143,9 +144,9 @@ def fingerprint(raw: Mapping[str, Json], files: Mapping[str, str]) -> str:
         {key: one[key] for key in TRANSITION_KEYS if key in one}
         for one in raw.get("transitions", [])
     ]
-    return data_hash(
-        [raw.get("name"), stages, arrows, raw.get("teams"), raw.get("roles"), dict(files)]
-    )
+    limits = {key: raw[key] for key in LIMITS if raw.get(key) is not None}
+    said = [raw.get("name"), stages, arrows, raw.get("teams"), raw.get("roles"), dict(files)]
+    return data_hash([*said, limits] if limits else said)
 
 
 def unnamed(raw: Mapping[str, Json], files: Mapping[str, str]) -> dict[str, str]:

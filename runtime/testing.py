@@ -131,6 +131,7 @@ class TestEngine:
             or engine.router.routing
             or engine.router.collector.firing
             or engine.schedules.firing
+            or engine.directory.slots.tasks
         )
 
     async def advance(self, duration: str | float | datetime.timedelta) -> None:

@@ -438,6 +438,7 @@ class Core:
         settled = self.registry.settle(definition.name, row)
         on = row.enabled and definition.enabled is not False
         self.journal.submit(save_work(definition, now), _nothing)
+        self.directory.slots.follow_soon(settled)
         if definition.enabled is False and row.enabled:
             self.journal.submit(ChangeDefinition(definition.name, None, None, False), _nothing)
         if on:

@@ -35,6 +35,7 @@ class MemoryEngine(TestEngine):
             or engine.router.routing
             or engine.router.collector.firing
             or engine.schedules.firing
+            or engine.directory.slots.tasks
         )
 
     async def crash(self) -> None:

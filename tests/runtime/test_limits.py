@@ -28,7 +28,6 @@ from greenroom import (
 from greenroom.definitions.declare import definition_of
 from greenroom.definitions.documents import document_from
 from greenroom.runtime.paces import Line
-from greenroom.runtime.slots import Slots
 from tests.definitions.test_documents import document
 from tests.runtime.kits import FileEngine, MemoryEngine
 
@@ -504,22 +503,6 @@ async def test_F23_a_start_that_is_not_made_takes_nobodys_place(engine: Any) -> 
     await engine.quiet()
     assert len({one.id for one in made}) == 1
     assert await statuses(engine, made[0].id) == ["waiting"]
-
-
-async def test_F23_a_crash_before_the_oldest_is_cancelled_leaves_one_all_the_same(
-    engine: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine.register(latest)
-    old = await engine.start("Latest", {"user": "a", "id": 1})
-    other = await engine.start("Latest", {"user": "b", "id": 2})
-    monkeypatch.setattr(Slots, "adopted", lambda self, id: None)
-    new = await engine.start("Latest", {"user": "a", "id": 3})
-    await engine.quiet()
-    assert await statuses(engine, old.id, new.id, other.id) == ["waiting", "waiting", "waiting"]
-    monkeypatch.undo()
-    await engine.crash()
-    await engine.quiet()
-    assert await statuses(engine, old.id, new.id, other.id) == ["cancelled", "waiting", "waiting"]
 
 
 async def test_F23_a_child_that_is_not_made_leaves_its_slot(engine: Any) -> None:
