@@ -67,6 +67,7 @@ The stores
     memory      the same answers out of dicts, for tests: memory_tables memory_read memory_resources
     audit       losses that SQLite does not notice, and how they are noticed
     checks      what doctor asks of instances
+    progresses  instances as they were
     backup      copies while it runs (upkeep: while nothing does; retention: what ended long ago
                 goes)
     lock        one owner at a time
@@ -79,7 +80,7 @@ The faces
     server      the Unix socket: lines in, replies out, in order
     web         HTTP: a package with a map of its own
     client      blocking; async_client for asyncio; http_client and http_async over HTTP (replies
-                and http_wire: what both know)
+                and http_wire: what both know; clientverbs: the verbs, which blocking makes block)
     daemon      greenroom serve; dev restarts it on save (socketfile, places, systemd, watchdog,
                 logs, loggers)
     main        the greenroom command; cli has a module a command

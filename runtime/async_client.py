@@ -7,27 +7,23 @@ together, so events posted by many tasks, or by `post_many`, join the same commi
 from __future__ import annotations
 
 import asyncio
-import builtins
 import os
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar, cast
-
-from msgspec import UNSET
 
 from greenroom.definitions.errors import GreenroomError, from_data
 from greenroom.definitions.events import Event
 from greenroom.definitions.values import Json
+from greenroom.runtime import clientverbs as verbs
 from greenroom.runtime import shapes
 from greenroom.runtime.places import check_socket_path, is_http, socket_path
 from greenroom.runtime.replies import (
     WINDOW,
     Reply,
     Watching,
-    absolute,
     closed,
-    event_data,
     event_line,
     given,
     read_accepted,
@@ -35,12 +31,9 @@ from greenroom.runtime.replies import (
     read_reply,
     request_line,
     unreachable,
-    value_of,
 )
 
 T = TypeVar("T")
-Duration = str | int | float | None
-Findings = list[shapes.Finding]
 _Posted = shapes.Accepted | GreenroomError
 
 _NOTICES_MAX: Final = 1_000
@@ -170,7 +163,7 @@ class _Link(asyncio.Protocol):
             future.set_result(reply)
 
 
-class Client:
+class Client(verbs.Verbs):
     """Talks to a daemon. Connects at the first call, and again after a lost connection.
 
     `server` is `unix:///path`, a path or `http://HOST:PORT`, else `GREENROOM_SERVER`, else the socket
@@ -178,17 +171,17 @@ class Client:
     when no daemon answers there.
     """
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """`Client(app_id, api_token, app_env)` is Zenaton's: it names the environment to work in."""
         if len(args) == 3 or "app_env" in kwargs:
             from greenroom.definitions.engines import Environment  # noqa: PLC0415  start-up time
 
-            return Environment(*args, **kwargs)
+            return cast(Self, Environment(*args, **kwargs))
         server = args[0] if args else kwargs.get("server")
         if cls is Client and is_http(server, kwargs.get("data")):
             from greenroom.runtime.http_async import HttpClient  # noqa: PLC0415  it imports this
 
-            return super().__new__(HttpClient)
+            return cast(Self, super().__new__(HttpClient))
         return super().__new__(cls)
 
     def __init__(
@@ -205,13 +198,15 @@ class Client:
         self._add_groups()
 
     def _add_groups(self) -> None:
-        self.definitions = Definitions(self)
-        self.schedules = Schedules(self)
-        self.events = Events(self)
-        self.asks = Asks(self)
-        self.resources = Resources(self)
-        self.stages = Stages(self)
-        self.keys = Keys(self)
+        self.definitions = verbs.Definitions(self)
+        self.schedules = verbs.Schedules(self)
+        self.events = verbs.Events(self)
+        self.asks = verbs.Asks(self)
+        self.resources = verbs.Resources(self)
+        self.stages = verbs.Stages(self)
+        self.keys = verbs.Keys(self)
+        self.connectors = verbs.Connectors(self)
+        self.secrets = verbs.Secrets(self)
 
     async def __aenter__(self) -> Self:
         await self._connected()
@@ -280,180 +275,6 @@ class Client:
         while replies:
             yield await replies.popleft()
 
-    async def start(
-        self,
-        workflow: str,
-        input: Json = None,
-        *,
-        key: str | None = None,
-        version: int | str | None = None,
-        namespace: str | None = None,
-        delay: Duration = None,
-        form: list[Json] | None = None,
-        stage: str | None = None,
-        test: bool | None = None,
-        request_id: str | None = None,
-    ) -> shapes.Started:
-        params = given(
-            workflow=workflow, input=input, key=key, version=version, namespace=namespace,
-            delay=delay, form=form, stage=stage, test=test, request_id=request_id,
-        )  # fmt: skip
-        return await self.ask("start", params, shapes.Started)
-
-    async def send(self, instance: str, event: Event | Mapping[str, Any]) -> shapes.Sent:
-        params = {"instance": instance, "event": event_data(event)}
-        return await self.ask("send", params, shapes.Sent)
-
-    async def answer(self, ask: str, data: Json, *, by: str | None = None) -> shapes.Answered:
-        params = {"ask": ask, "data": data, **given(by=by)}
-        return await self.ask("answer", params, shapes.Answered)
-
-    async def progress(self, token: str, data: Json) -> shapes.Answered:
-        return await self.ask("progress", {"token": token, "data": data}, shapes.Answered)
-
-    async def pause(
-        self, instance: str, *, reason: str | None = None, request_id: str | None = None
-    ) -> shapes.Verb:
-        params = given(instance=instance, reason=reason, request_id=request_id)
-        return await self.ask("pause", params, shapes.Verb)
-
-    async def resume(
-        self,
-        instance: str,
-        *,
-        reason: str | None = None,
-        run_again: bool | None = None,
-        request_id: str | None = None,
-    ) -> shapes.Verb:
-        params = given(instance=instance, reason=reason, run_again=run_again, request_id=request_id)
-        return await self.ask("resume", params, shapes.Verb)
-
-    async def cancel(
-        self,
-        instance: str,
-        *,
-        reason: str | None = None,
-        force: bool | None = None,
-        request_id: str | None = None,
-    ) -> shapes.Verb:
-        params = given(instance=instance, reason=reason, force=force, request_id=request_id)
-        return await self.ask("cancel", params, shapes.Verb)
-
-    async def skip(
-        self,
-        instance: str,
-        op: str,
-        output: Json = None,
-        *,
-        reason: str | None = None,
-        request_id: str | None = None,
-    ) -> shapes.Verb:
-        params = given(
-            instance=instance, op=op, output=output, reason=reason, request_id=request_id
-        )
-        return await self.ask("skip", params, shapes.Verb)
-
-    async def edit(
-        self,
-        instance: str,
-        set: Mapping[str, Json] | None = None,
-        delete: Iterable[str] = (),
-        *,
-        reason: str | None = None,
-        request_id: str | None = None,
-    ) -> shapes.Verb:
-        params = given(instance=instance, reason=reason, request_id=request_id)
-        params |= {"set": dict(set or {}), "delete": [*delete]}
-        return await self.ask("edit", params, shapes.Verb)
-
-    async def migrate(
-        self,
-        instance: str,
-        to_version: int,
-        *,
-        reason: str | None = None,
-        request_id: str | None = None,
-    ) -> shapes.Verb:
-        params = given(
-            instance=instance, to_version=to_version, reason=reason, request_id=request_id
-        )
-        return await self.ask("migrate", params, shapes.Verb)
-
-    async def restart(
-        self,
-        instance: str,
-        *,
-        from_op: str | None = None,
-        key: str | None = None,
-        reason: str | None = None,
-        request_id: str | None = None,
-    ) -> shapes.Forked:
-        params = given(
-            instance=instance, from_op=from_op, key=key, reason=reason, request_id=request_id
-        )
-        return await self.ask("restart", params, shapes.Forked)
-
-    async def fork(
-        self,
-        instance: str,
-        *,
-        from_op: str | None = None,
-        key: str | None = None,
-        state: Json = UNSET,
-        input: Json = UNSET,
-        version: int | str | None = None,
-        reason: str | None = None,
-        request_id: str | None = None,
-    ) -> shapes.Forked:
-        params = given(
-            instance=instance, from_op=from_op, key=key, state=state, input=input,
-            version=version, reason=reason, request_id=request_id,
-        )  # fmt: skip
-        return await self.ask("fork", params, shapes.Forked)
-
-    async def result(
-        self,
-        instance: str,
-        *,
-        timeout: Duration = None,
-    ) -> Json:
-        """Waits for the end. Raises `InstanceFailed`, `InstanceCancelled` or `Timeout`."""
-        return value_of(await self.outcome(instance, timeout=timeout))
-
-    async def outcome(
-        self,
-        instance: str,
-        *,
-        timeout: Duration = None,
-    ) -> shapes.Outcome:
-        params = given(instance=instance, timeout=timeout)
-        return await self.ask("result", params, shapes.Outcome)
-
-    async def get(self, instance: str) -> shapes.Instance:
-        return await self.ask("get", {"instance": instance}, shapes.Instance)
-
-    async def diff(self, a: str, b: str) -> shapes.InstanceDiff:
-        """Two instances side by side: the path each took, input and state where they differ."""
-        return await self.ask("diff", {"a": a, "b": b}, shapes.InstanceDiff)
-
-    async def why(self, instance: str) -> shapes.Why:
-        return await self.ask("why", {"instance": instance}, shapes.Why)
-
-    async def list(
-        self, q: str = "", *, limit: int = 50, cursor: str | None = None
-    ) -> shapes.Page[shapes.Instance]:
-        params = given(q=q, limit=limit, cursor=cursor)
-        return await self.ask("list", params, shapes.Page[shapes.Instance])
-
-    async def history(
-        self, instance: str, *, after: int = 0, limit: int = 200, path: str | None = None
-    ) -> shapes.Page[shapes.Entry]:
-        params = given(instance=instance, after=after, limit=limit, path=path)
-        return await self.ask("history", params, shapes.Page[shapes.Entry])
-
-    async def state_at(self, instance: str, *, seq: int) -> shapes.StateAt:
-        return await self.ask("state", {"instance": instance, "seq": seq}, shapes.StateAt)
-
     def watch(
         self, instance: str | None = None, *, q: str = "", after: int = 0
     ) -> AsyncIterator[shapes.Entry]:
@@ -466,28 +287,6 @@ class Client:
     ) -> AsyncIterator[shapes.StoredEvent]:
         """Events as they are accepted, on a connection of its own."""
         return self._stream("tail", given(type=type, after=after), shapes.StoredEvent)
-
-    async def ping(self) -> bool:
-        answer: dict[str, bool] = await self.ask("ping")
-        return answer["pong"]
-
-    async def info(self) -> shapes.Info:
-        return await self.ask("info", {}, shapes.Info)
-
-    async def check_replay(self, q: str = "", *, limit: int | None = None) -> shapes.Replayed:
-        """Replays stored histories on the code the daemon has loaded."""
-        return await self.ask("replay", given(q=q, limit=limit), shapes.Replayed)
-
-    async def doctor(self, deep: bool = False) -> Findings:
-        return await self.ask("doctor", {"deep": deep}, Findings)
-
-    async def prune(self, older_than: str | float, *, dry_run: bool = False) -> shapes.Pruned:
-        params = {"older_s": older_than, "dry_run": dry_run}
-        return await self.ask("prune", params, shapes.Pruned)
-
-    async def backup(self, path: str | Path) -> dict[str, Any]:
-        answer: dict[str, Any] = await self.ask("backup", {"path": absolute(path)})
-        return answer
 
     async def _connected(self) -> _Link:
         if self._link is None or self._link.lost:
@@ -525,276 +324,3 @@ async def _each(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     else:
         for item in items:
             yield item
-
-
-class _Group:
-    """Verbs of one noun."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-
-class Definitions(_Group):
-    async def list(self) -> builtins.list[shapes.DefinitionInfo]:
-        return await self._client.ask("definitions.list", {}, builtins.list[shapes.DefinitionInfo])
-
-    async def get(self, name: str, version: int | str | None = None) -> shapes.DefinitionInfo:
-        params = given(name=name, version=version)
-        return await self._client.ask("definitions.get", params, shapes.DefinitionInfo)
-
-    async def validate(self, document: Json, *, source: str | None = None) -> shapes.DefinitionInfo:
-        params = {"document": document, **given(source=source)}
-        return await self._client.ask("definitions.validate", params, shapes.DefinitionInfo)
-
-    async def push(
-        self,
-        document: Json,
-        *,
-        promote: bool = False,
-        draft: bool = False,
-        source: str | None = None,
-    ) -> shapes.DefinitionInfo:
-        params = {"document": document, **given(promote=promote, draft=draft, source=source)}
-        return await self._client.ask("definitions.push", params, shapes.DefinitionInfo)
-
-    async def promote(
-        self, name: str, version: int | None = None, *, check: bool = False, allow: float = 0.0
-    ) -> shapes.DefinitionInfo:
-        params = {**given(name=name, version=version), "check": check, "allow": allow}
-        return await self._client.ask("definitions.promote", params, shapes.DefinitionInfo)
-
-    async def check(
-        self, name: str, version: int | None = None, *, limit: int = 200
-    ) -> shapes.Checked:
-        params = given(name=name, version=version, limit=limit)
-        return await self._client.ask("definitions.check", params, shapes.Checked)
-
-    async def rollback(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
-        params = given(name=name, version=version)
-        return await self._client.ask("definitions.rollback", params, shapes.DefinitionInfo)
-
-    async def enable(self, name: str) -> shapes.DefinitionInfo:
-        return await self._client.ask("definitions.enable", {"name": name}, shapes.DefinitionInfo)
-
-    async def disable(self, name: str) -> shapes.DefinitionInfo:
-        return await self._client.ask("definitions.disable", {"name": name}, shapes.DefinitionInfo)
-
-    async def diff(self, name: str, a: int | None = None, b: int | None = None) -> shapes.Diff:
-        return await self._client.ask("definitions.diff", given(name=name, a=a, b=b), shapes.Diff)
-
-    async def delete(self, name: str, version: int | None = None) -> shapes.Deleted:
-        params = given(name=name, version=version)
-        return await self._client.ask("definitions.delete", params, shapes.Deleted)
-
-    async def sync(self, *, dry_run: bool = False) -> builtins.list[shapes.Synced]:
-        params = {"dry_run": dry_run}
-        return await self._client.ask("definitions.sync", params, builtins.list[shapes.Synced])
-
-
-class Schedules(_Group):
-    async def list(self) -> builtins.list[shapes.ScheduleInfo]:
-        return await self._client.ask("schedules.list", {}, builtins.list[shapes.ScheduleInfo])
-
-    async def next(self, name: str, count: int = 10) -> builtins.list[str]:
-        params = {"name": name, "count": count}
-        return await self._client.ask("schedules.next", params, builtins.list[str])
-
-    async def pause(self, name: str) -> Json:
-        return await self._client.ask("schedules.pause", {"name": name})
-
-    async def resume(self, name: str) -> Json:
-        return await self._client.ask("schedules.resume", {"name": name})
-
-    async def trigger(self, name: str) -> Json:
-        return await self._client.ask("schedules.trigger", {"name": name})
-
-    async def preview(
-        self,
-        name: str | None = None,
-        *,
-        rule: Json = None,
-        count: int = 10,
-        assume: Sequence[str] = (),
-    ) -> builtins.list[shapes.PlannedTick]:
-        params = given(name=name, rule=rule, count=count, assume=builtins.list(assume))
-        ticks = builtins.list[shapes.PlannedTick]
-        return await self._client.ask("schedules.preview", params, ticks)
-
-    async def backfill(self, name: str, start: str, end: str | None = None) -> shapes.Backfilled:
-        params = given(name=name, start=start, end=end)
-        return await self._client.ask("schedules.backfill", params, shapes.Backfilled)
-
-
-class Events(_Group):
-    async def list(
-        self, q: str = "", *, limit: int = 50, cursor: str | None = None
-    ) -> shapes.Page[shapes.StoredEvent]:
-        params = given(q=q, limit=limit, cursor=cursor)
-        return await self._client.ask("events.list", params, shapes.Page[shapes.StoredEvent])
-
-    async def get(self, id: str) -> shapes.StoredEvent:
-        return await self._client.ask("events.get", {"id": id}, shapes.StoredEvent)
-
-    async def explain(self, id: str, workflow: str | None = None) -> Json:
-        return await self._client.ask("events.explain", given(id=id, workflow=workflow))
-
-    async def resend(self, id: str) -> Json:
-        return await self._client.ask("events.resend", {"id": id})
-
-    async def try_(
-        self,
-        subscriptions: Sequence[dict[str, Json]],
-        *,
-        type: str | None = None,
-        since: str | float | None = None,
-        limit: int = 10_000,
-    ) -> builtins.list[shapes.Tried]:
-        params = given(
-            subscriptions=builtins.list(subscriptions), type=type, since=since, limit=limit
-        )
-        return await self._client.ask("events.try", params, builtins.list[shapes.Tried])
-
-    async def replay(
-        self,
-        into: str,
-        *,
-        type: str | None = None,
-        since: str | float | None = None,
-        limit: int = 10_000,
-        dry_run: bool = False,
-    ) -> shapes.ReplayedEvents:
-        params = given(into=into, type=type, since=since, limit=limit, dry_run=dry_run)
-        return await self._client.ask("events.replay", params, shapes.ReplayedEvents)
-
-    async def dead(
-        self, instance: str | None = None, *, limit: int = 100
-    ) -> builtins.list[shapes.DeadLetter]:
-        params = given(instance=instance, limit=limit)
-        return await self._client.ask("events.dead", params, builtins.list[shapes.DeadLetter])
-
-    async def held(
-        self, workflow: str | None = None, *, limit: int = 100
-    ) -> builtins.list[shapes.Held]:
-        params = given(workflow=workflow, limit=limit)
-        return await self._client.ask("events.held", params, builtins.list[shapes.Held])
-
-    async def redrive(
-        self, instance: str | None = None, *, pos: int | None = None, limit: int = 1_000
-    ) -> shapes.Redriven:
-        params = given(instance=instance, pos=pos, limit=limit)
-        return await self._client.ask("events.redrive", params, shapes.Redriven)
-
-
-class Asks(_Group):
-    async def list(
-        self, q: str = "", *, limit: int = 50, cursor: str | None = None
-    ) -> shapes.Page[shapes.Ask]:
-        params = given(q=q, limit=limit, cursor=cursor)
-        return await self._client.ask("asks.list", params, shapes.Page[shapes.Ask])
-
-    async def get(self, id: str, *, by: str | None = None) -> shapes.Ask:
-        return await self._client.ask("asks.get", {"id": id, **given(by=by)}, shapes.Ask)
-
-    async def draft(self, ask: str, data: Json, *, by: str | None = None) -> shapes.Ask:
-        params = {"ask": ask, "data": data, **given(by=by)}
-        return await self._client.ask("asks.draft", params, shapes.Ask)
-
-
-class Resources(_Group):
-    async def list(
-        self, q: str = "", *, limit: int = 50, cursor: str | None = None
-    ) -> shapes.Page[shapes.Resource]:
-        params = given(q=q, limit=limit, cursor=cursor)
-        return await self._client.ask("resources.list", params, shapes.Page[shapes.Resource])
-
-    async def get(self, id: str) -> shapes.Resource:
-        return await self._client.ask("resources.get", {"id": id}, shapes.Resource)
-
-    async def products(self) -> builtins.list[shapes.ProductType]:
-        return await self._client.ask("resources.products", {}, builtins.list[shapes.ProductType])
-
-    async def history(
-        self, id: str, *, limit: int = 200, cursor: str | None = None
-    ) -> shapes.Page[shapes.ResourceVersion]:
-        params = given(id=id, limit=limit, cursor=cursor)
-        kind = shapes.Page[shapes.ResourceVersion]
-        return await self._client.ask("resources.history", params, kind)
-
-
-class Stages(_Group):
-    """Stage graphs; see `engine.stages`."""
-
-    async def list(self) -> builtins.list[dict[str, Json]]:
-        return await self._client.ask("stages.list", {}, builtins.list[dict[str, Json]])
-
-    async def graph(self, workflow: str) -> dict[str, Json]:
-        return await self._client.ask("stages.graph", {"workflow": workflow}, dict[str, Json])
-
-    async def save(
-        self, workflow: str, document: dict[str, Json], *, etag: str | None = None
-    ) -> dict[str, Json]:
-        params = given(workflow=workflow, document=document, etag=etag)
-        return await self._client.ask("stages.save", params, dict[str, Json])
-
-    async def open_file(self, workflow: str, stage: str) -> dict[str, Json]:
-        params = {"workflow": workflow, "stage": stage}
-        return await self._client.ask("stages.open", params, dict[str, Json])
-
-    async def validate(self, what: str) -> dict[str, Json]:
-        return await self._client.ask("stages.validate", {"what": what}, dict[str, Json])
-
-    async def deploy(self, what: str) -> shapes.DefinitionInfo:
-        return await self._client.ask("stages.deploy", {"what": what}, shapes.DefinitionInfo)
-
-    async def board(
-        self,
-        workflow: str,
-        columns: builtins.list[str] | None = None,
-        filter: Json = None,
-        *,
-        q: str = "",
-        limit: int = 50,
-        cursor: dict[str, str] | None = None,
-        test: bool = False,
-    ) -> dict[str, Json]:
-        params = given(
-            workflow=workflow, columns=columns, filter=filter, q=q, limit=limit, cursor=cursor,
-            test=test,
-        )  # fmt: skip
-        return await self._client.ask("stages.board", params, dict[str, Json])
-
-    async def move(self, instance: str, stage: str) -> dict[str, Json]:
-        params = {"instance": instance, "stage": stage}
-        return await self._client.ask("stages.move", params, dict[str, Json])
-
-    async def logs(
-        self,
-        workflow: str | None = None,
-        *,
-        stage: str | None = None,
-        run: str | None = None,
-        text: str | None = None,
-        limit: int = 100,
-        after: str | None = None,
-        before: str | None = None,
-        test: bool | None = None,
-    ) -> dict[str, Json]:
-        params = given(
-            workflow=workflow, stage=stage, run=run, text=text, limit=limit, after=after,
-            before=before, test=test,
-        )  # fmt: skip
-        return await self._client.ask("stages.logs", params, dict[str, Json])
-
-
-class Keys(_Group):
-    async def create(
-        self, name: str, scopes: builtins.list[str], *, expires: Duration = None
-    ) -> shapes.NewApiKey:
-        params = given(name=name, scopes=scopes, expires=expires)
-        return await self._client.ask("keys.create", params, shapes.NewApiKey)
-
-    async def list(self) -> builtins.list[shapes.ApiKey]:
-        return await self._client.ask("keys.list", {}, builtins.list[shapes.ApiKey])
-
-    async def revoke(self, id: str) -> shapes.ApiKey:
-        return await self._client.ask("keys.revoke", {"id": id}, shapes.ApiKey)

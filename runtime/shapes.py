@@ -266,6 +266,16 @@ class Deed(msgspec.Struct, frozen=True):
     by: str | None
 
 
+class Ingested(msgspec.Struct):
+    """What became of an event that a service sent. `accepted` is None for a handshake; `reply` is
+    what the sender wants to hear, if it wants anything."""
+
+    connector: str
+    type: str
+    accepted: Accepted | None = None
+    reply: Json = None
+
+
 class DefinitionInfo(msgspec.Struct, frozen=True):
     """One version of a workflow. `release` says that new instances get it, `enabled` that its
     triggers and schedules act, `by` who pushed it (null: it was loaded), `document` what it was

@@ -32,16 +32,6 @@ _ID_PATHS: Final = {"stripe": ("id",), "slack": ("event_id",), "pagerduty": ("ev
 """Where a scheme whose headers hold no id has a signed one."""
 
 
-class Ingested(msgspec.Struct):
-    """What became of an event. `accepted` is None for a handshake; `reply` is what the sender wants
-    to hear, if it wants anything."""
-
-    connector: str
-    type: str
-    accepted: shapes.Accepted | None = None
-    reply: Json = None
-
-
 async def ingest(
     engine: Engine,
     connector_id: str,
@@ -51,7 +41,7 @@ async def ingest(
     encoding: str | None = None,
     namespace: str | None = None,
     by: str | None = None,
-) -> Ingested:
+) -> shapes.Ingested:
     """See `Engine.ingest`."""
     connector = engine.connectors.get(connector_id)
     raw = _raw(body, encoding)
@@ -70,7 +60,7 @@ async def ingest(
     data = _decoded(raw, given, connector)
     type = _type(data, proof, connector)
     if rule.scheme == "slack" and type == "url_verification" and isinstance(data, dict):
-        return Ingested(connector.id, type, reply={"challenge": data.get("challenge")})
+        return shapes.Ingested(connector.id, type, reply={"challenge": data.get("challenge")})
     _check(data, type, connector)
     event = Event(
         type=connector.event_type(type),
@@ -80,7 +70,7 @@ async def ingest(
         datacontenttype="application/json",
     )
     accepted = await engine.post(event, namespace=namespace, by=by or f"connector:{connector.id}")
-    return Ingested(connector.id, type, accepted)
+    return shapes.Ingested(connector.id, type, accepted)
 
 
 def _raw(body: bytes | str, encoding: str | None) -> bytes:

@@ -268,7 +268,7 @@ class Starting(Answering):
         encoding: str | None = None,
         namespace: str | None = None,
         by: str | None = None,
-    ) -> ingestion.Ingested:
+    ) -> shapes.Ingested:
         """Takes in an event a service sent: `headers` and the raw `body` as they came.
 
         The signature its connector demands, the age, the type and the schema are checked before

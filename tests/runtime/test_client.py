@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from greenroom.definitions.errors import (
     Unreachable,
 )
 from greenroom.definitions.events import Event
-from greenroom.runtime import shapes
+from greenroom.runtime import blocking, clientverbs, shapes
 from greenroom.runtime.async_client import Client
 from greenroom.runtime.client import SyncClient
 from greenroom.runtime.replies import unreachable, value_of
@@ -257,6 +258,43 @@ async def test_leaving_post_many_early_leaves_the_client_usable(serve: Serve) ->
             assert client.post({"type": "t", "id": "last"}).id == "last"
 
     await in_thread(work)
+
+
+def verbs_of(kind: type) -> set[str]:
+    return {
+        name
+        for name, member in vars(kind).items()
+        if inspect.iscoroutinefunction(inspect.unwrap(member)) and name != "ask"
+    }
+
+
+NOUNS = [
+    kind.__name__
+    for kind in vars(clientverbs).values()
+    if inspect.isclass(kind)
+    and issubclass(kind, clientverbs.Group)
+    and kind is not clientverbs.Group
+]
+
+
+@pytest.mark.parametrize("noun", [*NOUNS, "Verbs"])
+def test_every_verb_has_its_blocking_twin(noun: str, short_dir: Path) -> None:
+    twin = blocking.BlockingVerbs if noun == "Verbs" else getattr(blocking, noun)
+    assert verbs_of(twin) == verbs_of(getattr(clientverbs, noun)) != set()
+    if noun != "Verbs":
+        client = SyncClient(short_dir / "s")
+        assert isinstance(getattr(client, noun.lower()), twin)
+        assert hasattr(Client(short_dir / "s"), noun.lower())
+
+
+def test_a_blocking_verb_that_would_wait_is_a_fault_of_ours() -> None:
+    class Waits:
+        async def verb(self) -> None:
+            await asyncio.sleep(0)
+
+    call = blocking.blocking(Waits.verb)
+    with pytest.raises(AssertionError, match="waits for more than an answer"):
+        call(blocking.Blocking(Waits()))
 
 
 def test_the_blocking_client_imports_little() -> None:
