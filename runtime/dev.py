@@ -1,7 +1,8 @@
-"""`greenroom dev`: a daemon that starts again when its files are saved.
+"""`greenroom dev`: a daemon that takes up what is saved.
 
-The daemon is a process of its own, so that saved code is really loaded anew; nothing is lost,
-because instances live in the journal. A file that cannot be loaded leaves its error on the screen
+Documents and stage folders are read again by the daemon that runs: pages and connections stay. For
+other Python code it starts again; it is a process of its own, so that saved code is really loaded
+anew, and nothing is lost, because instances live in the journal. A file that cannot be loaded leaves its error on the screen
 and the next save tries again. A daemon that was killed, by `kill -9` say, is started again at once:
 that nothing is lost then is the point of it all, and easily seen.
 """
@@ -22,7 +23,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from greenroom.runtime.folders import documents
 from greenroom.runtime.places import own_command
+from greenroom.runtime.reloading import is_enough
 from greenroom.runtime.web import mount
 
 SCAN_S: Final = 1.0
@@ -35,6 +38,10 @@ LIVED_S: Final = 0.2
 HERE: Final = "127.0.0.1"
 PORT: Final = 8420
 NOWHERE: Final = "none"
+
+SETTLED_S: Final = 3.0
+"""A daemon as young as this may not have come to listen to signals yet: it is started again instead
+of being told to read again."""
 
 SUFFIXES: Final = (".py", ".json", ".yaml", ".yml")
 
@@ -61,9 +68,10 @@ def dev(what: Sequence[str], *, data: Path, http: str | None = None) -> int:
         signal.signal(number, signal.default_int_handler)
     try:
         runner.start()
-        for _ in changes(folders, stop):
-            sys.stderr.write("saved: starting again\n")
-            runner.restart()
+        for saved in changes(folders, stop):
+            if not (all(is_enough(path, what) for path in saved) and runner.reload()):
+                sys.stderr.write("saved: starting again\n")
+                runner.restart()
     except KeyboardInterrupt:
         pass
     finally:
@@ -74,16 +82,23 @@ def dev(what: Sequence[str], *, data: Path, http: str | None = None) -> int:
 
 def web_address(http: str | None) -> str | None:
     """Where the pages are: the address that was asked for, else the usual port, else any that is
-    free (somebody else develops, too). None without the extra, and when told `none`."""
+    free (somebody else develops, too). None without the extra, and when told `none`. Port 0 is
+    chosen here: a page that is open finds the daemon again after a restart."""
     if http is not None:
-        return None if http == NOWHERE else http
+        host, _, port = http.rpartition(":")
+        return None if http == NOWHERE else (_free(host, 0) or http) if port == "0" else http
     if not mount.is_installed():
         return None
-    for port in (PORT, 0):
-        with socket.socket() as tried, contextlib.suppress(OSError):
-            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.bind((HERE, port))
-            return f"{HERE}:{tried.getsockname()[1]}"
+    return _free(HERE, PORT) or _free(HERE, 0)
+
+
+def _free(host: str, port: int) -> str | None:
+    """An address nobody listens on; None where that one is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as tried, contextlib.suppress(OSError):
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tried.bind((host.strip("[]"), port))
+        return f"{host}:{tried.getsockname()[1]}"
     return None
 
 
@@ -93,6 +108,7 @@ class Runner:
     def __init__(self, command: Sequence[str]) -> None:
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
+        self._begun = 0.0
         self._lock = threading.RLock()
 
     @property
@@ -105,7 +121,8 @@ class Runner:
             process = self._process = subprocess.Popen(
                 self._command, process_group=0, env=os.environ | NO_BYTECODE
             )
-        threading.Thread(target=self._attend, args=(process, time.monotonic()), daemon=True).start()
+            begun = self._begun = time.monotonic()
+        threading.Thread(target=self._attend, args=(process, begun), daemon=True).start()
 
     def _attend(self, process: subprocess.Popen[bytes], begun: float) -> None:
         """Waits for an end that nobody here asked for."""
@@ -134,6 +151,14 @@ class Runner:
             process.kill()
             process.wait()
 
+    def reload(self) -> bool:
+        """Tells the daemon to read its documents again. False where there is none that could."""
+        with self._lock:
+            if self._process is None or time.monotonic() - self._begun < SETTLED_S:
+                return False
+            self._process.send_signal(signal.SIGHUP)
+            return True
+
     def restart(self) -> None:
         self.stop()
         self.start()
@@ -146,6 +171,8 @@ def watched(what: Iterable[str]) -> list[Path]:
         path = Path(word)
         if path.is_dir():
             folders[path] = None
+            below = (one if one.is_dir() else one.parent for one in documents(path))
+            folders.update(dict.fromkeys(below))
         elif path.suffix in SUFFIXES:
             folders[path.parent] = None
         else:
@@ -158,23 +185,29 @@ def changes(
     folders: Sequence[Path],
     stop: threading.Event,
     scan_s: float = SCAN_S,
-) -> Iterator[None]:
-    """One item for every save, until `stop`."""
+) -> Iterator[set[Path]]:
+    """What was saved, made or removed, together what came together, until `stop`."""
     if importlib.util.find_spec("watchfiles") is not None:
         watch = importlib.import_module("watchfiles").watch
-        for _ in watch(*folders, watch_filter=_matters, recursive=False, stop_event=stop):
-            yield
+        for found in watch(*folders, watch_filter=_matters, recursive=False, stop_event=stop):
+            yield {Path(path) for _, path in found}
         return
     before = snapshot(folders)
     while not stop.wait(scan_s):
         after = snapshot(folders)
-        if after != before:
+        saved = {path for path, _ in before.items() ^ after.items()}
+        if saved:
             before = after
-            yield
+            yield saved
 
 
 def _matters(change: object, path: str) -> bool:
-    return path.endswith(SUFFIXES)
+    return _is_ours(Path(path))
+
+
+def _is_ours(path: Path) -> bool:
+    """Not what an editor writes for a moment beside the file it saves."""
+    return path.suffix in SUFFIXES and not path.name.startswith(".")
 
 
 def snapshot(folders: Iterable[Path]) -> Snapshot:
@@ -182,7 +215,7 @@ def snapshot(folders: Iterable[Path]) -> Snapshot:
     found: Snapshot = {}
     for folder in folders:
         for path in folder.iterdir() if folder.is_dir() else ():
-            if path.suffix in SUFFIXES:
+            if _is_ours(path):
                 try:
                     status = path.stat()
                 except OSError:  # an editor's temporary file, gone again

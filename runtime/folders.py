@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +38,14 @@ def documents(folder: Path) -> Iterator[Path]:
                 yield from documents(path)
         elif path.suffix in SUFFIXES and not is_cases(path):
             yield path
+
+
+def stage_folders(what: Iterable[str]) -> list[Path]:
+    """The stage folders among files and folders that were named."""
+    named = [Path(word) for word in what]
+    return [
+        path for one in named if one.is_dir() for path in documents(one) if path.is_dir()
+    ]
 
 
 def _is_ours(folder: Path) -> bool:

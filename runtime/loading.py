@@ -80,7 +80,7 @@ def _load_one(what: str) -> list[object]:
 
 
 def _in_folder(folder: Path) -> list[object]:
-    found = _documents_in(folder, stages=True)
+    found = _documents_in(folder)
     modules = []
     if not (folder / folders.STAGES).is_file():
         modules = [import_file(path) for path in folders.python_files(folder)]
@@ -89,14 +89,13 @@ def _in_folder(folder: Path) -> list[object]:
     return found if any(map(offered_by, modules)) else _some(str(folder), found)
 
 
-def _documents_in(folder: Path, *, stages: bool) -> list[object]:
+def _documents_in(folder: Path) -> list[object]:
     found: list[object] = []
     for path in folders.documents(folder):
         if path.is_dir():
-            if stages:
-                from greenroom.runtime.stagefolders import document_of  # noqa: PLC0415  start-up time
+            from greenroom.runtime.stagefolders import document_of  # noqa: PLC0415  start-up time
 
-                found.append(document_of(path))
+            found.append(document_of(path))
         elif (connector := connector_in(path)) is not None:
             found.append(connector)
         elif folders.is_workflow(path, path.parent == folder):
@@ -109,12 +108,13 @@ def _in_file(path: Path) -> object:
 
 
 def documents_in(what: Iterable[str]) -> list[object]:
-    """The documents and connectors among files and folders, without anything of Python."""
+    """The documents, stage folders and connectors among files and folders: what is data to a
+    daemon, without the Python that must be imported."""
     found: list[object] = []
     for word in what:
         path = Path(word)
         if path.is_dir():
-            found += _documents_in(path, stages=False)
+            found += _documents_in(path)
         elif path.suffix in folders.SUFFIXES and path.is_file() and not folders.is_cases(path):
             found.append(_in_file(path))
     return found

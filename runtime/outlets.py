@@ -8,7 +8,6 @@ connectors. Slack and mail need one that was given or set up (a secret `slack_to
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Mapping
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 FIELDS_MAX: Final = 10
 """As many fields as a block of Slack takes."""
 TEXT_MAX: Final = 2000
-PATIENCE_S: Final = 2.0
 
 
 class LogOutlet:
@@ -158,13 +156,13 @@ class OktaCalls:
 
 
 def providers(engine: Engine) -> dict[str, Any]:
-    """Who carries out the calls of services for the flows of an engine. Called from the thread of a
-    handler: a look at a secret may take a while."""
+    """Who carries out the calls of services for the flows of an engine. Usually called first from
+    the thread of a handler; on the loop it works as well, as it waits for nothing there."""
     log = LogOutlet()
     found: dict[str, Any] = {LOG: log, "slack": log, "email": log}
     found["pagerduty"] = PagerDutyCalls(engine.connectors.get("pagerduty"))
     found["okta"] = OktaCalls(engine.connectors.get("okta"))
-    if _is_given(engine, "slack") or _has_secret(engine, "slack_token"):
+    if _is_given(engine, "slack") or engine.connections.secrets.is_there("slack_token"):
         found["slack"] = SlackOutlet(engine.connectors.get("slack"))
     if _is_given(engine, "smtp") or os.environ.get("GREENROOM_SMTP_HOST"):
         found["email"] = MailOutlet(engine.connectors.get("smtp"), engine.links)
@@ -173,14 +171,6 @@ def providers(engine: Engine) -> dict[str, Any]:
 
 def _is_given(engine: Engine, id: str) -> bool:
     return any(connector.id == id for connector in engine.connectors)
-
-
-def _has_secret(engine: Engine, name: str) -> bool:
-    looked = asyncio.run_coroutine_threadsafe(engine.connections.secrets.look(name), engine.loop)
-    try:
-        return looked.result(PATIENCE_S).found
-    except TimeoutError:
-        return False
 
 
 def listen(engine: Engine) -> None:

@@ -109,7 +109,14 @@ class SecretStore:
         problem = None if len(value) >= SHORT else f"it has fewer than {SHORT} characters"
         return SecretInfo(name, True, source, problem)
 
-    async def _find(self, name: str) -> tuple[str, str]:
+    def is_there(self, name: str) -> bool:
+        """The same in short, for code that no event loop waits for: a keyring may take a while."""
+        with contextlib.suppress(SecretMissing):
+            return self._near(name) is not None or _from_keyring(name) is not None
+        return False
+
+    def _near(self, name: str) -> tuple[str, str] | None:
+        """What is found without waiting, and where."""
         if not is_secret_name(name):
             raise SecretMissing(f"{name[:80]!r} names no secret")
         for source, read in self._sources():
@@ -119,6 +126,12 @@ class SecretStore:
                 raise SecretMissing(f"the secret {name} cannot be used: {error}") from None
             if value is not None:
                 return value, source
+        return None
+
+    async def _find(self, name: str) -> tuple[str, str]:
+        near = self._near(name)
+        if near is not None:
+            return near
         value = await asyncio.to_thread(_from_keyring, name)
         if value is not None:
             return value, "keyring"

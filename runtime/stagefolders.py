@@ -63,10 +63,6 @@ REQUESTS: Final = frozenset({"get_request", "send_json"})
 # -- reading a folder ----------------------------------------------------------------------------
 
 
-def is_stage_folder(folder: Path) -> bool:
-    return (folder / NAME).is_file()
-
-
 def document_of(folder: str | Path) -> dict[str, Json]:
     """A folder as the document that is kept of it. Raises `InvalidDefinition`."""
     path = Path(folder).resolve()

@@ -9,7 +9,6 @@ import hashlib
 import os
 import shlex
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -255,11 +254,12 @@ class Stages:
         """Checks a folder and releases it: a version of its own, if anything in it has changed.
         `what` is the name of a graph that is known, or a folder, which only the owner of the daemon
         may name. Runs that have begun go on with the version they began with."""
+        from greenroom.runtime.reloading import forget_modules  # noqa: PLC0415  rare
         from greenroom.runtime.stagechecks import checked_folder  # noqa: PLC0415  rare
 
         folder = self._deployable(what, by)
         _, document = await asyncio.to_thread(checked_folder, folder)
-        _forget_modules(folder)
+        forget_modules(folder)
         info = await self._engine.definitions.store(document, True, str(folder)[-200:], by)
         self.settle()
         return info
@@ -648,14 +648,6 @@ def _edit(path: Path) -> bool:
         return False
     threading.Thread(target=editor.wait, daemon=True).start()  # it may stay open for hours
     return True
-
-
-def _forget_modules(folder: Path) -> None:
-    """Modules of a folder are imported anew by what runs from now on."""
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if file is not None and Path(file).parent == folder:
-            del sys.modules[name]
 
 
 # -- lines -----------------------------------------------------------------------------------------

@@ -13,9 +13,17 @@ from pathlib import Path
 import pytest
 
 from greenroom.runtime import dev
+from greenroom.runtime.reloading import is_enough
 from greenroom.runtime.web import mount
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+
+TOLD = """
+import signal, sys
+signal.signal(signal.SIGHUP, lambda *_: open(sys.argv[1], "w").write("again"))
+open(sys.argv[1], "x").close()
+while True: signal.pause()
+"""
 
 
 def test_saving_is_seen_and_other_files_are_not(
@@ -28,10 +36,11 @@ def test_saving_is_seen_and_other_files_are_not(
     seen = dev.changes([tmp_path], stop, scan_s=0.01)
     before = dev.snapshot([tmp_path])
     (tmp_path / "notes.txt").write_text("no matter")
+    (tmp_path / ".app.swp.py").write_text("an editor's, for a moment")
     assert dev.snapshot([tmp_path]) == before
     writer = threading.Timer(0.05, path.write_text, ["x = 22"])
     writer.start()
-    assert next(seen) is None
+    assert next(seen) == {path}
     writer.join()
     stop.set()
     assert list(seen) == []
@@ -56,6 +65,41 @@ def test_a_restart_is_a_new_process_and_the_old_one_is_gone() -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
     runner.stop()
+    runner.stop()
+
+
+def test_documents_and_stage_folders_need_no_new_process(tmp_path: Path) -> None:
+    stages = tmp_path / "onboarding"
+    stages.mkdir()
+    for name in ("stages.json", "begin.py", "../app.py", "../welcome.json"):
+        (stages / name).write_text("")
+    what = [str(stages), str(tmp_path / "app.py"), str(tmp_path / "welcome.json")]
+    assert is_enough(stages / "stages.json", what)
+    assert is_enough(stages / "begin.py", what)
+    assert is_enough(stages / "gone.py", what)
+    assert is_enough(tmp_path / "welcome.json", what)
+    assert not is_enough(tmp_path / "gone.json", what)
+    assert not is_enough(tmp_path / "app.py", what)
+    (stages / "stages.json").unlink()
+    assert not is_enough(stages / "begin.py", what)
+
+
+def test_a_daemon_is_told_to_read_again_once_it_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    runner = dev.Runner([sys.executable, "-c", TOLD, str(told)])
+    assert not runner.reload()
+    runner.start()
+    assert not runner.reload()  # too young
+    while not told.exists():
+        time.sleep(0.01)
+    monkeypatch.setattr(dev, "SETTLED_S", 0.0)
+    first = runner.pid
+    assert runner.reload()
+    while not told.read_text():
+        time.sleep(0.01)
+    assert runner.pid == first
     runner.stop()
 
 
@@ -108,6 +152,8 @@ def test_pages_are_at_the_usual_port_or_at_a_free_one(monkeypatch: pytest.Monkey
     assert dev.web_address(None) == f"{dev.HERE}:{taken}"
     assert dev.web_address("127.0.0.1:1") == "127.0.0.1:1"
     assert dev.web_address("none") is None
+    free = dev.web_address("127.0.0.1:0")
+    assert free is not None and not free.endswith(":0")
 
 
 def test_without_the_extra_there_are_no_pages(monkeypatch: pytest.MonkeyPatch) -> None:
