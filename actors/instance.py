@@ -39,7 +39,7 @@ from greenroom.actors.messages import (
 from greenroom.actors.ports import Append, Appended, Create, InboxItem, Keep, ResourceSave
 from greenroom.actors.ports import Request as RequestId
 from greenroom.actors.progress import CALLS, DEADLINE
-from greenroom.actors.rows import AppendBuilder, status_change
+from greenroom.actors.rows import AppendBuilder, attributes_now, status_change
 from greenroom.definitions.errors import Busy, GreenroomError, Rejected, StaleAppend
 from greenroom.definitions.events import Event
 
@@ -112,7 +112,8 @@ class Instance:
 
     __slots__ = (
         "attributes", "barred", "change", "children", "dead", "host", "id", "inbox", "kernel", "late",
-        "mailbox", "n", "offered", "queued", "rowed", "running", "since", "start_pos", "unstored",
+        "mailbox", "n", "offered", "queued", "rowed", "running", "since", "stands", "start_pos",
+        "unstored",
     )  # fmt: skip
 
     def __init__(self, host: Host, n: int, id: str, kernel: Kernel) -> None:
@@ -139,6 +140,10 @@ class Instance:
         self.since = 0.0
         self.start_pos: int | None = None
         self.change: Any = None
+        self.attributes: dict[str, Any] = {}
+        """Search attributes, as far as they do not follow its state."""
+        self.stands: dict[str, Any] | None = None
+        """Those it has now, where some follow its state."""
         self._index()
 
     def _index(self) -> None:
@@ -347,7 +352,11 @@ class Instance:
             return
         if append.rows and not self._still_running():
             change = status_change(self.kernel.progress)
-            if change != self.change:
+            stands = attributes_now(self.kernel.definition, self.kernel.progress, self.attributes)
+            if stands != self.stands:
+                self.stands, self.change = stands, change
+                append.change = msgspec.structs.replace(change, attributes=stands)
+            elif change != self.change:
                 self.change = append.change = change
         self.unstored += 1
         host.submit(append, batch.stored)
@@ -356,6 +365,8 @@ class Instance:
         """The hot path of a line of steps: nothing that a list shows has changed."""
         p = self.kernel.progress
         if self.change is None or self.change.status != "running" or len(p.ops) != 1:
+            return False
+        if self.stands is not None:
             return False
         if p.failure is not None or p.paused or p.end is not None:
             return False

@@ -404,6 +404,23 @@ class ListInstances(Struct, frozen=True):
     total: bool = True
 
 
+class ListStanding(Struct, frozen=True):
+    """The instances of a workflow, in whatever namespace, whose search attribute `name` is the text
+    `value`: the test runs or the others, the oldest first, and how many they are, counted up to
+    `count_max`. `terms` are those of `ListInstances`; `after` is the number of the last instance of
+    the page before. Costs what it gives. Gives `Standing`."""
+
+    workflow: str
+    name: str
+    value: str
+    terms: Sequence[tuple[str, str, Any, bool]] = ()
+    limit: int = 50
+    after: int = 0
+    count_max: int = 0
+    now: int = 0
+    test: bool = False
+
+
 class ListEvents(Struct, frozen=True):
     type: str | None = None
     after: int | None = None
@@ -578,7 +595,7 @@ SaveDefinition DefinitionRow · ChangeDefinition DefinitionRow | None · SaveSch
 ScheduleRow | None · GetResources, ListResources list[ResourceRow] · FindResource ResourceRow | None
 (several: InvalidRequest) · ResourceHistory list[ResourceChange] · ListProducts list[ProductRow] · Prune Pruned · Load list[Loaded] (unknown ones left out) · Find InstanceRow |
 None (several: InvalidRequest) · ReadRows list[StoredRow] · ReadJournal list[JournalRow] ·
-ListInstances Listed · ListEvents, UnroutedEvents list[StoredEventRow] · GetEvent StoredEventRow |
+ListInstances Listed · ListStanding Standing · ListEvents, UnroutedEvents list[StoredEventRow] · GetEvent StoredEventRow |
 None · EventMatches list[Matched] · WaitsAt list[WaitSeen] · DueTimers list[Due] · BusyInstances
 list[int] · FindRequest Request | None · ListAsks list[AskView] · ReadData list[DataView] ·
 ListDefinitions list[DefinitionRow] · ListSchedules list[ScheduleRow] · Counts CountsRow · DeadLetters
@@ -804,6 +821,14 @@ class Listed(Struct, frozen=True):
     rows: list[InstanceRow]
     cursor: tuple[int, int] | None = None
     total: int | None = None
+
+
+class Standing(Struct, frozen=True):
+    """`more`: there are others behind the last of `rows`."""
+
+    rows: list[InstanceRow]
+    count: int
+    more: bool
 
 
 class JournalRow(Struct, frozen=True):

@@ -46,7 +46,7 @@ from greenroom.actors.progress import DEADLINE, QUEUED, OpState, Progress, statu
 from greenroom.actors.spots import DUE
 from greenroom.definitions.events import Event
 from greenroom.definitions.values import Json, canonical, encode
-from greenroom.definitions.workflow import PLAN_KINDS
+from greenroom.definitions.workflow import PLAN_KINDS, Definition
 
 WAITS_LISTED: Final = 100
 
@@ -141,6 +141,20 @@ def status_change(p: Progress) -> StatusChange:
         code,
         busy,
     )
+
+
+def attributes_now(
+    definition: Definition, p: Progress, given: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The search attributes of an instance that has some which follow its state, beside those it
+    has anyway (`given`); None where there are no such."""
+    if definition.standing is None:
+        return None
+    stands = definition.standing(p.state)
+    found = {name: value for name, value in given.items() if name not in stands}
+    if not p.ended:
+        found |= {name: value for name, value in stands.items() if value is not None}
+    return found
 
 
 def _runs(p: Progress) -> bool:

@@ -94,6 +94,7 @@ Little languages
     formats      {name} in texts
     paths        a.b.c inside nested objects
     suggest      "did you mean"
+    jsonlayout   a JSON text with other values in it, laid out as its author laid it out
 
 Rules
     One model. A way of writing is a front end: it ends in a Plan or a Program. The actors never ask

@@ -162,13 +162,16 @@ class Walker:
             run.data = {**run.data, "error": failure}
             return Ending("failed")
         if stage.kind == "hook":
-            run.response = {"op": key, **(said.get("response") or {"status": 200, "body": None})}
+            answer = said.get("response") if isinstance(said, dict) else None
+            run.response = {"op": key, **(answer or {"status": 200, "body": None})}
         return self._said(said)
 
-    def _said(self, said: dict[str, Json]) -> Ending:
+    def _said(self, said: Json) -> Ending:
         """Takes the data of a stage that has ended, and where it wants to go on."""
         run = self.run
-        run.data = said["data"]
+        if not isinstance(said, dict):  # somebody skipped it by hand and gave nothing that fits
+            said = {}
+        run.data = said.get("data", run.data)
         run.title = said.get("title", run.title)
         wanted = said.get("next")
         if wanted is None:

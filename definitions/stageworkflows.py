@@ -21,6 +21,8 @@ from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Program, Target, Trigger, check_name
 
 KIND: Final = "stages"
+STAGE: Final = "stage"
+"""The search attribute that says where a live run stands."""
 BY_HOOK: Final = "the hook of a stage"
 """Who sends the request to a waiting hook stage; nobody outside is called so, faces say how they
 know a caller."""
@@ -46,8 +48,14 @@ def stage_workflow(graph: StageGraph, works: Works, hash: str, source: str) -> D
     )  # fmt: skip
     return Definition(
         graph.name, None, KIND, Program(walk, None, cls, False), triggers, hash, source,
-        enabled=graph.enabled, desk=StageDesk(graph, works), **graph.limits.fields(_begun_with),
+        enabled=graph.enabled, desk=StageDesk(graph, works), standing=standing,
+        **graph.limits.fields(_begun_with),
     )  # fmt: skip
+
+
+def standing(state: Mapping[str, Json]) -> dict[str, Json]:
+    """Where a run stands, for lists and the board. One that has parted stands where its parts do."""
+    return {STAGE: None if state.get("parted") else state.get("stage")}
 
 
 def _begun_with(input: Json) -> Json:
@@ -120,6 +128,11 @@ class StageDesk:
 
     def whois(self, state: Mapping[str, Json], service: str, id: str) -> str | None:
         return None
+
+    def hand_over(self, state: Mapping[str, Json], target: str) -> dict[str, Json]:
+        """What a run brings to a stage it is moved to."""
+        assignee = self.graph.stages[target].assignee or state.get("assignee")
+        return {"stage": target, "data": state.get("data") or {}, "assignee": assignee}
 
     def check(self, stage: Stage, by: str | None) -> None:
         """Raises `NotPermitted` where the caller has none of the roles a stage is for."""

@@ -391,6 +391,9 @@ class Definition:
     """Whether a failure takes back what steps with `compensate=` have done, where there are any."""
     desk: Desk | None = None
     """What people come past, where it matters who they are."""
+    standing: Callable[[Mapping[str, Json]], dict[str, Json]] | None = None
+    """More search attributes, which follow the state as long as an instance lives: all their names,
+    None for what there is not now."""
 
     @property
     def plan(self) -> Plan:

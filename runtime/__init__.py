@@ -30,7 +30,8 @@ Groups of verbs, each over one noun
     schedules     a nominal time comes, and by the schedule's rules work is started
     resources     engine.resources (saves: what a step returned becomes rows; resource_rules for
                   both stores)
-    stages        engine.stages: graph, board, moves, logs, deploy
+    stages        engine.stages: graph, deploy, and what the editor does (stagetree: the files of a
+                  folder; stageboard, stagelogs: where runs are, and what they did)
     steering      edit, migrate, closing a damaged instance
     forks         which entries a fork begins with
     slots         how many of a workflow live at once (loops: too many that start each other)

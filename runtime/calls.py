@@ -472,6 +472,7 @@ CALLS: Final[dict[str, Call]] = {
         _look("stages.graph", OneGraph, "workflow"),
         _change("stages.save", SaveGraph, "workflow", "document"),
         _look("stages.open", OneStage, "workflow", "stage", verb="stages.open_file"),
+        _look("stages.code", OneStage, "workflow", "stage"),
         _change("stages.validate", Folder, "what"),
         _change("stages.deploy", Folder, "what"),
         _look("stages.board", Board, "workflow"),

@@ -473,6 +473,10 @@ class Stages(Group):
         params = {"workflow": workflow, "stage": stage}
         return await self._asker.ask("stages.open", params, dict[str, Json])
 
+    async def code(self, workflow: str, stage: str) -> dict[str, Json]:
+        params = {"workflow": workflow, "stage": stage}
+        return await self._asker.ask("stages.code", params, dict[str, Json])
+
     async def validate(self, what: str) -> dict[str, Json]:
         return await self._asker.ask("stages.validate", {"what": what}, dict[str, Json])
 

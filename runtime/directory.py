@@ -56,7 +56,7 @@ from greenroom.actors.ports import (
 )
 from greenroom.actors.progress import Progress, encode_progress, evolve, fold
 from greenroom.actors.replay import Changed
-from greenroom.actors.rows import AppendBuilder, instance_row, status_change
+from greenroom.actors.rows import AppendBuilder, attributes_now, instance_row, status_change
 from greenroom.actors.timer import Timer
 from greenroom.definitions.errors import (
     EngineDied,
@@ -603,6 +603,8 @@ class Directory:
             return error
         instance = Instance(self, row.n, row.id, kernel)
         instance.change = status_change(kernel.progress)
+        instance.attributes = row.attributes
+        instance.stands = attributes_now(kernel.definition, kernel.progress, row.attributes)
         instance.start_pos = loaded.start_pos
         self.active[row.n] = instance
         self.ids[row.id] = row.n
@@ -795,7 +797,9 @@ class Directory:
         attributes = self.slots.attributes_of(definition, started.input)
         if event is not None and event.type == TICK_TYPE and isinstance(event.data, dict):
             attributes["schedule"] = event.data["schedule"]
-        row = instance_row(n, p, definition.kind, attributes)
+        instance.attributes = attributes
+        instance.stands = attributes_now(definition, p, attributes)
+        row = instance_row(n, p, definition.kind, instance.stands or attributes)
         instance.change = status_change(p)
         return Create(row=row, first=append), instance
 

@@ -30,6 +30,8 @@ FIELDS: Final = (
     "status", "workflow", "kind", "key", "step", "error", "age", "updated", "due", "assignee",
     "namespace",
 )  # fmt: skip
+OURS: Final = ("schedule", "stage")
+"""Attributes greenroom gives itself: what started an instance, where a run of a stage graph stands."""
 TEXT_MAX: Final = 2_000
 TERMS_MAX: Final = 50
 
@@ -149,7 +151,7 @@ def _unquote(raw: str, word: str) -> str:
 
 
 def _field(field: str, word: str, attributes: Collection[str] | None) -> str:
-    if field in FIELDS or (attributes is not None and field in attributes):
+    if field in FIELDS or field in OURS or (attributes is not None and field in attributes):
         return field
     if field.lower() in FIELDS:
         return field.lower()

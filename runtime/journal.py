@@ -41,7 +41,7 @@ Done = Callable[[Any], None]
 T = TypeVar("T")
 
 _READS: Final = frozenset({
-    ports.Load, ports.Find, ports.ReadRows, ports.ReadJournal, ports.ListInstances,
+    ports.Load, ports.Find, ports.ReadRows, ports.ReadJournal, ports.ListInstances, ports.ListStanding,
     ports.ListEvents, ports.GetEvent, ports.EventMatches, ports.WaitsAt, ports.DueTimers,
     ports.BusyInstances, ports.UnroutedEvents, ports.FindRequest, ports.ListAsks,
     ports.ListDefinitions, ports.ReadData, ports.ListSchedules, ports.Counts, ports.DeadLetters,

@@ -28,6 +28,7 @@ class MemoryReader:
         return {
             ports.Load: self.load, ports.Find: self.find, ports.ReadRows: self.rows,
             ports.ReadJournal: self.journal, ports.ListInstances: self.instances,
+            ports.ListStanding: self.standing,
             ports.ListEvents: self.events, ports.GetEvent: self.event,
             ports.EventMatches: self.matches, ports.WaitsAt: self.waits_at,
             ports.DueTimers: self.due, ports.BusyInstances: self.busy,
@@ -110,7 +111,19 @@ class MemoryReader:
             total = None
         return ports.Listed([_row(i) for i in page], cursor, total)
 
-    def _meets(self, instance: Instance, work: ports.ListInstances) -> bool:
+    def standing(self, work: ports.ListStanding) -> ports.Standing:
+        words.check(work.terms)
+        found = [
+            i for n, i in sorted(self.tables.instances.items())
+            if i.row.workflow == work.workflow and i.row.test == work.test
+            and isinstance(held := i.row.attributes.get(work.name), str | bool)
+            and words.word(held) == work.value and self._meets(i, work)
+        ]  # fmt: skip
+        rest = [i for i in found if i.row.n > work.after]
+        count = min(len(found), work.count_max)
+        return ports.Standing([_row(i) for i in rest[: work.limit]], count, len(rest) > work.limit)
+
+    def _meets(self, instance: Instance, work: ports.ListInstances | ports.ListStanding) -> bool:
         due = min(instance.timers.values(), default=None)
         assignees = {ask.assignee for ask in instance.open_asks()}
         return words.test(work.terms, instance.row, work.now, due, assignees)

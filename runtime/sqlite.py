@@ -383,6 +383,8 @@ class SqliteStore:
                 return reader.rows(work)
             case ports.ReadJournal():
                 return reader.journal(work)
+            case ports.ListStanding():
+                return self._lister.standing(work)
             case ports.ListInstances():
                 return self._lister.instances(work)
             case ports.ListEvents():

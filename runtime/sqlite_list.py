@@ -72,6 +72,27 @@ class Lister:
             total = len(ns)
         return ports.Listed(self._rows(ns), cursor, total if work.total else None)
 
+    def standing(self, work: ports.ListStanding) -> ports.Standing:
+        words.check(work.terms)
+        of = [w for w, (_, name) in self.group.names.items() if name == work.workflow]
+        test, values = words.sql(work.terms, work.now)
+        # the index of attributes ends in the number of the instance: rows come in its order
+        query = (
+            "FROM attribute x CROSS JOIN instance i ON i.n = x.n"
+            " WHERE x.name=? AND x.value=? AND x.n>? AND i.test=?"
+            f" AND i.w IN (SELECT value FROM json_each(?)) AND {test}"
+        )
+        rest = (work.test, msgspec.json.encode(of).decode(), *values)
+        given = (work.name, work.value, work.after, *rest)
+        ns = [n for (n,) in self.db.execute(
+            f"SELECT x.n {query} ORDER BY x.n LIMIT ?", (*given, work.limit + 1)
+        )]  # fmt: skip
+        (count,) = self.db.execute(
+            f"SELECT count(*) FROM (SELECT 1 {query} LIMIT ?)",
+            (work.name, work.value, 0, *rest, work.count_max),
+        ).fetchone()
+        return ports.Standing(self._rows(ns[: work.limit]), count, len(ns) > work.limit)
+
     # -- where to look ----------------------------------------------------------------------
 
     def _groups(self, terms: Sequence[Term]) -> list[tuple[int, int, int]]:

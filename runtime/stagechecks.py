@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from greenroom.definitions.errors import InvalidDefinition, Problem
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition
@@ -82,8 +80,3 @@ def _missing_requirements(file: Path) -> Iterator[Problem]:
         if wanted is not None and "*" not in wanted and there != wanted:
             text = f"the package {name} is installed as {there}, not {wanted}"
             yield Problem("", text, f"{file}:{number}")
-
-
-def as_json(document: Json) -> bytes:
-    """`stages.json` as it is written: readable, in the order it came, for `git diff`."""
-    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from greenroom.actors.instance import Instance
-from greenroom.actors.ports import Append, Appended, InstanceRow
+from greenroom.actors.ports import Append, Appended, InstanceRow, ListStanding, Standing
 from greenroom.definitions.errors import (
     InvalidInput,
     InvalidTransition,
@@ -26,7 +26,7 @@ from greenroom.definitions.matching import compile_where
 from greenroom.definitions.signatures import Headers
 from greenroom.definitions.stagegraphs import Stage
 from greenroom.definitions.stageruns import HOOK, MOVED_BY
-from greenroom.definitions.stageworkflows import BY_HOOK
+from greenroom.definitions.stageworkflows import BY_HOOK, STAGE
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition
 from greenroom.runtime.stages import graph_in
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S: Final = 25.0
 """How long a caller is kept until its stage has run; then it is told that it was accepted."""
+PAGE: Final = 200
 METHODS: Final = ("POST", "GET", "PUT", "PATCH", "DELETE")
 
 
@@ -139,16 +140,28 @@ class StageHook:
 
     async def _waiting(self, said: Json) -> list[InstanceRow]:
         """The runs that wait at this stage for such a request, the oldest first."""
-        type = f"{HOOK}{self._stage.path}"
+        stage, call = self._stage, self._engine.journal.call
+        type = f"{HOOK}{stage.path}"
         event = {"type": type, "data": said, MOVED_BY: "hook"}
-        found = []
-        async for rows in self._engine.stages._rows(self._definition.name, f"step:{type}", "live"):
-            for row in rows:
-                for wait in msgspec.json.decode(row.waits):
-                    if wait.get("type") == type and compile_where(wait.get("where")).matches(event):
-                        found.append(row)
-                        break
-        return sorted(found, key=lambda row: (row.created, row.id))
+        enough = {"oldest": 1, "one": 2}.get(stage.match.which)
+        found: list[InstanceRow] = []
+        after = 0
+        while True:
+            page: Standing = await call(
+                ListStanding(
+                    self._definition.name, STAGE, stage.path, [("step", ":", type, False)], PAGE,
+                    after, now=self._engine.clock.now(),
+                )
+            )  # fmt: skip
+            for row in page.rows:
+                waits = [w for w in msgspec.json.decode(row.waits) if w.get("type") == type]
+                if any(compile_where(wait.get("where")).matches(event) for wait in waits):
+                    found.append(row)
+                    if len(found) == enough:
+                        return found
+            if not page.more:
+                return found
+            after = page.rows[-1].n
 
     async def _wake(self, row: InstanceRow, said: Json) -> HookResponse:
         engine = self._engine

@@ -206,6 +206,8 @@ ROWS: Final = (
           about="Writes stages.json in the working tree, unless the daemon only serves."),
     Route(_POST, "/v1/stages/{workflow}/open", "stages.open", "define", dict[str, Any],
           about="Opens the file of a stage in the editor of whoever develops."),
+    Route(_GET, "/v1/stages/{workflow}/code", "stages.code", "define", dict[str, Any],
+          about="The Python file of a stage, to be read."),
     Route(_POST, "/v1/stages/validate", "stages.validate", "define", dict[str, Any],
           about="Whether the folder of a stage graph can be deployed."),
     Route(_POST, "/v1/stages/deploy", "stages.deploy", "promote", shapes.DefinitionInfo,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from greenroom.definitions import stages as definitions
+from greenroom.definitions import stageworkflows
 from greenroom.definitions.stagegraphs import StageGraph
 from greenroom.definitions.stageruns import Walker
 from greenroom.definitions.stageworkflows import StageDesk
-from greenroom.runtime import stagemail, stages
+from greenroom.runtime import stagelogs, stagemail
 from greenroom.runtime.forms import Forms
 from greenroom.runtime.notes import Noted
 from greenroom.runtime.stagefolders import FolderWorks, unnamed
@@ -91,7 +92,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "tests-are-kept", "A13",
-        rewrite(Stages._erase_tests, "if not tests:", "if True:"),
+        rewrite(Stages._erase_tests, "if tests:", "if False:"),
         (STAGES + "test_A13_a_test_run_goes_on_tells_nobody_and_is_gone_at_the_next_start",),
     ),
     Mutant(
@@ -122,7 +123,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "those-who-parted-are-counted-twice", "A16",
-        rewrite(Stages._leaves, "if not leaf.has_parted", "if True"),
+        rewrite(stageworkflows.standing, 'None if state.get("parted") else ', ""),
         (STAGES + "test_runs_that_parted_meet_again_once",),
     ),
     Mutant(
@@ -144,7 +145,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "logs-hold-only-successes", "A15",
-        rewrite(stages._ended, 'return [(entry.key, "failed", entry.error)]', "return []\n            return []"),
+        rewrite(stagelogs._ended, 'return [(entry.key, "failed", entry.error)]', "return []\n            return []"),
         (STAGES + "test_A21_logs_of_all_runs_newest_first_by_stage_run_and_text",),
     ),
 )  # fmt: skip

@@ -49,7 +49,11 @@ async def test_what_changed_is_a_new_version_and_what_is_wrong_changes_nothing(
 
 
 async def test_a_stage_folder_is_read_again_and_runs_keep_their_files(tmp_path: Path) -> None:
-    graph = {"name": "g", "stages": [{"path": "ask", "kind": "form"}], "transitions": []}
+    graph: dict[str, Any] = {
+        "name": "g",
+        "stages": [{"path": "ask", "kind": "form"}],
+        "transitions": [],
+    }
     (tmp_path / "stages.json").write_text(json.dumps(graph))
     code = """from greenroom import get_stage, read_text
 import words_of_this_test

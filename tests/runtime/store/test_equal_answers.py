@@ -213,6 +213,11 @@ class World:
             ports.Find(self.make.id(n)[:-1]), ports.ReadRows(n, dice.randrange(3), 5),
             ports.ReadJournal(max(0, self.pos - 20), 10),
             ports.ListInstances(self.terms(), 3, dice.choice([None, (self.now, n)]), self.now),
+            ports.ListStanding(
+                dice.choice(["order", "bill"]), "customer", dice.choice(["alice", "42", "true"]),
+                self.terms(), dice.randrange(1, 4), dice.choice([0, n]), dice.randrange(9), self.now,
+                dice.random() < 0.2,
+            ),
             ports.ListEvents(dice.choice([None, "paid"]), dice.choice([None, 5]), None, 5),
             ports.ListEvents(None, None, dice.choice([None, self.pos]), 5, "test"),
             ports.GetEvent(f"e-{dice.randrange(60)}"), ports.GetEvent(f"pos:{self.pos}"),
