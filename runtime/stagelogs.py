@@ -35,22 +35,25 @@ PAGE: Final = 200
 LINES_MAX: Final = 1_000
 LOOK_MAX: Final = 20_000
 """Runs that one search looks at."""
+Place = tuple[int, int]
+"""When a line was written (ms), and its place in the journal: what orders lines of one moment."""
+_END: Final = 1 << 62
 _WORKING: Final = ("running", "pending")
 
 
 class Wanted:
-    """Which lines: `after` and `before` are times, None for no bound; `text` is looked for in the
-    output, the error and the title."""
+    """Which lines: `after` and `before` are places of lines or times, None for no bound; `text` is
+    looked for in the output, the error and the title."""
 
     def __init__(
         self, stage: str | None, text: str | None, after: str | None, before: str | None
     ) -> None:
         self.stage = stage
         self.text = None if text is None else text.lower()
-        self.after = _ms(after, "after")
-        self.before = _ms(before, "before")
+        self.after = None if after is None else _place(after, "after", _END)
+        self.before = None if before is None else _place(before, "before", 0)
 
-    def takes(self, line: dict[str, Json], at: int) -> bool:
+    def takes(self, line: dict[str, Json], at: Place) -> bool:
         return (
             (self.stage is None or line["stage"] == self.stage)
             and (self.after is None or at > self.after)
@@ -81,7 +84,7 @@ class StageLogs:
                 break
         items = lines[:limit]
         more = len(lines) > limit
-        return {"items": items, "before": items[-1]["at"] if more else None, "partial": partial}
+        return {"items": items, "before": items[-1]["place"] if more else None, "partial": partial}
 
     async def _runs(
         self, workflow: str | None, run: InstanceRow | None, wanted: Wanted
@@ -96,13 +99,13 @@ class StageLogs:
         if workflow is not None:
             terms.append(("workflow", ":", workflow, False))
         if wanted.before is not None:
-            terms.append(("age", ">", now - wanted.before, False))
+            terms.append(("age", ">=", now - wanted.before[0], False))
         for status in _WORKING:  # their rows are written when they are done with it
             async for rows in self._listed([*terms, ("status", ":", status, False)], now):
                 yield rows, None
         terms += [("status", ":", status, True) for status in _WORKING]
         if wanted.after is not None:
-            terms.append(("updated", ">", wanted.after, False))
+            terms.append(("updated", ">=", wanted.after[0], False))
         async for rows in self._listed(terms, now):
             yield rows, rfc3339(rows[-1].updated) if rows else None
 
@@ -129,9 +132,10 @@ class StageLogs:
         return [
             line
             for row, history in zip(some, histories, strict=True)
-            for entry in map(decode_entry, history)
+            for stored in history
+            for entry in [decode_entry(stored)]
             for said in _ended(entry)
-            if wanted.takes(line := _line(row, entry, said), entry.at)
+            if wanted.takes(line := _line(row, stored, entry, said), (entry.at, stored.seq))
         ]
 
     async def _history(self, n: int) -> builtins.list[StoredRow]:
@@ -144,17 +148,19 @@ class StageLogs:
                 return found
 
 
-def _ms(text: str | None, name: str) -> int | None:
-    if text is None:
-        return None
+def _place(text: str, name: str, within: int) -> Place:
+    """A place, or the one `within` a millisecond where only a time is given."""
+    time, slash, pos = text.partition("/")
     try:
-        return round(datetime.fromisoformat(text).timestamp() * 1000)
-    except (TypeError, ValueError):
-        raise InvalidRequest(f"{name} is the time of a line, got {text!r}"[:200]) from None
+        ms = round(datetime.fromisoformat(time).timestamp() * 1000)
+        return ms, int(pos) if slash else within
+    except (ValueError, OverflowError):
+        raise InvalidRequest(f"{name} is the place or time of a line, got {text!r}"[:200]) from None
 
 
-def _newest(line: dict[str, Json]) -> tuple[Any, ...]:
-    return line["at"], line["instance"], line["op"], line["attempt"]
+def _newest(line: dict[str, Json]) -> tuple[str, int]:
+    at, _, pos = line["place"].partition("/")
+    return at, int(pos)
 
 
 def _words(line: dict[str, Json]) -> str:
@@ -179,15 +185,18 @@ def _is_stage(key: str) -> bool:
     return "#" in key and "." not in key.rpartition("#")[2]
 
 
-def _line(row: InstanceRow, entry: Any, said: tuple[str, str, Any]) -> dict[str, Json]:
+def _line(
+    row: InstanceRow, stored: StoredRow, entry: Any, said: tuple[str, str, Any]
+) -> dict[str, Json]:
     op, ended, value = said
     output = value.get("output") if isinstance(value, dict) else None
     error = None
     if ended == "failed":
         error = f"{value.type}: {value.message}"
         output = value.details.get("output")
+    at = rfc3339(entry.at)
     return {
-        "at": rfc3339(entry.at), "instance": row.id, "workflow": row.workflow,
+        "at": at, "place": f"{at}/{stored.seq}", "instance": row.id, "workflow": row.workflow,
         "version": row.version, "stage": op.rpartition("#")[0], "op": op,
         "attempt": getattr(entry, "attempt", 1), "ended": ended,
         "title": value.get("title") if isinstance(value, dict) else None,

@@ -326,9 +326,9 @@ class Stages:
     ) -> dict[str, Json]:
         """What stages did and printed, over all runs, newest first.
 
-        A line has `at instance workflow version stage op attempt ended title error output test by`;
+        A line has `at place instance workflow version stage op attempt ended title error output test by`;
         `ended` is `finished`, `answered`, `failed` or `skipped`. `text` looks into output, error and
-        title. `after` and `before` are times of lines: what is newer, and what is older. Where a
+        title. `after` and `before` are places of lines, or times. Where a
         search has looked at 20,000 runs it ends, and is `partial`.
         """
         row = None if run is None else await self._engine._find(run, TEST if test else None)
@@ -340,7 +340,7 @@ class Stages:
         while self._engine.state == "open":
             page = await self.logs(workflow, after=after, limit=LINES_MAX, **options)
             for line in reversed(page["items"]):
-                after = line["at"]
+                after = line["place"]
                 yield line
             await asyncio.sleep(FOLLOW_S)
 

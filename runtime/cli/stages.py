@@ -204,7 +204,7 @@ def board(
 @click.option("--run", "run_", metavar="INSTANCE", help="Of this run alone.")
 @click.option("--text", metavar="TEXT", help="Lines that hold this text.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes.")
-@click.option("--before", metavar="TIME", help="What is older: for the next page.")
+@click.option("--before", metavar="PLACE", help="What is older: for the next page; a time will do.")
 @options.limit
 def logs(
     session: Session,
@@ -229,12 +229,12 @@ def logs(
         if page["before"] and session.format == "table":
             output.line(f"older:  greenroom logs --before {page['before']}")
         return
-    after = lines[0]["at"] if lines else None
+    after = lines[0]["place"] if lines else None
     while True:
         time.sleep(FOLLOW_S)
         newer = session.call("stages.logs", limit=1000, after=after, **asked)["items"]
         for line in reversed(newer):
-            after = line["at"]
+            after = line["place"]
             _log(session, line)
 
 

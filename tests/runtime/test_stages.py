@@ -1114,6 +1114,14 @@ async def test_A21_a_long_run_has_all_its_lines(make: Make) -> None:
         id = await begun(engine, {"n": 0})
         lines = (await engine.stages.logs(run=id, limit=1_000))["items"]
         assert [line["op"] for line in lines] == [f"a#{n}" for n in range(250, 0, -1)]
+        found: list[Any] = []
+        page: Any = {"before": None}
+        while len(found) < 250:  # many of one moment: a page begins where the last one ended
+            page = await engine.stages.logs(run=id, limit=99, before=page["before"])
+            found += page["items"]
+        assert found == lines
+        with pytest.raises(InvalidRequest, match="before is the place or time"):
+            await engine.stages.logs(before="yesterday")
 
 
 # -- A16: board and access ---------------------------------------------------------------------
