@@ -43,9 +43,7 @@ def documents(folder: Path) -> Iterator[Path]:
 def stage_folders(what: Iterable[str]) -> list[Path]:
     """The stage folders among files and folders that were named."""
     named = [Path(word) for word in what]
-    return [
-        path for one in named if one.is_dir() for path in documents(one) if path.is_dir()
-    ]
+    return [path for one in named if one.is_dir() for path in documents(one) if path.is_dir()]
 
 
 def _is_ours(folder: Path) -> bool:
