@@ -129,6 +129,7 @@ class Stages(Blocking[verbs.Stages]):
     graph = blocking(verbs.Stages.graph)
     save = blocking(verbs.Stages.save)
     open_file = blocking(verbs.Stages.open_file)
+    code = blocking(verbs.Stages.code)
     validate = blocking(verbs.Stages.validate)
     deploy = blocking(verbs.Stages.deploy)
     board = blocking(verbs.Stages.board)
