@@ -23,6 +23,7 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from greenroom.definitions.actionerrors import ParameterInvalid
+from greenroom.definitions.attempts import ATTEMPT
 from greenroom.definitions.credentials import SCHEME, Credentials, as_data, secret_name
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import InvalidDefinition, NoEngine, NotFound, Problem
@@ -36,7 +37,7 @@ from greenroom.definitions.retries import RetryPolicy
 from greenroom.definitions.schemas import Schema, compile_schema
 from greenroom.definitions.signatures import Signature, signature_from
 from greenroom.definitions.suggest import did_you_mean
-from greenroom.definitions.values import Json
+from greenroom.definitions.values import Json, encode_decode
 from greenroom.definitions.workflow import Target, data_hash
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -181,14 +182,22 @@ class Action:
     async def perform(self, params: dict[str, Json], key: str | None = None) -> Json:
         """Does it, here and now; gives the response. What an op's function awaits.
 
-        `key` is the idempotency key, the same for each attempt. Raises `ParameterInvalid` and what
-        the request raises: `ResponseFailed`, `TransportFailed`, `AddressRefused`.
+        `key` is the idempotency key, the same for each attempt; inside a step it is made of the
+        step's unless given. Raises `ParameterInvalid` and what the request raises:
+        `ResponseFailed`, `TransportFailed`, `AddressRefused`.
         """
-        return await self.connector.performer(self).perform(self, params, key)
+        return await self.connector.performer(self).perform(self, params, self._key(params, key))
 
     def perform_blocking(self, params: dict[str, Json], key: str | None = None) -> Json:
         """`perform` for plain functions, in a thread of their own."""
-        return self.connector.performer(self).perform_blocking(self, params, key)
+        return self.connector.performer(self).perform_blocking(
+            self, params, self._key(params, key)
+        )
+
+    def _key(self, params: Json, given: str | None) -> str | None:
+        if given is not None or (place := ATTEMPT.get()) is None:
+            return given
+        return place.key_for(self.full_name, encode_decode(params, "the parameters")[1])
 
     async def _attempt(self, **arguments: Any) -> Json:
         context = arguments.pop("_context", None)
@@ -373,8 +382,8 @@ class Connector:
         **more: Json,
     ) -> Any:
         """In a program: an op, journaled with its parameters and its response. Elsewhere: the
-        request itself, to be awaited; `key` is its idempotency key. Parameters are given as an
-        object, by name, or both."""
+        request itself, to be awaited; `key` is its idempotency key, in a step made of the step's
+        unless given. Parameters are given as an object, by name, or both."""
         action = self.find(type)
         given = {**(params or {}), **more}
         if CURRENT.get() is not None:

@@ -28,6 +28,7 @@ from greenroom.actors.entries import Failure
 from greenroom.actors.machine import failure_of
 from greenroom.actors.messages import Outcome
 from greenroom.actors.ports import ResourceSave
+from greenroom.definitions.attempts import ATTEMPT, Place
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import Fatal, GreenroomError, InvalidInput, Retry, TooLarge
 from greenroom.definitions.gates import label_of
@@ -203,6 +204,8 @@ class Executor:
         """Takes calls until it is cancelled with one, or one has left marks on its context."""
         task = asyncio.current_task()
         assert task is not None
+        place = Place()
+        ATTEMPT.set(place)
         clean = contextvars.copy_context()
         self._waking = False
         try:
@@ -220,6 +223,7 @@ class Executor:
                 if self.queue:
                     self._look_soon()
                 self.current = call.instance
+                place.begin(call.instance, call.key)
                 await self._attempt(call)
                 call.runner = None
                 if contextvars.copy_context() != clean or task.cancelling():
@@ -288,6 +292,7 @@ class Executor:
             )
         else:
             context = self._fresh.copy()
+            context.run(ATTEMPT.set, Place(call.instance, call.key))
             work = loop.run_in_executor(
                 self._thread_pool(), context.run, _guarded, target, call.arguments
             )

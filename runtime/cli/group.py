@@ -7,6 +7,7 @@ command pays for the others. Global options are taken before and after the comma
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
@@ -61,8 +62,12 @@ MODULES: Final = {name: module for part in SECTIONS.values() for name, module in
 
 FILTER_HELP: Final = (
     "A FILTER is words joined by AND: status:failed workflow:order customer=alice age>1h "
-    "step:send_invoice; a - before a word negates it (put -- before it)."
+    "step:send_invoice; a - before a word negates it: -status:completed."
 )
+
+_FILTERS: Final = frozenset({"filter", "target", "targets"})
+"""Arguments that may be a filter."""
+_NEGATED: Final = re.compile(r"-[A-Za-z_][\w.]+([<>]=|[:=<>])")
 
 
 def _option(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -117,6 +122,11 @@ class Command(click.Command):
         self._global = global_options()
         self.params.extend(self._global)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any(param.name in _FILTERS and param.nargs == -1 for param in self.params):
+            args = _negated_last(args)
+        return super().parse_args(ctx, args)
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         params = self.get_params(ctx)
         own = [p for p in params if isinstance(p, click.Option) and p not in self._global]
@@ -126,6 +136,14 @@ class Command(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)
         _examples(formatter, self.example)
+
+
+def _negated_last(args: list[str]) -> list[str]:
+    """`-status:completed` is a word of a filter and no option: such words go behind a `--`."""
+    end = args.index("--") if "--" in args else len(args)
+    words = [word for word in args[:end] if _NEGATED.match(word)]
+    rest = [word for word in args[:end] if word not in words]
+    return [*rest, "--", *words, *args[end + 1 :]] if words else args
 
 
 def _examples(formatter: click.HelpFormatter, example: str) -> None:

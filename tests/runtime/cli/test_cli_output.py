@@ -17,7 +17,7 @@ from greenroom.runtime.cli.backend import call_engine
 from greenroom.runtime.cli.options import filter_text
 
 if TYPE_CHECKING:
-    from tests.runtime.cli.conftest import Cli
+    from tests.runtime.cli.conftest import Cli, FakeDaemon
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -40,6 +40,23 @@ def test_the_output_option_counts_before_and_after_the_command(cli: Cli) -> None
     assert (
         cli("-o", "json", "ping").out == cli("ping", "-o", "json").out == '{\n  "pong": true\n}\n'
     )
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["-status:completed", "workflow:order"],
+        ["workflow:order", "-o", "jsonl", "-status:completed"],
+        ["workflow:order", "--", "-status:completed"],
+    ],
+)
+def test_a_negated_word_of_a_filter_is_no_option(
+    cli: Cli, daemon: FakeDaemon, typed: list[str]
+) -> None:
+    assert cli("ls", *typed).code == 0
+    q = next(params["q"] for method, params in daemon.log if method == "list")
+    assert sorted(q.split()) == ["-status:completed", "workflow:order"]
+    assert cli("ls", "-status").code == 2  # that is none
 
 
 def test_a_status_is_coloured_on_a_terminal(cli: Cli, terminal: None) -> None:

@@ -127,6 +127,51 @@ async def test_what_may_be_repeated_is_and_anything_else_is_not(
         assert keys == ({None} if action == "Read" else {f"{started.id}/1"})
 
 
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_a_call_in_a_step_has_the_same_key_in_each_attempt_and_each_call_one_of_its_own(
+    service: Service, blocking: bool
+) -> None:
+    one = peer(service)
+
+    def bodies(attempt: int) -> list[dict[str, Any]]:
+        calls = [{"n": 1}, {"n": 2}, {"n": 2}]
+        return calls if attempt == 1 else calls[::-1]
+
+    @retrystep(delay="1s", max_attempts=3)
+    async def pays(ctx: Any) -> None:
+        for body in bodies(ctx.attempt):
+            await one.call("Write", path="echo", body=body)
+        if ctx.attempt < 3:
+            raise ConnectionError("no answer")
+        await one.call("Write", path="echo", body={"n": 1}, key="mine")
+
+    @retrystep(name="pays", delay="1s", max_attempts=3)
+    def pays_blocking(ctx: Any) -> None:
+        for body in bodies(ctx.attempt):
+            one.call_sync("Write", path="echo", body=body)
+        if ctx.attempt < 3:
+            raise ConnectionError("no answer")
+        one.call_sync("Write", path="echo", body={"n": 1}, key="mine")
+
+    @workflow
+    def order() -> object:
+        return begin >> (pays_blocking if blocking else pays) >> done
+
+    async with MemoryEngine(order, connectors=[one]) as engine:
+        first = await engine.start("order")
+        assert (await ended(engine, first.id)).status == "completed"
+        sent = [(seen["headers"]["idempotency-key"], seen["body"]) for seen in service.seen()]
+        assert sent.pop() == ("mine", sent[0][1])
+        assert len(sent) == 9 and len(set(sent)) == len({key for key, _ in sent}) == 3
+        assert all(key.startswith(f"{first.id}/pays") for key, _ in sent)
+
+        second = await engine.start("order")
+        assert (await ended(engine, second.id)).status == "completed"
+        assert not {key for key, _ in sent} & {
+            seen["headers"]["idempotency-key"] for seen in service.seen()[:-1]
+        }
+
+
 async def test_retry_after_is_when_the_next_attempt_comes_if_the_policy_agrees(
     service: Service,
 ) -> None:
