@@ -66,6 +66,7 @@ from greenroom.actors.messages import (
     Refused,
     Resume,
     Skip,
+    attempt_id,
 )
 from greenroom.actors.progress import (
     CALLS,
@@ -108,6 +109,8 @@ from greenroom.definitions.workflow import Definition, Plan
 
 LOST_MAX: Final = 3
 """Crashes an attempt may be part of; at this one the instance is parked as poison."""
+SUSPECT: Final = LOST_MAX - 1
+"""After so many crashes an attempt is run alone."""
 HISTORY_MAX: Final = 50_000
 HISTORY_WARN: Final = 10_000
 
@@ -601,7 +604,10 @@ class Kernel:
                 (doubts if once else lost).append(key)
         entries: list[Entry] = []
         if lost:
-            poison = next((k for k in lost if p.ops[k].lost + 1 >= LOST_MAX), None)
+            spared = self._spared(m, lost)
+            poison = next(
+                (k for k in lost if p.ops[k].lost + 1 >= LOST_MAX and k not in spared), None
+            )
             end = None
             if poison is not None and p.failure is None and not p.ended and m.counted:
                 name = p.ops[poison].request.name
@@ -613,7 +619,9 @@ class Kernel:
                         op=poison,
                     )
                 )
-            entries.append(AttemptsLost(at=now, keys=tuple(lost), counted=m.counted, end=end))
+            entries.append(
+                AttemptsLost(at=now, keys=tuple(lost), counted=m.counted, spared=spared, end=end)
+            )
         for place, key in enumerate(doubts):
             name = p.ops[key].request.name
             failure = Failure(
@@ -630,6 +638,18 @@ class Kernel:
             causes = (*p.causes, *doubts[: place + 1])
             entries.append(OpInDoubt(at=now, key=key, end=Died(failure, causes)))
         return entries
+
+    def _spared(self, m: Recover, lost: list[str]) -> tuple[str, ...]:
+        """Suspects run one at a time: all but the one whose turn it was cannot have killed the
+        process."""
+        if m.alone is None or not m.counted:
+            return ()
+        p = self.progress
+        return tuple(
+            key for key in lost
+            if p.ops[key].lost >= SUSPECT
+            and attempt_id(p.id, key, p.ops[key].attempt) != m.alone
+        )  # fmt: skip
 
     # -- turns ---------------------------------------------------------------------------------
 

@@ -234,10 +234,12 @@ class AttemptStarted(_Entry, frozen=True, tag="attempt"):
 
 
 class AttemptsLost(_Entry, frozen=True, tag="lost"):
-    """The process ended while these ran; each gets the next attempt. `counted`: it died."""
+    """The process ended while these ran; each gets the next attempt. `counted`: it died. `spared`
+    are those that were still waiting to be run alone: what killed it was another."""
 
     keys: tuple[str, ...]
     counted: bool = True
+    spared: tuple[str, ...] = ()
 
 
 class OpInDoubt(_Entry, frozen=True, tag="doubt"):

@@ -61,6 +61,8 @@ class Host(Protocol):
     epoch: int
     counts_losses: bool
     """The last process ended without a good-bye: what it ran may be what killed it."""
+    alone: str | None
+    """The attempt that was last run alone, see `Recover`."""
 
     def now(self) -> int: ...
 
@@ -241,7 +243,7 @@ class Instance:
             op.status == "started" and op.epoch < self.host.epoch
             for op in self.kernel.progress.ops.values()
         ):
-            self.tell(Recover(self.host.counts_losses))
+            self.tell(Recover(self.host.counts_losses, self.host.alone))
         self.perform_all()
 
     # -- a turn --------------------------------------------------------------------------------

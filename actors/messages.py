@@ -119,9 +119,15 @@ class Refused(Struct, frozen=True, tag="refused"):
 
 class Recover(Struct, frozen=True, tag="recover"):
     """The first message after loading: what an earlier process was running is lost. `counted`: it
-    died, so its attempts count towards poison; after a clean stop they do not."""
+    died, so its attempts count towards poison; after a clean stop they do not. `alone` is the
+    attempt, by `attempt_id`, that was last run alone; None where nobody knows."""
 
     counted: bool = True
+    alone: str | None = None
+
+
+def attempt_id(instance: str, key: str, attempt: int) -> str:
+    return f"{instance}/{key}#{attempt}"
 
 
 class Park(Struct, frozen=True, tag="park"):

@@ -203,7 +203,8 @@ def evolve(p: Progress, entry: Entry, epoch: int) -> None:
             for key in entry.keys:
                 op = p.ops[key]
                 op.attempt += 1
-                op.lost = op.lost + 1 if entry.counted else 0
+                if key not in entry.spared:
+                    op.lost = op.lost + 1 if entry.counted else 0
                 op.epoch, op.since = epoch, entry.at
                 op.status = "ready" if p.parked or dead else "started"
         case OpInDoubt():

@@ -190,9 +190,7 @@ class Action:
 
     def perform_blocking(self, params: dict[str, Json], key: str | None = None) -> Json:
         """`perform` for plain functions, in a thread of their own."""
-        return self.connector.performer(self).perform_blocking(
-            self, params, self._key(params, key)
-        )
+        return self.connector.performer(self).perform_blocking(self, params, self._key(params, key))
 
     def _key(self, params: Json, given: str | None) -> str | None:
         if given is not None or (place := ATTEMPT.get()) is None:

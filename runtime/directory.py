@@ -17,7 +17,7 @@ import msgspec
 
 from greenroom.actors.agenda import Item
 from greenroom.actors.children import DETACHED, child_id, is_detached
-from greenroom.actors.decide import Kernel
+from greenroom.actors.decide import SUSPECT, Kernel
 from greenroom.actors.entries import (
     Entry,
     Failure,
@@ -36,6 +36,7 @@ from greenroom.actors.messages import (
     Outcome,
     Park,
     Refused,
+    attempt_id,
     encode_message,
 )
 from greenroom.actors.ports import (
@@ -53,6 +54,7 @@ from greenroom.actors.ports import (
     Load,
     Loaded,
     SaveSnapshot,
+    SetMeta,
 )
 from greenroom.actors.progress import Progress, encode_progress, evolve, fold
 from greenroom.actors.replay import Changed
@@ -91,6 +93,8 @@ IDLE_MAX: Final = 10_000
 LOAD_MAX: Final = 500
 SNAPSHOT_EVERY: Final = 200
 TURNS_A_TICK: Final = 200
+ALONE: Final = "alone"
+"""Under this name the store has the attempt that was last run alone."""
 
 Then = Callable[[Instance], None]
 Failed = Callable[[Exception], None]
@@ -112,6 +116,7 @@ class Directory:
         *,
         secret: Secret,
         clean: bool = False,
+        alone: str | None = None,
         passive: bool = False,
     ) -> None:
         self.journal = journal
@@ -122,6 +127,8 @@ class Directory:
         self.epoch = epoch
         self.secret = secret
         self.counts_losses = not clean
+        self.alone = alone
+        executor.before_alone = self._note_alone
         self.passive = passive
         """The store is looked at and changed by verbs, but no code of workflows is run."""
         self.next_n = next_n
@@ -289,10 +296,16 @@ class Directory:
                 source,
                 self._finished,
                 context,
-                op.lost >= 2,
+                op.lost >= SUSPECT,
                 kernel,
             )
         )
+
+    def _note_alone(self, call: Call, go: Callable[[], None]) -> None:
+        """Keeps which attempt is run alone, before it is: if the process dies, it was that one and
+        none of those that wait for their turn."""
+        value = attempt_id(call.instance, call.key, call.attempt)
+        self.submit(SetMeta(ALONE, value), lambda result: go())
 
     def _fetch(self, instance: Instance, key: str, attempt: int, ids: list[str]) -> None:
         """Reads the resources an attempt asks for, and starts it."""

@@ -96,6 +96,9 @@ class Executor:
         on_late: Callable[[Call], None] | None = None,
     ) -> None:
         self.on_late = on_late
+        self.before_alone: Callable[[Call, Callable[[], None]], None] | None = None
+        """Told of each call that had to run alone when its turn has come, calls back when it may
+        begin."""
         self.in_flight = in_flight
         self.queue: deque[Call] = deque()
         self.solo: deque[Call] = deque()
@@ -169,7 +172,16 @@ class Executor:
     def _next_solo(self) -> None:
         if self.solo and not self.solo_runs:
             self.solo_runs = True
-            self.queue.append(self.solo.popleft())
+            call = self.solo.popleft()
+            if self.before_alone is None:
+                self.queue.append(call)
+            else:
+                self.before_alone(call, lambda: self._begin_solo(call))
+
+    def _begin_solo(self, call: Call) -> None:
+        if not (call.aborted or self.stopping):
+            self.queue.append(call)
+            self._hand_over()
 
     def _hand_over(self) -> None:
         """Sees to it that somebody takes the next call of the queue. One is enough: whoever comes

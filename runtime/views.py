@@ -194,7 +194,8 @@ def _cause(entry: e.Entry) -> Iterator[Line]:
             yield "StepStarted", entry.key, entry.attempt, entry.by, None
         case e.AttemptsLost():
             for key in entry.keys:
-                error = {"code": "lost", "message": "the process ended while it ran"}
+                when = "before its turn came" if key in entry.spared else "while it ran"
+                error = {"code": "lost", "message": f"the process ended {when}"}
                 yield "StepFailed", key, None, None, {"error": error}
         case e.OpInDoubt():
             error = {"code": "in_doubt", "message": "nobody knows whether it has run"}

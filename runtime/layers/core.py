@@ -28,6 +28,7 @@ from greenroom.actors.ports import (
     DropSchedules,
     EventRow,
     Find,
+    GetMeta,
     InboxItem,
     InstanceRow,
     ListDefinitions,
@@ -64,7 +65,7 @@ from greenroom.runtime.clock import SystemClock
 from greenroom.runtime.connectors import ingestion
 from greenroom.runtime.connectors.connections import Connections
 from greenroom.runtime.connectors.section import Secrets, Section
-from greenroom.runtime.directory import Directory
+from greenroom.runtime.directory import ALONE, Directory
 from greenroom.runtime.executor import IN_FLIGHT, Call, Executor
 from greenroom.runtime.facade import ThreadFace
 from greenroom.runtime.forms import Forms
@@ -223,6 +224,7 @@ class Core:
                 self.log,
                 secret=self.secret,
                 clean=self.opened.clean,
+                alone=await self.journal.call(GetMeta(ALONE)) or "",
                 passive=self._passive,
             )
             self.directory.emitted = lambda places: self.router.recover()

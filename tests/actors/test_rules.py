@@ -35,6 +35,7 @@ from greenroom.actors.messages import (
     Recover,
     Resume,
     Skip,
+    attempt_id,
 )
 from greenroom.actors.progress import encode_progress, status_of
 from greenroom.definitions.declare import compile_definition
@@ -321,6 +322,24 @@ def test_k15_the_third_death_parks_as_poison_and_starts_nothing() -> None:
     assert pending(on.progress) == []
     on.tell(Resume())
     assert pending(on.progress) == [RunCall("1", 4)]
+
+
+def test_k15_who_waited_to_be_run_alone_did_not_kill_the_process() -> None:
+    on = On(compile_sample("async def f(): await gather(call('a'), call('b'))"))
+    for _ in range(2):
+        on.reload()
+        on.tell(Recover(alone=""))
+    assert [op.lost for op in on.progress.ops.values()] == [2, 2]
+    for alone in ("", attempt_id("another", "1.0", 3), attempt_id(on.progress.id, "1.0", 1)):
+        on.reload()
+        on.tell(Recover(alone=alone))
+        assert on.failure is None
+        assert [op.lost for op in on.progress.ops.values()] == [2, 2]
+    assert {op.attempt for op in on.progress.ops.values()} == {6}
+    on.reload()
+    on.tell(Recover(alone=attempt_id(on.progress.id, "1.1", 6)))
+    assert on.failure == "Poison"
+    assert on.progress.failure is not None and on.progress.failure.op == "1.1"
 
 
 def test_k15_clean_stops_are_not_deaths() -> None:

@@ -12,11 +12,12 @@ from greenroom.definitions.errors import GreenroomError
 from greenroom.runtime.client import SyncClient
 
 APP = """
-import os, time
+import asyncio, os, time
 from greenroom import begin, done, sleep, step, workflow
 
 @step
 async def boom():
+    await asyncio.sleep(0.2)
     os._exit(9)
 
 @workflow(on="go.poison")
@@ -28,6 +29,15 @@ async def blocks():
     for _ in range(6):
         time.sleep(2.2)
         await sleep("50ms")
+
+@step
+async def slow():
+    await asyncio.sleep(0.3)
+    return {"slow": True}
+
+@workflow
+def innocent():
+    return begin >> slow >> done
 
 @step
 async def fast():
@@ -63,14 +73,19 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.crash
-def test_a_step_that_kills_the_process_three_times_is_parked_and_the_others_go_on(
+def test_R19_a_step_that_kills_the_process_three_times_is_parked_and_the_others_go_on(
     short_dir: Path,
 ) -> None:
+    """Those that were in flight with it each time, too: before it and behind it."""
     (short_dir / "app.py").write_text(APP)
     process = serve(short_dir)
+    innocents = []
     try:
         with client(short_dir) as asking:
+            innocents.append(asking.start("innocent", {}).instance)
             asking.post({"type": "go.poison", "id": "1"})
+            for _ in range(4):
+                innocents.append(asking.start("innocent", {}).instance)
     except GreenroomError as error:
         assert error.code == "unreachable"
     deaths = 0
@@ -88,6 +103,8 @@ def test_a_step_that_kills_the_process_three_times_is_parked_and_the_others_go_o
         assert (found.status, found.error and found.error.code) == ("failed", "poison")
         started = asking.start("fine", {})
         assert asking.result(started.instance, timeout=10) == {"fast": True}
+        for innocent in innocents:
+            assert asking.result(innocent, timeout=10) == {"slow": True}
     assert deaths == 3
     end(process)
 

@@ -149,8 +149,13 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (STEPS + "test_a_step_that_kills_the_process_three_times_is_parked_as_poison",),
     ),
     Mutant(
+        "all-suspects-are-blamed", "R19",
+        rewrite(Kernel._spared, "m.alone is None", "True"),
+        (STEPS + "test_R19_those_in_flight_with_a_step_that_kills_the_process_go_on",),
+    ),
+    Mutant(
         "clean-stops-count-as-crashes", "R19",
-        rewrite(Instance.recover, "Recover(self.host.counts_losses)", "Recover(True)"),
+        rewrite(Instance.recover, "Recover(self.host.counts_losses, self.host.alone)", "Recover(True)"),
         (STEPS + "test_clean_stops_are_no_crashes",),
     ),
     # -- R20

@@ -407,6 +407,32 @@ async def test_a_step_that_kills_the_process_three_times_is_parked_as_poison(
     assert (await kit.get(handle.id)).status == "completed"
 
 
+async def test_R19_those_in_flight_with_a_step_that_kills_the_process_go_on(
+    kit: MemoryEngine,
+) -> None:
+    """They run one at a time when it has died twice. The third death is of one of them alone, and
+    what it was is known: here the second."""
+    handles = [await kit.start("of_held", {}) for _ in range(4)]
+    await kit.quiet()
+    await kit.crash()
+    RUNS.clear()
+    await kit.crash()
+    await kit.quiet()
+    assert RUNS == ["held"]
+    await kit.cancel(handles[0].id)
+    await kit.quiet()
+    assert RUNS == ["held", "held"]
+    await kit.crash()
+    await kit.quiet()
+    found = [await kit.get(handle.id) for handle in handles]
+    assert [one.status for one in found] == ["cancelled", "failed", "running", "running"]
+    assert found[1].error is not None and found[1].error.code == "poison"
+    for handle in handles[2:]:
+        GATES["held"].set_result(None)
+        await kit.quiet()
+        assert (await kit.get(handle.id)).status == "completed"
+
+
 async def test_a_suspect_step_that_is_cancelled_holds_up_no_other(kit: MemoryEngine) -> None:
     """What died with the process twice runs alone; who is next must not wait for the given up."""
     handles = [await kit.start("of_held", {}) for _ in range(3)]
