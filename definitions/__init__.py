@@ -37,6 +37,7 @@ Documents
                     inside, shapes for their parameters)
     lowering        each action becomes a node of a plan
     catalog         what a document may name
+    grants          what a document uses of the world, and what of it needs a grant
     analysis        what is odd though each line is right
     trying          followed with what its expressions see, nothing sent
     documentschema  the JSON Schema for editors

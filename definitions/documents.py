@@ -52,6 +52,8 @@ class Source:
     transform: Transform | None
     collect: Collect | None = None
     """What is awaited before an event starts an instance."""
+    connector: str | None = None
+    """The id of the connector whose events these are."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -232,7 +234,7 @@ class _Reader:
 
     def source(self, data: dict[str, Json]) -> Source | None:
         path = "$.source"
-        event_type, schedule = None, None
+        event_type, schedule, connector = None, None, None
         kind = core_name(data.get("type"))
         condition = self.condition(data, path)
         if condition is not None and "on_fail" in data["condition"]:
@@ -260,6 +262,8 @@ class _Reader:
             event_type = self.catalog.event_type(
                 data["connector_id"], data["type"], path, self.problems
             )
+            if event_type is not None:
+                connector = self.catalog.connectors.get(data["connector_id"]).id
         if kind is not None and "connector_id" in data:
             self.problems.add(f"{path}.connector_id", "a core source has no connector")
         if kind is None and "parameters" in data:
@@ -268,7 +272,7 @@ class _Reader:
         if isinstance(data.get("transform"), dict):
             transform = self.transform(data["transform"], f"{path}.transform")
         collect = self.collect(data, event_type, kind, path)
-        return Source(path, event_type, schedule, condition, transform, collect)
+        return Source(path, event_type, schedule, condition, transform, collect, connector)
 
     def collect(
         self, data: dict[str, Json], event_type: str | None, kind: str | None, path: str

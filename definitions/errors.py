@@ -284,6 +284,13 @@ class NotPermitted(Rejected):
     http_status = 403
 
 
+class NotGranted(NotPermitted):
+    """A document uses a connector or a secret that nobody has granted to its workflow;
+    `details.missing` lists them. Trying again does not help."""
+
+    final: ClassVar[bool] = True
+
+
 class NotAuthenticated(Rejected):
     """Nobody knows who the caller is: no key or token, or one that is wrong, expired or revoked."""
 

@@ -394,6 +394,8 @@ class Definition:
     standing: Callable[[Mapping[str, Json]], dict[str, Json]] | None = None
     """More search attributes, which follow the state as long as an instance lives: all their names,
     None for what there is not now."""
+    uses: tuple[str, ...] = ()
+    """What a document uses of the world (`definitions.grants`); nothing is said of code."""
 
     @property
     def plan(self) -> Plan:

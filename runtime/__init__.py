@@ -25,6 +25,8 @@ Groups of verbs, each over one noun
     reasons       why: sentences made from what the store holds
     releases      engine.definitions: versions, promote, rollback, diff (differences between
                   two, remarks on what is odd about a document that is pushed)
+    releases      engine.definitions: versions, promote, rollback, diff
+    grants        connectors and secrets that documents may use, approved at a release
     recordings    recorded instances on another version: the gate of a promotion
     replays       stored histories on today's code
     schedules     a nominal time comes, and by the schedule's rules work is started

@@ -80,6 +80,7 @@ class Definitions(Blocking[verbs.Definitions]):
     validate = blocking(verbs.Definitions.validate)
     push = blocking(verbs.Definitions.push)
     promote = blocking(verbs.Definitions.promote)
+    revoke = blocking(verbs.Definitions.revoke)
     check = blocking(verbs.Definitions.check)
     rollback = blocking(verbs.Definitions.rollback)
     enable = blocking(verbs.Definitions.enable)

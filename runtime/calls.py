@@ -193,11 +193,18 @@ class Document(Params):
 class Pushing(Document):
     promote: bool | UnsetType = UNSET
     draft: bool | UnsetType = UNSET
+    grant: list[str] | UnsetType = UNSET
 
 
 class Promoting(OneDefinition):
     check: bool | UnsetType = UNSET
     allow: float | UnsetType = UNSET
+    grant: list[str] | UnsetType = UNSET
+
+
+class Revoking(Params):
+    name: str
+    grants: list[str]
 
 
 class Checking(OneDefinition):
@@ -434,6 +441,7 @@ CALLS: Final[dict[str, Call]] = {
         _change("definitions.promote", Promoting, "name"),
         _look("definitions.check", Checking, "name"),
         _change("definitions.rollback", Undoing, "name"),
+        _change("definitions.revoke", Revoking, "name", "grants"),
         _change("definitions.enable", Named, "name"),
         _change("definitions.disable", Named, "name"),
         _change("definitions.delete", Undoing, "name"),

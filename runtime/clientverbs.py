@@ -281,16 +281,31 @@ class Definitions(Group):
         *,
         promote: bool = False,
         draft: bool = False,
+        grant: Sequence[str] = (),
         source: str | None = None,
     ) -> shapes.DefinitionInfo:
-        params = {"document": document, **given(promote=promote, draft=draft, source=source)}
+        options = given(
+            promote=promote, draft=draft, grant=builtins.list(grant) or None, source=source
+        )
+        params = {"document": document, **options}
         return await self._asker.ask("definitions.push", params, shapes.DefinitionInfo)
 
     async def promote(
-        self, name: str, version: int | None = None, *, check: bool = False, allow: float = 0.0
+        self,
+        name: str,
+        version: int | None = None,
+        *,
+        check: bool = False,
+        allow: float = 0.0,
+        grant: Sequence[str] = (),
     ) -> shapes.DefinitionInfo:
-        params = {**given(name=name, version=version), "check": check, "allow": allow}
+        named = given(name=name, version=version, grant=builtins.list(grant) or None)
+        params = {**named, "check": check, "allow": allow}
         return await self._asker.ask("definitions.promote", params, shapes.DefinitionInfo)
+
+    async def revoke(self, name: str, grants: Sequence[str]) -> shapes.DefinitionInfo:
+        params = {"name": name, "grants": builtins.list(grants)}
+        return await self._asker.ask("definitions.revoke", params, shapes.DefinitionInfo)
 
     async def check(
         self, name: str, version: int | None = None, *, limit: int = 200

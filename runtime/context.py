@@ -29,6 +29,7 @@ class StepContext:
         "namespace",
         "op",
         "statements",
+        "version",
         "workflow",
     )
 
@@ -43,6 +44,7 @@ class StepContext:
         mode: Mode,
         at: int = 0,
         namespace: str = "",
+        version: int = 0,
     ) -> None:
         self.instance = instance
         self.workflow = workflow
@@ -53,6 +55,7 @@ class StepContext:
         self.mode = mode
         self.at = at
         self.namespace = namespace
+        self.version = version
         self.statements: list[tuple[str, tuple[Any, ...]]] = []
         self._log: Any = None
 

@@ -358,7 +358,18 @@ class Directory:
         event = (
             Event(**{k: v for k, v in p.event.items() if k in _EVENT_FIELDS}) if p.event else None
         )
-        return StepContext(p.id, p.workflow, p.key, key, attempt, event, mode, self.clock.now())
+        return StepContext(
+            p.id,
+            p.workflow,
+            p.key,
+            key,
+            attempt,
+            event,
+            mode,
+            self.clock.now(),
+            p.namespace,
+            p.version,
+        )
 
     def _virtual(self, p: Progress, definition: Definition, context: StepContext) -> dict[str, Any]:
         return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from greenroom.definitions.documents import Document, document_from, read_document
+from greenroom.definitions.grants import uses_of
 from greenroom.definitions.lowering import lower
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition
@@ -20,5 +21,6 @@ def document_of(given: Json, place: str) -> Document:
 
 def read(given: Json, place: str) -> Definition:
     """The reader of workflow documents, see `runtime.sources`."""
-    definition = lower(document_of(given, place), EngineWorks())
-    return dataclasses.replace(definition, source=place)
+    document = document_of(given, place)
+    definition = lower(document, EngineWorks())
+    return dataclasses.replace(definition, source=place, uses=uses_of(document))

@@ -39,6 +39,8 @@ class Body(msgspec.Struct, omit_defaults=True):
     by: str | None = None
     """Who made the version; null for what was loaded from code."""
     tags: list[str] = []
+    uses: list[str] = []
+    """What a document uses of the world, for whoever releases it to approve."""
 
 
 def body_of(row: DefinitionRow) -> Body:
@@ -140,8 +142,9 @@ class Registry:
         return self._release.get(name)
 
     def is_enabled(self, name: str) -> bool:
-        """Whether its triggers and schedules act."""
-        return all(row.enabled for row in self._rows.get(name, {}).values())
+        """Whether its triggers and schedules act: those of a release that is not switched off."""
+        rows = self._rows.get(name, {})
+        return all(row.enabled for row in rows.values()) and (not rows or name in self._release)
 
     def find(self, name: str) -> Definition | None:
         found = self._current.get(name)
@@ -274,6 +277,7 @@ def save_work(
         definition.written,
         by,
         list(definition.tags),
+        list(definition.uses),
     )
     return SaveDefinition(
         definition.name,

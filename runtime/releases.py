@@ -43,6 +43,7 @@ from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import equal
 from greenroom.definitions.workflow import Definition, Plan
 from greenroom.runtime import differences, recordings, shapes, views
+from greenroom.runtime.grants import Approval, read_grants, refusal
 from greenroom.runtime.registry import body_of, save_work
 from greenroom.runtime.remarks import remarks
 from greenroom.runtime.sources import STAGES, compile_document, reader_of
@@ -82,13 +83,20 @@ class Definitions:
     async def list(self) -> list[shapes.DefinitionInfo]:
         """Every version the store knows."""
         rows: Rows = await self._engine.journal.call(ListDefinitions())
-        return [views.definition_shape(row) for row in rows]
+        return [self._shape(row) for row in rows]
 
     async def get(self, name: str, version: int | None = None) -> shapes.DefinitionInfo:
         """One version, the released one by default; of a document with its text."""
         row = await self._row(name, version)
-        shown = views.definition_shape(row, whole=True)
+        shown = self._shape(row, whole=True)
         return msgspec.structs.replace(shown, deeds=await self._deeds(name))
+
+    def _shape(self, row: DefinitionRow, whole: bool = False) -> shapes.DefinitionInfo:
+        grants = self._engine.grants
+        shown = views.definition_shape(row, whole=whole)
+        return msgspec.structs.replace(
+            shown, grants=grants.of(row.name), missing=grants.missing(row.name, shown.uses)
+        )
 
     async def _deeds(self, name: str) -> Deeds:
         raw = await self._engine.journal.call(GetMeta(DEEDS + name))
@@ -138,6 +146,8 @@ class Definitions:
             definition.name, definition.kind, definition.version or 0, False,
             definition.enabled is not False, definition.hash, definition.source,
             definition.steps(), triggers, tags=list(definition.tags), warnings=warnings,
+            uses=list(definition.uses), grants=self._engine.grants.of(definition.name),
+            missing=self._engine.grants.missing(definition.name, definition.uses),
         )  # fmt: skip
 
     def _compiled(self, document: Any, place: str) -> tuple[Definition, Odd]:
@@ -155,13 +165,15 @@ class Definitions:
         *,
         promote: bool = False,
         draft: bool = False,
+        grant: Sequence[str] = (),
         source: str | None = None,
         by: str | None = None,
     ) -> shapes.DefinitionInfo:
         """Stores a document as a version of its workflow; the same again is the same version. The
-        first one is released, the others by `promote`. A `draft` changes nothing of what runs: a
-        first version is switched off, and what the document says of `enabled` is left to who may
-        release. `source` is where it comes from, for messages. Raises `InvalidDefinition`."""
+        first one is released unless it needs a grant, the others by `promote`. A `draft` changes
+        nothing of what runs: a first version is switched off, and what the document says of
+        `enabled` is left to who may release. `grant` is what is approved, with `promote`. `source`
+        is where it comes from, for messages. Raises `InvalidDefinition`, `NotGranted`."""
         engine = self._engine
         engine._check_open(runs=False)
         if source is not None and (not isinstance(source, str) or not 0 < len(source) <= NAME_MAX):
@@ -169,7 +181,9 @@ class Definitions:
         check_code(document, by)
         if draft and promote:
             raise InvalidRequest("a draft is not released: give draft or promote")
-        return await self.store(document, promote, source, by, draft=draft)
+        if grant and not promote:
+            raise InvalidRequest("what is approved is released: give promote with grant")
+        return await self.store(document, promote, source, by, draft=draft, grant=grant)
 
     async def store(
         self,
@@ -179,6 +193,7 @@ class Definitions:
         by: str | None,
         *,
         draft: bool = False,
+        grant: Sequence[str] = (),
     ) -> shapes.DefinitionInfo:
         """`push` of what may be pushed."""
         engine = self._engine
@@ -191,8 +206,13 @@ class Definitions:
                     f"{name} is a workflow in code ({code.source}); a document cannot take its name",
                     hint="give the document another name",
                 )
+        given = read_grants(grant, definition.uses, name)
+        lacking = engine.grants.missing(name, definition.uses, given)
+        if promote and lacking:
+            raise refusal(name, None, lacking)
         first = not engine.registry.rows(name)
-        work = save_work(definition, engine.clock.now(), release=first or promote, by=by)
+        release = promote or (first and not lacking)
+        work = save_work(definition, engine.clock.now(), release=release, by=by)
         enabled = definition.enabled
         if draft:
             enabled = False if first else None
@@ -200,6 +220,8 @@ class Definitions:
         if enabled is not None:  # one group: nothing listens in between
             works.append(ChangeDefinition(name, None, None, enabled))
         row: DefinitionRow = (await asyncio.gather(*map(engine.journal.call, works)))[0]
+        if release:
+            await engine.grants.approve((name, row.version, definition.uses))
         await self._changed(name)
         await self._did("pushed", name, row.version, by)
         if promote and not first:
@@ -214,16 +236,55 @@ class Definitions:
         *,
         check: bool = False,
         allow: float = 0.0,
+        grant: Sequence[str] = (),
         by: str | None = None,
     ) -> shapes.DefinitionInfo:
         """Releases a version, the newest by default: events, schedules and new instances get it.
-        Instances that live keep theirs. With `check` it is refused when more than the share
-        `allow` of the recorded instances would not end as they did (see `check`)."""
+        Instances that live keep theirs. What it uses beyond what its workflow was granted is
+        approved by `grant` (`["connector:slack"]`), else it is refused with `NotGranted` and the
+        list. With `check` it is refused when more than the share `allow` of the recorded instances
+        would not end as they did (see `check`)."""
         rows = await self._rows(name)
         row = rows[-1] if version is None else await self._row(name, version)
+        uses = body_of(row).uses
+        given = read_grants(grant, uses, f"{name} v{row.version}")
+        self._check_grants(row, given)
         if check:
             recordings.refuse(await self.check(name, row.version), allow)
-        return await self._release(row, by)
+        return await self._release(row, by, given)
+
+    async def revoke(
+        self, name: str, grants: Sequence[str], *, by: str | None = None
+    ) -> shapes.DefinitionInfo:
+        """Takes grants back: calls of every version that use them are refused from now on. What a
+        file uses is taken out of the file instead."""
+        engine = self._engine
+        engine._check_open(runs=False)
+        await self._rows(name)
+        held = engine.grants.of(name)
+        for one in grants:
+            if one not in held:
+                raise NotFound(
+                    f"{name} was not granted {one[:80]!r}{did_you_mean(one, held)}",
+                    hint=f"it was granted {', '.join(held) or 'nothing'}",
+                    workflow=name,
+                )
+            if engine.registry.is_loaded(name) and one in engine.registry.current(name).uses:
+                raise InvalidTransition(
+                    f"{name} is loaded from {engine.registry.current(name).source}, which uses {one}",
+                    hint="take it out of there first",
+                    workflow=name,
+                )
+        await engine.grants.revoke(name, grants)
+        for one in grants:
+            await self._did(f"revoked {one}", name, None, by)
+        return await self.get(name)
+
+    def _check_grants(self, row: DefinitionRow, given: Sequence[str] = ()) -> None:
+        """What a version uses was granted to its workflow, or is now. Raises `NotGranted`."""
+        lacking = self._engine.grants.missing(row.name, body_of(row).uses, given)
+        if lacking:
+            raise refusal(row.name, row.version, lacking)
 
     async def check(
         self, name: str, version: int | None = None, *, limit: int = recordings.LIMIT
@@ -265,10 +326,16 @@ class Definitions:
             raise InvalidTransition(f"{name} v{released} is the oldest version", workflow=name)
         return before[-1]
 
-    async def _release(self, row: DefinitionRow, by: str | None) -> shapes.DefinitionInfo:
+    async def _release(
+        self, row: DefinitionRow, by: str | None, given: Sequence[str] = ()
+    ) -> shapes.DefinitionInfo:
         engine = self._engine
         engine._check_open(runs=False)
         self._check_runs(row)
+        self._check_grants(row, given)
+        await engine.grants.approve((row.name, row.version, body_of(row).uses))
+        for one in given:
+            await self._did(f"granted {one}", row.name, row.version, by)
         if not row.release:
             await engine.journal.call(ChangeDefinition(row.name, row.version, True))
             await self._changed(row.name)
@@ -318,7 +385,10 @@ class Definitions:
     async def _switch(self, name: str, enabled: bool, by: str | None) -> shapes.DefinitionInfo:
         engine = self._engine
         engine._check_open(runs=False)
-        await self._rows(name)
+        rows = await self._rows(name)
+        for row in rows:
+            if enabled and row.release:
+                self._check_grants(row)
         await engine.journal.call(ChangeDefinition(name, None, None, enabled))
         await self._changed(name)
         await self._did("enabled" if enabled else "disabled", name, None, by)
@@ -367,6 +437,9 @@ class Definitions:
         await engine.journal.call(DropDefinition(name, version))
         if len(chosen) == len(rows):
             await engine.journal.call(DropSchedules(name, []))
+            await engine.grants.forget(name)
+        else:
+            await engine.grants.forget(name, numbers)
         await self._changed(name)
         for number in sorted(numbers):
             await self._did("deleted", name, number, by)
@@ -541,6 +614,7 @@ class Definitions:
                 after[name] = Loaded(definition.hash, known.enabled)
         rows: Rows = await asyncio.gather(*works)
         switches: Works = []
+        approved: list[Approval] = []
         for name, row in zip(names, rows, strict=True):
             said = registry.current(name).enabled
             if said is not None and said != before.get(name, Loaded()).enabled:
@@ -548,6 +622,9 @@ class Definitions:
                 if said != row.enabled:
                     switches.append(call(ChangeDefinition(name, None, None, said)))
             registry.settle(name, row)
+            if row.release:
+                approved.append((name, row.version, registry.current(name).uses))
+        await engine.grants.approve(*approved)
         if switches:
             await asyncio.gather(*switches)
         if switches or saved:

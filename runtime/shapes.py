@@ -298,6 +298,12 @@ class DefinitionInfo(msgspec.Struct, frozen=True):
     tags: list[str] = []
     warnings: list[Json] = []
     """What is odd about a document that is validated or pushed: `{path message where}`."""
+    uses: list[str] = []
+    """What a document uses of the world: `connector:slack`, `secret:hook`, `event:order.done`."""
+    grants: list[str] = []
+    """What somebody has approved for the workflow, all its versions."""
+    missing: list[str] = []
+    """What this version uses and nobody has approved."""
 
 
 ReplayLevel = Literal["error", "warning"]

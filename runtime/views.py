@@ -139,6 +139,7 @@ def definition_shape(row: DefinitionRow, whole: bool = False) -> shapes.Definiti
         rfc3339(row.at),
         written.get("document") if whole else None,
         tags=body.get("tags", []),
+        uses=body.get("uses", []),
     )
 
 

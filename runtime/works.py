@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from greenroom.definitions.actionerrors import ParameterInvalid
 from greenroom.definitions.actions import Action
+from greenroom.definitions.connectors import Action as Service
 from greenroom.definitions.engines import ENGINE
 from greenroom.definitions.errors import NoEngine
+from greenroom.definitions.grants import CONNECTOR, SECRET, secrets_in
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Target
 from greenroom.runtime import keptdata
@@ -27,6 +29,7 @@ class EngineWorks:
             service = action.service
 
             async def perform(parameters: dict[str, Json], ctx: StepContext) -> Json:
+                _check_grants(service, parameters, ctx)
                 return await service.perform(parameters, ctx.idempotency_key)
 
             return Target(action.title, perform, None, True, retry=service.retry)
@@ -35,6 +38,21 @@ class EngineWorks:
                 action.title, _data, None, True, mode="transactional", retry=keptdata.RETRY
             )
         return Target(action.title, _log, None, True)
+
+
+def _check_grants(service: Service, parameters: dict[str, Json], ctx: StepContext) -> None:
+    """The connector, and secrets the parameters name now that they are values. Raises
+    `NotGranted`."""
+    uses = [CONNECTOR + service.connector.id]
+    uses += [SECRET + name for name in sorted(secrets_in(parameters))]
+    _engine(f"the action {service.full_name}").grants.check(ctx.workflow, ctx.version, uses)
+
+
+def _engine(what: str) -> Engine:
+    found = ENGINE.get()
+    if found is None:
+        raise NoEngine(f"{what} needs an open engine")
+    return cast("Engine", found)
 
 
 async def _log(parameters: dict[str, Json], ctx: StepContext) -> Json:
@@ -48,7 +66,4 @@ async def _log(parameters: dict[str, Json], ctx: StepContext) -> Json:
 
 
 async def _data(parameters: dict[str, Json], ctx: StepContext) -> Json:
-    engine = ENGINE.get()
-    if engine is None:
-        raise NoEngine("the Data action needs an open engine")
-    return await cast("Engine", engine).data.act(parameters, ctx)
+    return await _engine("the Data action").data.act(parameters, ctx)

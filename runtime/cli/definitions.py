@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,7 +36,9 @@ def ls(session: Session, tag: str | None) -> None:
     if tag is not None:
         page = [one for one in _items(page) if tag in one.get("tags", ())]
     heads = ["workflow", "version", "kind", "steps", "starts on", "source"]
-    session.page(page, heads, _row, "definition")
+    if any(_grants(one) for one in _items(page)):
+        heads.append("grants")
+    session.page(page, heads, lambda one: _row(one)[: len(heads)], "definition")
 
 
 def _row(one: Data) -> list[str]:
@@ -44,8 +47,14 @@ def _row(one: Data) -> list[str]:
     version = f"v{one['version']}" + (f" ({', '.join(marks)})" if marks else "")
     return [
         one["name"], version, one["kind"], str(len(one["steps"])),
-        ", ".join(map(_trigger, one["triggers"])), one["source"] or "",
+        ", ".join(map(_trigger, one["triggers"])), one["source"] or "", _grants(one),
     ]  # fmt: skip
+
+
+def _grants(one: Data) -> str:
+    """What a version has of what it uses, and what it lacks: `connector:slack, not secret:hook`."""
+    granted = [use for use in one.get("uses", ()) if use in one.get("grants", ())]
+    return ", ".join([*granted, *(f"not {use}" for use in one.get("missing", ()))])
 
 
 def _trigger(one: Any) -> str:
@@ -82,6 +91,9 @@ def show(session: Session, name: str, version: int | None, document: bool) -> No
         ("tags", ", ".join(one.get("tags") or ())),
         ("starts on", ", ".join(map(_trigger, one["triggers"]))),
         ("steps", "\n".join(one["steps"])),
+        ("uses", "\n".join(one.get("uses") or ())),
+        ("granted", "\n".join(one.get("grants") or ())),
+        ("not granted", "\n".join(one.get("missing") or ())),
         ("hash", one["hash"]),
         ("stored", sentences.day(one["created"]) if one.get("created") else ""),
         ("by", one.get("by") or ""),
@@ -105,29 +117,49 @@ def _print_document(one: Data) -> None:
         output.document(document)
 
 
+_grant = click.option(
+    "--grant",
+    multiple=True,
+    metavar="USE",
+    help="Approve what it uses, as connector:slack or secret:hook.",
+)
+
+
 @command("push", example="greenroom def push definitions/welcome.json --promote")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...|-")
 @click.option("--promote", is_flag=True, help="Release what is pushed.")
+@_grant
 @options.dry_run
-def push(session: Session, files: tuple[str, ...], promote: bool, dry_run: bool) -> None:
+def push(
+    session: Session, files: tuple[str, ...], promote: bool, grant: tuple[str, ...], dry_run: bool
+) -> None:
     """Store workflow documents as new versions.
 
-    A FILE of - is standard input.
+    A FILE of - is standard input. With --promote what they use of connectors and secrets is
+    approved by --grant, as `def promote` does.
     """
     texts = [(file, _text(file)) for file in files]
     shown: list[Data] = []
     for file, text in texts:  # all are looked at before the first is stored
         shown.append(session.call("definitions.validate", document=text, source=file))
+    for use in grant:
+        if not any(use in one["uses"] for one in shown):
+            raise InvalidRequest(f"none of these documents uses {use}")
     if not dry_run:
         shown = [
-            session.call("definitions.push", document=text, promote=promote or None, source=file)
-            for file, text in texts
-        ]
+            session.call(
+                "definitions.push", document=text, promote=promote or None,
+                grant=[use for use in grant if use in one["uses"]] or None, source=file,
+            )
+            for (file, text), one in zip(texts, shown, strict=True)
+        ]  # fmt: skip
     if session.format != "table":
         session.page(shown, [], lambda _: [], "workflow")
         return
     for one in shown:
         output.line(f"{one['name']} is valid" if dry_run else _said(one))
+        if dry_run and one["missing"]:
+            output.line(f"  not granted: {', '.join(one['missing'])}")
         for warning in one.get("warnings", ()):
             output.line(warned(Problem(**warning)))
 
@@ -143,10 +175,17 @@ def _text(file: str) -> str:
 
 def _said(one: Data) -> str:
     """`welcome v2 is stored, not released`."""
-    hint = "" if one["release"] else f", not released:  greenroom def promote {one['name']}"
+    hint = "" if one["release"] else f", not released:  {_promotion(one)}"
     off = "" if one["enabled"] else ", disabled"
     word = "is released" if one["release"] else "is stored"
     return f"{one['name']} v{one['version']} {word}{off}{hint}"
+
+
+def _promotion(one: Data) -> str:
+    words = ["greenroom", "def", "promote", one["name"]]
+    for use in one.get("missing", ()):
+        words += ["--grant", use]
+    return shlex.join(words)
 
 
 _version = click.option("--version", type=int, metavar="N", help="Which version.")
@@ -154,7 +193,8 @@ _version = click.option("--version", type=int, metavar="N", help="Which version.
 
 @command(
     "promote",
-    example="greenroom def promote welcome\ngreenroom def promote welcome --check --allow 5%",
+    example="greenroom def promote welcome --check --allow 5%\n"
+    "greenroom def promote welcome --grant connector:slack --grant secret:hook",
 )
 @_name
 @_version
@@ -168,6 +208,7 @@ _version = click.option("--version", type=int, metavar="N", help="Which version.
     show_default=True,
     help="How many are followed.",
 )
+@_grant
 @options.dry_run
 def promote(
     session: Session,
@@ -176,9 +217,13 @@ def promote(
     check: bool,
     allow: str,
     limit: int,
+    grant: tuple[str, ...],
     dry_run: bool,
 ) -> None:
     """Release a version, the newest by default: new instances get it.
+
+    Connectors and secrets it was not granted before are approved by --grant; without it the
+    release is refused with the list, exit 5.
 
     With --check the newest recorded instances are followed on it, with the results, answers and
     events that were recorded. When more than the share of --allow would not end as they did, it
@@ -189,8 +234,14 @@ def promote(
         _show_checked(session, found)
         _refuse(found, _share(allow))
     if dry_run:
+        one = session.call("definitions.get", name=name, version=found["version"])
+        if lacking := [use for use in one["missing"] if use not in grant]:
+            output.error(f"not granted: {', '.join(lacking)}")
+            session.exit_code = DIFFERENT
         return
-    reply = session.call("definitions.promote", name=name, version=version)
+    reply = session.call(
+        "definitions.promote", name=name, version=version, grant=list(grant) or None
+    )
     session.show(reply, lambda: _said(reply))
 
 
@@ -230,6 +281,18 @@ def _show_checked(session: Session, found: Data) -> None:
         f"{found['name']} v{found['version']}: of {count(found['checked'], 'recorded instance')} "
         f"{found['same']:,} end the same, {found['other']:,} go another way, {found['fails']:,} fail"
     )
+
+
+@command("revoke", example="greenroom def revoke welcome connector:slack")
+@_name
+@click.argument("grants", nargs=-1, required=True, metavar="USE...")
+def revoke(session: Session, name: str, grants: tuple[str, ...]) -> None:
+    """Take back what a workflow was granted.
+
+    Calls that use it are refused from now on, in instances that live too.
+    """
+    reply = session.call("definitions.revoke", name=name, grants=list(grants))
+    session.show(reply, lambda: f"{name} is granted {', '.join(reply['grants']) or 'nothing'}")
 
 
 @command("rollback", example="greenroom def rollback welcome")
@@ -391,7 +454,7 @@ def _load(what: Iterable[str]) -> list[Definition]:
 
 COMMANDS: Final = {
     "def": subgroup(
-        "def", ls, show, validate, try_, test, push, diff, promote, rollback, enable, disable, rm,
+        "def", ls, show, validate, try_, test, push, diff, promote, revoke, rollback, enable, disable, rm,
         help="Workflows: their versions, and which one is released.",
     )
 }  # fmt: skip

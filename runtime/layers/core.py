@@ -69,6 +69,7 @@ from greenroom.runtime.directory import ALONE, Directory
 from greenroom.runtime.executor import IN_FLIGHT, Call, Executor
 from greenroom.runtime.facade import ThreadFace
 from greenroom.runtime.forms import Forms
+from greenroom.runtime.grants import Grants
 from greenroom.runtime.journal import Journal, State
 from greenroom.runtime.keptdata import KeptData
 from greenroom.runtime.keys import Keys
@@ -136,6 +137,7 @@ class Core:
         self.registry = Registry()
         self.executor = Executor(in_flight, threads, self._is_late)
         self.definitions = Definitions(self.whole)
+        self.grants = Grants(self.whole)
         self.schedules = Schedules(self.whole)
         self.events = Events(self.whole)
         self.asks = Asks(self.whole)
@@ -231,6 +233,7 @@ class Core:
             self.directory.ticked = self._tick
             self.executor_context()
             self.registry.stored(await self.journal.call(ListDefinitions()))
+            await self.grants.read()
             await self.schedules.load()
             await self.ledger.load(self.opened.head)
             self.router.collector.load(await self.journal.call(ListSchedules()))
@@ -439,6 +442,7 @@ class Core:
         )  # fmt: skip
         settled = self.registry.settle(definition.name, row)
         on = row.enabled and definition.enabled is not False
+        self.grants.approve_soon(definition.name, version, definition.uses)
         self.journal.submit(save_work(definition, now), _nothing)
         self.directory.slots.follow_soon(settled)
         if definition.enabled is False and row.enabled:

@@ -117,7 +117,7 @@ class Api(BaseRoute):
 def _check_push(caller: Caller, params: dict[str, Any]) -> None:
     """To release is a right of its own, and so is what a first version or `enabled` would do by
     themselves; and a name in the address is that of the document."""
-    if params.get("promote"):
+    if params.get("promote") or params.get("grant"):
         caller.must("promote")
     if not caller.may("promote"):
         params["draft"] = True

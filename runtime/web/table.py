@@ -174,7 +174,8 @@ ROWS: Final = (
     *(Route(_POST, f"/v1/definitions/{{name}}/{verb}", f"definitions.{verb}", "promote",
             shapes.DefinitionInfo, about=about)
       for verb, about in (("promote", "Releases a version."), ("rollback", "Releases the one before."),
-                          ("enable", "Starts instances again."), ("disable", "Starts none any more."))),
+                          ("enable", "Starts instances again."), ("disable", "Starts none any more."),
+                          ("revoke", "Takes grants back."))),
     Route(_GET, "/v1/definitions/{name}/diff", "definitions.diff", "read", shapes.Diff,
           about="What two versions have not in common."),
     Route(_GET, "/v1/definitions", "definitions.list", "read", list[shapes.DefinitionInfo],

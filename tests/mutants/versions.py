@@ -7,9 +7,11 @@ from typing import Final
 from greenroom.actors import edits, progress, replay, retrace
 from greenroom.actors.decide import Kernel
 from greenroom.actors.machine import Machine
+from greenroom.definitions import grants
 from greenroom.definitions.gates import Gate
-from greenroom.runtime import memory_read, recordings, sqlite_keep, views
+from greenroom.runtime import memory_read, recordings, sqlite_keep, views, works
 from greenroom.runtime.directory import Directory
+from greenroom.runtime.grants import Grants
 from greenroom.runtime.registry import Registry
 from greenroom.runtime.releases import Definitions
 from tests.mutants.registry import Mutant, both, rewrite
@@ -17,6 +19,7 @@ from tests.mutants.registry import Mutant, both, rewrite
 HERE: Final = "tests/runtime/"
 VERSIONS: Final = HERE + "test_versions.py::"
 STEERING: Final = HERE + "test_steering.py::"
+GRANTS: Final = HERE + "test_grants.py::"
 GATES: Final = HERE + "test_gates.py::"
 RECORDINGS: Final = HERE + "test_recordings.py::"
 
@@ -33,8 +36,38 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "pushed-is-released", "V1.9",
-        rewrite(Definitions.store, "release=first or promote", "release=True"),
+        rewrite(Definitions.store, "release=release", "release=True"),
         (VERSIONS + "test_the_counter_moves_only_on_change_and_only_promote_releases",),
+    ),
+    Mutant(
+        "a-first-version-needs-no-grant", "D32",
+        rewrite(Definitions.store, "(first and not lacking)", "first"),
+        (GRANTS + "test_a_first_version_that_uses_a_service_is_released_by_nobody_but_a_promoter",),
+    ),
+    Mutant(
+        "a-release-approves-unasked", "D32",
+        rewrite(Definitions._check_grants, "if lacking:", "if False:"),
+        (GRANTS + "test_a_version_that_uses_more_is_refused_with_what_is_new",),
+    ),
+    Mutant(
+        "unreleased-versions-are-granted", "D32",
+        rewrite(Grants.check, "not lacking and version in held.versions", "not lacking"),
+        (GRANTS + "test_a_version_that_nobody_released_uses_nothing_though_its_workflow_may",),
+    ),
+    Mutant(
+        "data-names-secrets", "D32",
+        rewrite(works._check_grants, "sorted(secrets_in(parameters))", "()"),
+        (GRANTS + "test_D32_a_secret_that_data_names_is_not_looked_up_unless_it_was_granted",),
+    ),
+    Mutant(
+        "grants-outlive-their-workflow", "D32",
+        rewrite(Grants.forget, "if held is None:", "if True:"),
+        (GRANTS + "test_grants_outlive_a_restart_and_end_with_the_workflow",),
+    ),
+    Mutant(
+        "what-takes-back-is-not-looked-at", "D32",
+        rewrite(grants.uses_of, "if action.undo is not None:", "if False:"),
+        (GRANTS + "test_what_a_document_uses_is_read_off_it",),
     ),
     Mutant(
         "a-version-is-released-without-its-code", "V1.9",

@@ -44,7 +44,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
 """Methods with a command of their own, and the parameter it takes by place."""
 _OPTIONS: Final = {
     "reason": "--reason", "force": "--force", "from_op": "--from", "version": "--version",
-    "key": "--key",
+    "key": "--key", "grant": "--grant",
 }  # fmt: skip
 
 
@@ -88,6 +88,8 @@ class Deed(msgspec.Struct, frozen=True):
                 continue
             if self.method == "skip" and name == "op":
                 line.append(str(value))
+            elif isinstance(value, list) and name in _OPTIONS:
+                line += [word for one in value for word in (_OPTIONS[name], str(one))]
             elif name in _OPTIONS:
                 line += [_OPTIONS[name]] if value is True else [_OPTIONS[name], str(value)]
             elif name in ("data", "input"):

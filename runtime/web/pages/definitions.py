@@ -67,7 +67,10 @@ def _deeds(row: Any) -> list[tuple[str, Deed]]:
     """What can be done to a version."""
     if not row.release:
         given: dict[str, Any] = {"name": row.name, "version": row.version}
-        return [("Promote", Deed("definitions.promote", given))]
+        if row.missing:
+            given["grant"] = row.missing
+        label = f"Promote and grant {', '.join(row.missing)}" if row.missing else "Promote"
+        return [(label, Deed("definitions.promote", given))]
     word = "disable" if row.enabled else "enable"
     return [(word.capitalize(), Deed(f"definitions.{word}", {"name": row.name}))]
 

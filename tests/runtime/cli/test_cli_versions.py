@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from greenroom import Engine, ask_step, begin, done, step, workflow
+from greenroom import Connector, Engine, ask_step, begin, done, step, workflow
 from greenroom.runtime import sources
 from greenroom.runtime.main import main
 
@@ -252,3 +252,35 @@ async def test_W15_the_store_is_brought_to_the_code_on_purpose(
         assert ended == 5 and "locked" in said
     ended, said = await migrate(2, "--yes")
     assert (ended, said) == (0, "the store has the workflows of the code\n")
+
+
+async def test_what_a_document_uses_is_shown_approved_and_taken_back(
+    typed: Typed, engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sources.READERS, "actions", "greenroom.runtime.documents:read")
+    chat = Connector("chat")
+    chat.action("Say")(lambda params: {})
+    engine.connectors.add(chat)
+    say = {"connector_id": "chat", "type": "Say", "order": 1, "parameters": {}}
+    file = tmp_path / "greet.json"
+    file.write_text(json.dumps({"schema_version": 1, "name": "greet", "actions": [say]}), "utf-8")
+    line = "greenroom def promote greet --grant connector:chat"
+    code, out, _ = await typed("def", "push", str(file), "--dry-run")
+    assert (code, out) == (0, "greet is valid\n  not granted: connector:chat\n")
+    code, out, _ = await typed("def", "push", str(file))
+    assert (code, out) == (0, f"greet v1 is stored, not released:  {line}\n")
+    code, _, err = await typed("def", "promote", "greet")
+    assert code == 5
+    assert "greet v1 uses what greet was not granted: connector:chat" in err
+    assert "greenroom def promote greet --version 1 --grant connector:chat" in err
+    assert "not connector:chat" in (await typed("def", "ls"))[1]
+    assert "not granted  connector:chat" in (await typed("def", "show", "greet"))[1]
+    assert (await typed(*line.split()[1:]))[1] == "greet v1 is released\n"
+    out = (await typed("def", "show", "greet"))[1]
+    assert "granted   connector:chat" in out and "not granted" not in out
+    code, out, _ = await typed("def", "revoke", "greet", "connector:chat")
+    assert (code, out) == (0, "greet is granted nothing\n")
+    code, _, err = await typed("def", "push", str(file), "--promote", "--grant", "secret:x")
+    assert code == 2 and "none of these documents uses secret:x" in err
+    given = ("--promote", "--grant", "connector:chat")
+    assert (await typed("def", "push", str(file), *given))[1] == "greet v1 is released\n"

@@ -18,6 +18,7 @@ import httpx2
 import pytest
 
 from greenroom import (
+    Connector,
     FormPage,
     State,
     approval,
@@ -820,6 +821,24 @@ async def test_a_document_is_checked_while_it_is_written_and_stored_as_a_version
     assert json.loads(line)["params"] == {"name": "welcome", "version": 2}
     await by_socket(pages.engine, line)
     assert (await pages.engine.definitions.get("welcome")).version == 2
+
+
+async def test_a_release_names_what_it_approves(pages: Face) -> None:
+    chat = Connector("chat")
+    chat.action("Say")(lambda params: {})
+    pages.engine.connectors.add(chat)
+    say = {"connector_id": "chat", "type": "Say", "order": 1, "parameters": {}}
+    await pages.engine.definitions.push({**DOCUMENT, "name": "greet", "actions": [say]})
+    page = (await pages.get("/definitions/greet")).text
+    assert "not granted: connector:chat" in page and "Promote and grant connector:chat" in page
+    line = code_in(page, "socket", "definitions.promote")
+    given = {"name": "greet", "version": 1, "grant": ["connector:chat"]}
+    assert json.loads(line)["params"] == given
+    assert "greenroom def promote greet --version 1 --grant connector:chat" in page
+    fields = {"name": "greet", "version": "1", "grant:json": json.dumps(given["grant"])}
+    await pages.http.post("/do/definitions.promote", data=fields)
+    found = await pages.engine.definitions.get("greet")
+    assert (found.release, found.grants) == (True, ["connector:chat"])
 
 
 async def test_a_condition_that_lets_nothing_through_is_seen(pages: Face) -> None:
