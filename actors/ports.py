@@ -509,6 +509,25 @@ class DataView(Struct, frozen=True):
     version: int
 
 
+class MeasureData(Struct, frozen=True):
+    """How much the Data action keeps in a scope and in all, when `more` bytes are to come."""
+
+    scope: str
+    now: int
+    more: int
+
+
+class DataMeasure(Struct, frozen=True):
+    """Values and bytes of a scope, and bytes of all scopes. Where it may be too much they are of
+    what is not past its time, and `crowded` says so. `made`: there are tables for it."""
+
+    values: int = 0
+    bytes: int = 0
+    total: int = 0
+    crowded: bool = False
+    made: bool = True
+
+
 class ListSchedules(Struct, frozen=True):
     workflow: str | None = None
 
@@ -597,7 +616,7 @@ ScheduleRow | None · GetResources, ListResources list[ResourceRow] · FindResou
 None (several: InvalidRequest) · ReadRows list[StoredRow] · ReadJournal list[JournalRow] ·
 ListInstances Listed · ListStanding Standing · ListEvents, UnroutedEvents list[StoredEventRow] · GetEvent StoredEventRow |
 None · EventMatches list[Matched] · WaitsAt list[WaitSeen] · DueTimers list[Due] · BusyInstances
-list[int] · FindRequest Request | None · ListAsks list[AskView] · ReadData list[DataView] ·
+list[int] · FindRequest Request | None · ListAsks list[AskView] · ReadData list[DataView] · MeasureData DataMeasure ·
 ListDefinitions list[DefinitionRow] · ListSchedules list[ScheduleRow] · Counts CountsRow · DeadLetters
 list[DeadRow] · Audit Audited · Orphans Orphaned · GetMeta str | None · NoteAsk bool · AskNotes dict[str, bytes] · everything else None
 """

@@ -161,6 +161,8 @@ class ActionReader:
         condition = self._condition(data, path)
         transform = self._transform(data, path, names)
         retry, on_fail = self._on_error(data.get("on_error"), f"{path}.on_error")
+        if kind == "Data" and retry is not None:
+            self.problems.add(f"{path}.on_error.max_retries", "Data tries again by itself")
         if calls_back and on_fail == "skip":
             self.problems.add(f"{path}.on_error.on_fail", "nobody would call back: fail or stop")
         timeout_s = self._timeout(data, path)

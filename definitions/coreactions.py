@@ -187,7 +187,7 @@ CORE_ACTIONS: Final[dict[str, Core]] = {
             value=ANY,
             ttl=DURATION,
         ),
-        ("compensate",),
+        ("on_error", "compensate"),
     ),
     "Log": Core(
         "Writes a line to the log. The response is the text.",

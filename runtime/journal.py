@@ -44,7 +44,7 @@ _READS: Final = frozenset({
     ports.Load, ports.Find, ports.ReadRows, ports.ReadJournal, ports.ListInstances, ports.ListStanding,
     ports.ListEvents, ports.GetEvent, ports.EventMatches, ports.WaitsAt, ports.DueTimers,
     ports.BusyInstances, ports.UnroutedEvents, ports.FindRequest, ports.ListAsks,
-    ports.ListDefinitions, ports.ReadData, ports.ListSchedules, ports.Counts, ports.DeadLetters,
+    ports.ListDefinitions, ports.ReadData, ports.MeasureData, ports.ListSchedules, ports.Counts, ports.DeadLetters,
     ports.Audit, ports.Orphans, ports.GetMeta, ports.GetResources, ports.FindResource, ports.ListResources,
     ports.ResourceHistory, ports.ListProducts,
 })  # fmt: skip

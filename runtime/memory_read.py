@@ -12,7 +12,7 @@ import msgspec
 from greenroom.actors import ports
 from greenroom.definitions.errors import InvalidRequest
 from greenroom.runtime import terms as words
-from greenroom.runtime.keptdata import read_data
+from greenroom.runtime.keptdata import measure_data, read_data
 from greenroom.runtime.memory_tables import ENDED, Instance, StoredEvent, Tables
 from greenroom.runtime.store import PRUNED_KIND, STATUSES, ref_kind
 
@@ -39,6 +39,7 @@ class MemoryReader:
             ports.AskNotes: self.ask_notes,
             ports.GetMeta: lambda work: self.tables.meta.get(work.key),
             ports.ReadData: lambda work: read_data(self.tables.sql(), work),
+            ports.MeasureData: lambda work: measure_data(self.tables.sql(), work),
         }  # fmt: skip
 
     def load(self, work: ports.Load) -> list[ports.Loaded]:

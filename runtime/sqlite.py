@@ -28,7 +28,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.runtime.audit import FileWatch, Mark, MarkFile, check_wal
 from greenroom.runtime.crashpoints import crash_point
-from greenroom.runtime.keptdata import read_data
+from greenroom.runtime.keptdata import measure_data, read_data
 from greenroom.runtime.schema import prepare
 from greenroom.runtime.sqlite_group import FACTS_MAX, Group
 from greenroom.runtime.sqlite_keep import Keeper
@@ -405,6 +405,8 @@ class SqliteStore:
                 return reader.request(work)
             case ports.ListAsks():
                 return reader.asks(work)
+            case ports.MeasureData():
+                return measure_data(reader.db, work)
             case ports.ReadData():
                 return read_data(reader.db, work)
             case ports.ListDefinitions():

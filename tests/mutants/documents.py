@@ -9,7 +9,8 @@ from greenroom.definitions import analysis, documents, functions, lowering, shap
 from greenroom.definitions.actions import ActionReader
 from greenroom.definitions.located import Located
 from greenroom.definitions.lowering import Resolved, Scope
-from greenroom.runtime import reloading
+from greenroom.runtime import keptdata, reloading
+from greenroom.runtime.directory import Directory
 from greenroom.runtime.keptdata import KeptData
 from greenroom.runtime.paces import Line
 from greenroom.runtime.slots import Slots
@@ -50,8 +51,12 @@ MUTANTS: Final = (
     mutant("document-start-asks-nobody", "F26", rewrite(lowering._opening, "not source.condition.holds(input)", "False"), RUN),
     mutant("document-item-is-the-state", "Iterator", rewrite(Scope.see, "if self.depth == 0:", "if True:"), RUN),
     mutant("document-stray-arguments", "Call", rewrite(Resolved.arguments, "parameters.get(\"arguments\", {})", "source"), RUN),
-    mutant("data-counts-without-a-guard", "Data", rewrite(KeptData._count, "ctx.statements += [(_CREATE, ()), (_UNCHANGED, (scope, key, version))]", "pass"), KEPT),
+    mutant("data-counts-without-a-guard", "Data", rewrite(KeptData._count, "(_UNCHANGED, (scope, key, version))", ""), KEPT),
     mutant("data-forgets-what-is-on-its-way", "Data", rewrite(KeptData._on_its_way, "if found is None or", "if True or"), KEPT),
+    mutant("data-fills-the-disk", "Data", rewrite(KeptData._is_crowded, "if not found.crowded:", "if True:"), KEPT),
+    mutant("data-is-measured-before-alone", "Data", rewrite(KeptData._write, "ctx.statements.append((_FITS, (scope, VALUES_MAX, BYTES_MAX, TOTAL_MAX)))", "pass"), KEPT),
+    mutant("data-past-its-time-fills", "Data", rewrite(keptdata.measure_data, "if crowded:", "if False:"), KEPT),
+    mutant("data-crosses-namespaces", "Data", rewrite(Directory._context, "p.namespace", "\"\""), RUN),
     mutant("data-lives-for-ever", "Data", rewrite(KeptData._write, "ctx.at + round(ttl_s * 1000)", "1 << 62"), RUN),
     mutant("circles-of-one-are-missed", "cycles", rewrite(analysis._circles, "elif following in line:", "elif following in line[:-1]:"), READ),
     mutant("trial-takes-the-last-branch", "try", rewrite(trying._Follower._branch, "for branch in action.branches:", "for branch in action.branches[::-1]:"), TRY),

@@ -16,6 +16,7 @@ from greenroom.definitions.errors import (
     InvalidDefinition,
     InvalidInput,
 )
+from greenroom.runtime import keptdata
 from greenroom.runtime.testing import TestEngine
 from tests.definitions.services import Service
 from tests.definitions.test_documents import WELCOME, all_of, document, log, when
@@ -929,6 +930,28 @@ async def test_counters_count_each_instance_once(tmp_path: Path) -> None:
             (await engine.start("w")).result(timeout=30) for _ in range(5)
         ])  # fmt: skip
         assert sorted(one["n"] for one in results) == list(range(61, 66))
+
+
+async def test_data_of_an_account_is_that_of_its_namespace(engine: TestEngine) -> None:
+    engine.register(document(data("increment", 1, scope="account", into="n")))
+    for namespace, n in (("a", 1), ("a", 2), ("b", 1)):
+        started = await engine.start("w", namespace=namespace)
+        assert (await started.result(timeout=10))["n"] == n
+
+
+async def test_a_full_scope_fails_the_action_and_on_error_works(
+    engine: TestEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keptdata, "VALUES_MAX", 2)
+    full = [data("write", n, key=f"k{n}", value=n) for n in (1, 2, 3)]
+    found = await run(engine, document(*full))
+    assert found.status == "failed"
+    assert "holds 2 values: the limit is 2" in found.error.message
+    skips = {**full[2], "on_error": {"on_fail": "skip"}}
+    given = document(*full[:2], skips, transform(4, {"on": True}), name="other")
+    assert (await run(engine, given)).state == {"on": True}
+    with pytest.raises(InvalidDefinition, match="Data tries again by itself"):
+        engine.register(document({**full[2], "on_error": {"max_retries": 2}}, name="third"))
 
 
 async def test_a_counter_that_holds_no_number_fails(engine: TestEngine) -> None:
