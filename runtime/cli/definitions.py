@@ -236,7 +236,7 @@ def promote(
     if dry_run:
         one = session.call("definitions.get", name=name, version=found["version"])
         if lacking := [use for use in one["missing"] if use not in grant]:
-            output.error(f"not granted: {', '.join(lacking)}")
+            output.note(f"not granted: {', '.join(lacking)}")
             session.exit_code = DIFFERENT
         return
     reply = session.call(
