@@ -76,7 +76,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, metac
 
 
 ATTRIBUTES: Final = frozenset({"type", "id", "source", "subject", "time", "data"})
-_STANDARD: Final = ATTRIBUTES | {"specversion", "datacontenttype", "dataschema"}
+_STANDARD: Final = ATTRIBUTES | {"specversion", "datacontenttype"}
 _MEANT: Final = {
     "payload": "data", "body": "data", "value": "data", "name": "type", "event": "type",
     "event_type": "type", "timestamp": "time", "at": "time", "key": "subject",

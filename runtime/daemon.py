@@ -74,6 +74,12 @@ class Http(msgspec.Struct, frozen=True, kw_only=True):
     """Names in the Host header, beside those of this machine."""
     open: bool = False
     """Programs of this machine need no key."""
+    proxies: tuple[str, ...] = ()
+    """Addresses or networks of proxies that are believed about who asks."""
+    tls: bool = False
+    """Browsers come through TLS."""
+    origins: tuple[str, ...] = ()
+    """Sites whose scripts may ask, with a key."""
     oidc: str | None = None
     """`ISSUER` of tokens that are taken as keys are."""
     audience: str | None = None

@@ -49,6 +49,25 @@ _socket = click.option("--socket", metavar="PATH", help="The socket, in the data
 @click.option(
     "--http-open", is_flag=True, help="Programs and people of this machine need no API key."
 )
+@click.option(
+    "--http-proxy",
+    "proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A proxy whose X-Forwarded- headers are believed: an address or network (repeat).",
+)
+@click.option(
+    "--http-tls",
+    is_flag=True,
+    help="Browsers come through TLS: cookies are for TLS alone, and HSTS is sent.",
+)
+@click.option(
+    "--http-cors",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="A site whose scripts may ask, with an API key (repeat).",
+)
 @click.option("--public-url", metavar="URL", help="Where people reach it, for links in messages.")
 @click.option("--edit", is_flag=True, help="Let the editor write stages.json, as dev does.")
 @click.option("--oidc-issuer", metavar="URL", help="Take tokens of this OpenID provider as keys.")
@@ -63,6 +82,9 @@ def serve(
     http_allow_remote: bool,
     hosts: tuple[str, ...],
     http_open: bool,
+    proxies: tuple[str, ...],
+    http_tls: bool,
+    origins: tuple[str, ...],
     oidc_issuer: str | None,
     oidc_audience: str | None,
     public_url: str | None,
@@ -85,6 +107,9 @@ def serve(
             remote=http_allow_remote,
             hosts=hosts,
             open=http_open,
+            proxies=proxies,
+            tls=http_tls,
+            origins=origins,
             oidc=oidc_issuer,
             audience=oidc_audience,
         ),

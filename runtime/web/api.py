@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 from starlette.datastructures import URLPath
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,17 +14,16 @@ from greenroom.definitions.errors import InvalidRequest, NoSuchAsk
 from greenroom.runtime import calls
 from greenroom.runtime.web import bulk, table
 from greenroom.runtime.web.access import Caller
+from greenroom.runtime.web.answers import answer, encode
 from greenroom.runtime.web.feed import feed
 from greenroom.runtime.web.guard import SAFE
 from greenroom.runtime.web.metrics import ROUTE
 from greenroom.runtime.web.probes import PLAIN
 from greenroom.runtime.web.problems import HttpError
 from greenroom.runtime.web.reading import (
-    JSON,
     body_of,
     coerced,
     json_of,
-    media_type,
     merge,
     object_of,
     query_of,
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
 
 FOUND: Final = "greenroom.found"
 """The row of the table that answers a request."""
-
-_encode: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Api(BaseRoute):
@@ -76,16 +72,16 @@ class Api(BaseRoute):
         web, caller = self._web, caller_of(request)
         if route.scope != PUBLIC:
             caller.must(route.scope, values.get(route.subject) if route.subject else None)
-            if request.method not in SAFE:
+            if caller.way == "session" and request.method not in SAFE:
                 token = request.headers.get("x-csrf-token")
                 await web.sessions.check_csrf(caller, token, API)
         if route.kind == "plain":
             return await PLAIN[route.call](web, request)
+        if route.kind == "bulk":
+            return await bulk.post(web, request, caller)
         params: dict[str, Any] = coerced(route, {**query_of(request), **values})
         if route.kind == "feed":
             return feed(web, request, caller, route.call, params)
-        if route.kind == "bulk":
-            return await _posted(web, request, caller)
         if request.method not in ("GET", "HEAD", "DELETE"):
             body = json_of(await body_of(request), default={} if route.whole is None else None)
             if route.whole is not None:
@@ -100,11 +96,11 @@ class Api(BaseRoute):
             await web.engine.callbacks.find(next(iter(values.values())))
         work = calls.run(web.engine, route.call, params, caller.by)
         given = await (web.unless_stopped(work) if route.call == "result" else work)
-        if route.call == "history" and bulk.NDJSON in request.headers.get("accept", ""):
-            lines = b"".join(_encode(item) + b"\n" for item in given.items)
+        if route.call == "history" and bulk.takes_lines(request):
+            lines = b"".join(encode(item) + b"\n" for item in given.items)
             headers = {"X-Cursor": given.cursor} if given.cursor else {}
             return Response(lines, headers=headers, media_type=bulk.NDJSON)
-        return Response(_encode(given), route.status, media_type=JSON)
+        return answer(given, route.status)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         """Links to the API are written out: its addresses are the contract."""
@@ -132,18 +128,3 @@ async def _check_assignee(web: Web, caller: Caller, ask: str) -> None:
     found = await web.engine.asks.find(ask)
     if not caller.may("answer", found.assignee or ""):
         raise NoSuchAsk(f"there is no question {ask}", ask=ask)
-
-
-async def _posted(web: Web, request: Request, caller: Caller) -> Response:
-    query = dict(query_of(request))
-    if media_type(request) == bulk.NDJSON:
-        return await bulk.post_lines(web, request, caller, query)
-    given = json_of(await body_of(request))
-    if isinstance(given, list):
-        return await bulk.post_array(web, given, caller, query)
-    event = object_of(given)
-    caller.must("publish", event["type"] if isinstance(event.get("type"), str) else "")
-    params = {**query, "event": event}
-    return Response(
-        _encode(await calls.run(web.engine, "post", params, caller.by)), media_type=JSON
-    )

@@ -31,7 +31,7 @@ from typing import Any, Final, TypeVar
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
-from starlette.routing import BaseRoute, Router
+from starlette.routing import BaseRoute, Match, Router
 from starlette.types import Receive, Scope, Send
 
 from greenroom.definitions.errors import (
@@ -44,11 +44,12 @@ from greenroom.runtime.web import entrance, outsiders
 from greenroom.runtime.web.access import Caller
 from greenroom.runtime.web.api import FOUND, Api
 from greenroom.runtime.web.feed import Feeds
-from greenroom.runtime.web.guard import SAFE, Guard, Rules
+from greenroom.runtime.web.guard import SAFE, Guard
 from greenroom.runtime.web.hooks import Hooks
 from greenroom.runtime.web.metrics import Metrics
 from greenroom.runtime.web.problems import HttpError
 from greenroom.runtime.web.routes import LOGIN, WEB, Files, Static, page, rule_of
+from greenroom.runtime.web.rules import Rules
 from greenroom.runtime.web.sessions import Sessions
 from greenroom.runtime.web.table import PUBLIC
 
@@ -87,11 +88,12 @@ class Web:
         self.url: str | None = None
         """Where browsers reach it, if it is a daemon's that serves a port."""
         self.oidc = self.rules.oidc
+        self._api = Api(self)
         self.routes = [*self._own(), *(r for make in (*PAGES, *pages) for r in make(self))]
         for route in self.routes:
             if rule_of(route) is None:
                 raise TypeError(f"{route!r} has no rule: make it with page(path, endpoint, scope)")
-        self._router = Router(self.routes, redirect_slashes=False)
+        self._router = Router(self.routes[1:], redirect_slashes=False)
         self._router.default = self._unknown
         self._app = Guard(self._routed, self)
 
@@ -111,7 +113,7 @@ class Web:
 
     async def knock(self, request: Request, text: str) -> Caller:
         """The holder of what somebody shows at the entrance; a wrong key costs as everywhere."""
-        return await self._app.shown(request, f"Bearer {text}")
+        return await self._app.shown(request.scope, f"Bearer {text}")
 
     def stop(self) -> None:
         self.stopping.set()
@@ -134,7 +136,7 @@ class Web:
 
     def _own(self) -> list[BaseRoute]:
         own: list[BaseRoute] = [
-            Api(self),
+            self._api,
             page(
                 "/hooks/{path:path}", outsiders.hook, PUBLIC, methods=outsiders.METHODS, csrf=False
             ),
@@ -149,7 +151,12 @@ class Web:
 
     async def _routed(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await self._router(scope, receive, send)
+            match, found = self._api.matches(scope)
+            if match is Match.FULL:  # the first of the routes; most requests are for it
+                scope.update(found)
+                await self._api.handle(scope, receive, send)
+            else:
+                await self._router(scope, receive, send)
         except HTTPException as error:
             raise HttpError(error.status_code, InvalidRequest(error.detail)) from None
         except NotAuthenticated as error:

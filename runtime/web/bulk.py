@@ -1,6 +1,6 @@
 """Posting events over HTTP: one, an array, or NDJSON with one answer a line.
 
-All events of a request are given to the router as they come, so that they join the same commits;
+What stands for an event in a request is told in `cloudevents`. All events of a request are given to the router as they come, so that they join the same commits;
 answers come in the order of the events, a refused one as `{"error": ...}`. The answer begins after
 the body has ended: a client that writes everything before it reads can always be served.
 """
@@ -16,19 +16,27 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from greenroom.definitions.errors import GreenroomError, InvalidEvent, TooLarge
-from greenroom.definitions.events import Event, event_from
+from greenroom.definitions.errors import (
+    GreenroomError,
+    InvalidEvent,
+    InvalidRequest,
+    TooLarge,
+)
+from greenroom.definitions.events import event_from
 from greenroom.runtime import calls, protocol, shapes
 from greenroom.runtime.protocol import LINE_BYTES_MAX
 from greenroom.runtime.web.access import Caller
+from greenroom.runtime.web.answers import Answer
+from greenroom.runtime.web.cloudevents import MANY, ONE, check_version, from_headers, is_binary
 from greenroom.runtime.web.guard import BODY
+from greenroom.runtime.web.heads import heads_of, media_type
 from greenroom.runtime.web.problems import HttpError
+from greenroom.runtime.web.reading import body_of, json_of, object_of, query_of, whole
 
 if TYPE_CHECKING:
     from greenroom.runtime.web.app import Web
 
 NDJSON: Final = "application/x-ndjson"
-ARRAY: Final = "application/cloudevents-batch+json"
 WINDOW: Final = 1_024
 """Events of one request in work at once."""
 
@@ -42,8 +50,7 @@ class Bulk:
         self._engine = web.engine
         self._max = web.rules.limits.bulk_events
         self._caller = caller
-        given = calls.read("post", calls.Post, {**query, "event": {}}).given()
-        self._options = {name: value for name, value in given.items() if name != "event"}
+        self._options = _options(query)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[asyncio.Future[_Answer]] = deque()
         self._count = 0
@@ -59,7 +66,8 @@ class Bulk:
                 raise TooLarge(f"a request has at most {self._max:,} events", limit=self._max)
             if isinstance(given, GreenroomError):
                 raise given
-            event = given if isinstance(given, Event) else event_from(given)
+            _check_version(given)
+            event = event_from(given)
             self._caller.must("publish", event.type)
             self._engine.post_nowait(event, future.set_result, by=self._caller.by, **self._options)
         except GreenroomError as error:
@@ -81,6 +89,58 @@ class Bulk:
             self.answers.append(protocol.encode_event_error(answer))
         else:
             self.answers.append(protocol.encode_event_reply(answer))
+
+
+async def post(web: Web, request: Request, caller: Caller) -> Response:
+    """`POST /v1/events`."""
+    heads = heads_of(request.scope)
+    kind, query = media_type(heads), query_of(request)
+    if kind == NDJSON:
+        return await post_lines(web, request, caller, query)
+    if is_binary(heads, kind):
+        return await _post_one(web, from_headers(heads, kind, await whole(request)), caller, query)
+    given = json_of(await body_of(request))
+    if kind in (ONE, MANY) and isinstance(given, list) is not (kind == MANY):
+        raise InvalidRequest(f"the body of {kind} is {'an array' if kind == MANY else 'one event'}")
+    if isinstance(given, list):
+        return await post_array(web, given, caller, query)
+    return await _post_one(web, given, caller, query)
+
+
+def takes_lines(request: Request) -> bool:
+    """Whether the answer to a request may be NDJSON."""
+    return NDJSON in heads_of(request.scope).get(b"accept", b"").decode("latin-1")
+
+
+async def _post_one(web: Web, given: Any, caller: Caller, query: dict[str, str]) -> Response:
+    """One event; what is wrong with it is the answer to the request."""
+    future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+
+    def done(answer: _Answer) -> None:
+        if not future.done():  # else the client is gone
+            future.set_result(answer)
+
+    kind = object_of(given).get("type")
+    caller.must("publish", kind if isinstance(kind, str) else "")
+    _check_version(given)
+    web.engine.post_nowait(given, done, by=caller.by, **_options(query))
+    answer = await future
+    if isinstance(answer, GreenroomError):
+        raise answer
+    return Answer(protocol.encode_event_reply(answer).rstrip())
+
+
+def _check_version(given: Any) -> None:
+    if isinstance(given, dict) and "specversion" in given:
+        check_version(given)
+
+
+def _options(query: dict[str, str]) -> dict[str, Any]:
+    """What the verb takes beside the event."""
+    if not query:
+        return {}
+    given = calls.read("post", calls.Post, {**query, "event": {}}).given()
+    return {name: value for name, value in given.items() if name != "event"}
 
 
 async def post_lines(web: Web, request: Request, caller: Caller, query: dict[str, str]) -> Response:

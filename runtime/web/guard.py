@@ -1,7 +1,8 @@
 """What is refused before a request reaches a route, and what is added to every response.
 
-In this order: sizes, the Host (a name of ours: against DNS rebinding), who asks, where the page that
-asks comes from (against CSRF), how often. Nothing is looked up for somebody who may not ask.
+In this order: what a proxy of ours says, sizes, the Host (a name of ours: against DNS rebinding), who
+asks, where the page that asks comes from (against CSRF), how often. Nothing is looked up for somebody
+who may not ask.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-import msgspec
 from starlette._utils import get_route_path
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,16 +24,21 @@ from greenroom.definitions.errors import (
     NotPermitted,
     TooLarge,
 )
+from greenroom.definitions.people import actor_of, is_name
 from greenroom.runtime import calls
 from greenroom.runtime.web.access import NOBODY, Caller
+from greenroom.runtime.web.forwarded import Proxies
+from greenroom.runtime.web.heads import Heads
+from greenroom.runtime.web.heads import read as read_heads
 from greenroom.runtime.web.limits import HttpLimits, Rate
 from greenroom.runtime.web.neighbours import owner_of
+from greenroom.runtime.web.origins import Origins
+from greenroom.runtime.web.patience import within
 from greenroom.runtime.web.problems import HttpError, problem
 
 if TYPE_CHECKING:
     from greenroom.runtime.web.app import Web
 
-LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CALLER: Final = "greenroom.caller"
 BODY: Final = "greenroom.body"
@@ -61,6 +66,8 @@ HEADERS: Final = {
     "Cache-Control": "no-store",
 }
 _HEADERS: Final = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+_NAMES: Final = frozenset(name for name, _ in _HEADERS)
+HSTS: Final = (b"strict-transport-security", b"max-age=31536000")
 
 ONCE: Final = frozenset({b"authorization", b"host", b"content-length", b"cookie"})
 """Headers that a request has one of."""
@@ -93,6 +100,9 @@ class Guard:
         self._callers = Rate(limits.caller_rate, limits.caller_rate * 2, now)
         self._nobodies = Rate(limits.nobody_rate, limits.nobody_rate * 4, now)
         self._failed = Rate(limits.failed_rate, 20.0, now)
+        self._proxies = Proxies(web.rules.proxies)
+        self._origins = Origins(web.rules.origins)
+        self._added = [*_HEADERS, HSTS] if web.rules.tls else _HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -108,22 +118,29 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 headers = list(message.get("headers", ()))
-                given = {name.lower() for name, _ in headers}
-                headers += [pair for pair in _HEADERS if pair[0] not in given]
+                given = {name for name, _ in headers} & _NAMES
+                headers += [p for p in self._added if p[0] not in given] if given else self._added
+                headers += self._origins.headers(heads, scope.get(CALLER, NOBODY))
                 message["headers"] = headers
                 self._web.metrics.answered(scope, message["status"])
             await send(message)
 
         self._web.metrics.begun(scope)
         body = scope[BODY] = Body(self._limits)
-        request = Request(scope)
+        heads = read_heads(scope)
         try:
-            self._check_sizes(request)
-            self._check_host(request)
-            caller = scope[CALLER] = await self._caller(request)
-            self._check_origin(request, caller)
-            self._count(request, caller)
-            await self._app(scope, self._limited(receive, request, body), answer)
+            self._check_sizes(scope, heads)
+            self._read_front(scope, heads)
+            self._check_host(scope, heads)
+            asked = self._origins.preflight(scope["method"], heads)
+            if asked is not None:
+                self._count(scope, NOBODY)
+                await asked(scope, receive, answer)
+                return
+            caller = scope[CALLER] = await self._caller(scope, heads)
+            self._check_origin(scope, heads, caller)
+            self._count(scope, caller)
+            await self._app(scope, self._limited(receive, scope, heads, body), answer)
         except HttpError as error:
             response = problem(error.error, error.status, **error.headers)
         except GreenroomError as error:
@@ -136,13 +153,13 @@ class Guard:
         else:
             return
         if not started:
-            if not await _skipped(request, receive, response.status_code):
+            if not await _skipped(scope, heads, receive, response.status_code):
                 response.headers.setdefault("Connection", "close")
             await response(scope, receive, answer)
 
-    def _check_sizes(self, request: Request) -> None:
+    def _check_sizes(self, scope: Scope, heads: Heads) -> None:
         """For servers that are not ours; ours has refused before it had read so much."""
-        scope, limits = request.scope, self._limits
+        limits = self._limits
         target = len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"")
         if target > limits.url_bytes:
             raise HttpError(414, TooLarge(f"a URL has at most {limits.url_bytes:,} bytes"))
@@ -156,19 +173,26 @@ class Guard:
                     f"{limits.header_bytes:,} bytes"
                 ),
             )
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding != "identity":
+        if heads.get(b"content-encoding", b"identity") != b"identity":
             raise HttpError(415, InvalidRequest("a body that is compressed is not taken"))
+        if len(heads) == len(headers):
+            return
         once = [name for name, _ in headers if name in ONCE]
         if len(once) > len(set(once)):
             twice = max(once, key=once.count).decode()
             raise HttpError(400, InvalidRequest(f"there are two {twice} headers"))
 
-    def _check_host(self, request: Request) -> None:
+    def _read_front(self, scope: Scope, heads: Heads) -> None:
+        """What stands in front: TLS, as we were told, and what a proxy of ours says itself."""
+        if self._web.rules.tls and _peer(scope) is None:
+            scope["scheme"] = "https"
+        self._proxies.read(scope, heads)
+
+    def _check_host(self, scope: Scope, heads: Heads) -> None:
         hosts = self._web.rules.hosts
-        if hosts is None or _peer(request) is not None:
+        if hosts is None or _peer(scope) is not None:
             return
-        host = host_name(request.headers.get("host", ""))
+        host = host_name(heads.get(b"host", b"").decode("latin-1"))
         if host not in hosts:
             raise HttpError(
                 421,
@@ -178,32 +202,32 @@ class Guard:
                 ),
             )
 
-    async def _caller(self, request: Request) -> Caller:
+    async def _caller(self, scope: Scope, heads: Heads) -> Caller:
         """Who asks. Wrong credentials are an error, none are nobody."""
         rules = self._web.rules
-        if get_route_path(request.scope).startswith(OUTSIDE):
+        if get_route_path(scope).startswith(OUTSIDE):
             return NOBODY
-        given = request.headers.get("authorization")
+        given = heads.get(b"authorization")
         if given is not None:
-            return await self.shown(request, given)
+            return await self.shown(scope, given.decode("latin-1"))
         if rules.identify is not None:
-            said = rules.identify(request)
+            said = rules.identify(Request(scope))
             found = await said if isinstance(said, Awaitable) else said
             if found is not None:
-                return found if isinstance(found, Caller) else Caller(found, ("admin",), "host")
-        session = await self._web.sessions.caller(request) if request.cookies else None
+                return found if isinstance(found, Caller) else _of_host(found)
+        session = await self._web.sessions.caller(Request(scope)) if b"cookie" in heads else None
         if session is not None:
             return session
-        peer = _peer(request)
+        peer = _peer(scope)
         if peer is not None:
             return Caller(peer, ("admin",), "peer")
-        if rules.open and (rules.hosts is None or _is_loopback(request)):
-            return Caller(_neighbour(request), ("admin",), "open")
+        if rules.open and (rules.hosts is None or _is_loopback(scope)):
+            return Caller(_neighbour(scope), ("admin",), "open")
         return NOBODY
 
-    async def shown(self, request: Request, given: str) -> Caller:
+    async def shown(self, scope: Scope, given: str) -> Caller:
         """The holder of a key or token. A wrong one costs time, and only so many are tried."""
-        address = address_of(request)
+        address = address_of(scope)
         self._failed.check(address)
         try:
             scheme, _, text = given.partition(" ")
@@ -215,29 +239,30 @@ class Guard:
             await asyncio.sleep(self._limits.failed_s)
             raise
 
-    def _check_origin(self, request: Request, caller: Caller) -> None:
-        if request.method in SAFE or caller.way not in AMBIENT:
+    def _check_origin(self, scope: Scope, heads: Heads, caller: Caller) -> None:
+        if scope["method"] in SAFE or caller.way not in AMBIENT:
             return
-        site = request.headers.get("sec-fetch-site")
-        origin = request.headers.get("origin")
-        foreign = site is not None and site not in ("same-origin", "none")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        site = heads.get(b"sec-fetch-site")
+        origin = heads.get(b"origin")
+        foreign = site is not None and site not in (b"same-origin", b"none")
+        if origin is not None and urlsplit(origin).netloc != heads.get(b"host"):
             foreign = True
         if foreign:
-            raise NotPermitted(f"a page of {(origin or 'another site')[:200]} may not ask for this")
+            page = (origin or b"another site").decode("latin-1")[:200]
+            raise NotPermitted(f"a page of {page} may not ask for this")
 
-    def _count(self, request: Request, caller: Caller) -> None:
+    def _count(self, scope: Scope, caller: Caller) -> None:
         if caller.way == "none":
-            self._nobodies.take(address_of(request))
+            self._nobodies.take(address_of(scope))
         elif caller.way != "peer":
             self._callers.take(f"{caller.way}:{caller.by}")
 
-    def _limited(self, receive: Receive, request: Request, body: Body) -> Receive:
+    def _limited(self, receive: Receive, scope: Scope, heads: Heads, body: Body) -> Receive:
         """The body, as long as it is not too long and not too slow."""
         taken = 0
         done = False
         until: float | None = None
-        length = request.headers.get("content-length", "")
+        length = heads.get(b"content-length", b"")
 
         async def limited() -> Message:
             nonlocal taken, done, until
@@ -249,8 +274,7 @@ class Guard:
             if until is None or body.total_s is None:
                 until = loop.time() + (body.piece_s if body.total_s is None else body.total_s)
             try:
-                async with asyncio.timeout_at(until):
-                    message = await receive()
+                message = await within(receive(), until)
             except TimeoutError:
                 raise HttpError(
                     408, InvalidRequest("the body did not come in time"), Connection="close"
@@ -260,17 +284,17 @@ class Guard:
                 if taken > body.bytes_max:
                     raise _too_large(body.bytes_max)
                 done = not message.get("more_body", False)
-                request.scope[READ] = done
+                scope[READ] = done
             return message
 
         return limited
 
 
-async def _skipped(request: Request, receive: Receive, status: int) -> bool:
+async def _skipped(scope: Scope, heads: Heads, receive: Receive, status: int) -> bool:
     """Reads what is left of the body of a refused request, unless it is long or slow: a connection
     that is closed over unread bytes is reset, and the refusal with it."""
-    if request.scope.get(READ) or "expect" in request.headers:
-        return bool(request.scope.get(READ))
+    if scope.get(READ) or b"expect" in heads:
+        return bool(scope.get(READ))
     if status in (408, 413):
         return False
     size = 0
@@ -290,34 +314,42 @@ def _too_large(limit: int) -> HttpError:
     return HttpError(413, TooLarge(f"a body has at most {limit:,} bytes", limit=limit))
 
 
-def _peer(request: Request) -> str | None:
-    found: str | None = request.scope.get("state", {}).get(PEER)
+def _peer(scope: Scope) -> str | None:
+    found: str | None = scope.get("state", {}).get(PEER)
     return found
 
 
-def address_of(request: Request) -> str:
-    return request.client.host if request.client is not None else "unknown"
+def _of_host(name: str) -> Caller:
+    """Whom an application names. A name of its users must not read as what we say of others."""
+    if not is_name(name) or actor_of(name).username != name:
+        raise NotAuthenticated(f"{name[:80]!r} cannot be the name of somebody")
+    return Caller(name, ("admin",), "host")
 
 
-def _neighbour(request: Request) -> str:
+def address_of(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client is not None else "unknown"
+
+
+def _neighbour(scope: Scope) -> str:
     """Somebody of this machine: its user, as on the socket; the address where nobody knows. Asked
     once for a connection of ours: the kernel goes through all it has."""
-    known: dict[str, str] = request.scope.get("state", {}).get(NEIGHBOUR, {})
+    known: dict[str, str] = scope.get("state", {}).get(NEIGHBOUR, {})
     if "by" not in known:
-        known["by"] = _owner(request) or f"http:{address_of(request)}"
+        known["by"] = _owner(scope) or f"http:{address_of(scope)}"
     return known["by"]
 
 
-def _owner(request: Request) -> str | None:
-    client, server = request.client, request.scope.get("server")
+def _owner(scope: Scope) -> str | None:
+    client, server = scope.get("client"), scope.get("server")
     if client is None or server is None or server[1] is None:
         return None
-    return owner_of((client.host, client.port), (server[0], server[1]))
+    return owner_of((client[0], client[1]), (server[0], server[1]))
 
 
-def _is_loopback(request: Request) -> bool:
+def _is_loopback(scope: Scope) -> bool:
     try:
-        return ipaddress.ip_address(address_of(request)).is_loopback
+        return ipaddress.ip_address(address_of(scope)).is_loopback
     except ValueError:
         return False
 
@@ -335,15 +367,3 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
-
-
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """Who may ask. `hosts` are the names the Host header may have (None: any, for an application
-    that checks it itself); `open` lets programs of this machine ask without a key."""
-
-    hosts: tuple[str, ...] | None = LOOPBACK
-    open: bool = False
-    identify: Any = None
-    """Of an application the engine is mounted in: who the request is of, a name or a `Caller`."""
-    oidc: Any = None
-    limits: HttpLimits = HttpLimits()

@@ -117,6 +117,8 @@ class Connection(HttpToolsProtocol):
             return
         begun, was_in_head = self._begun, self._in_head
         super().data_received(data)
+        if self._in_head and self._slow is None:
+            self._slow = self.loop.call_later(self._limits.header_s, self._too_slow)
         if self._in_head and was_in_head and self._begun == begun:
             # all of it belongs to one head, which goes on
             self._head_bytes += len(data)
@@ -128,8 +130,6 @@ class Connection(HttpToolsProtocol):
         self._begun += 1
         self._in_head = True
         self._head_bytes = 0
-        if self._slow is None:
-            self._slow = self.loop.call_later(self._limits.header_s, self._too_slow)
 
     def on_headers_complete(self) -> None:
         self._in_head = False

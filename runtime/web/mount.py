@@ -23,8 +23,8 @@ def mounted(engine: Engine, given: dict[str, Any]) -> Web:
     """What `engine.asgi()` gives."""
     try:
         from greenroom.runtime.web.app import Web  # noqa: PLC0415  it needs an extra
-        from greenroom.runtime.web.guard import Rules  # noqa: PLC0415  it needs an extra
         from greenroom.runtime.web.pages.all import routes  # noqa: PLC0415  it needs an extra
+        from greenroom.runtime.web.rules import Rules  # noqa: PLC0415  it needs an extra
     except ModuleNotFoundError as error:
         raise InvalidRequest(
             f"engine.asgi() needs the web extra ({error.name} is missing)",
@@ -46,6 +46,11 @@ def is_installed() -> bool:
 def check(http: Http) -> None:
     """Refuses at once what a daemon could never serve. Raises `InvalidRequest`, `NotPermitted`."""
     if http.address is None:
+        for option, given in (("proxy", http.proxies), ("tls", http.tls), ("cors", http.origins)):
+            if given:
+                raise InvalidRequest(
+                    f"--http-{option} says something of --http, which is not there"
+                )
         return
     address(http.address, remote=http.remote)
     if not is_installed():
@@ -57,9 +62,9 @@ def check(http: Http) -> None:
 def listener(engine: Engine, http: Http) -> Listener:
     """The face of a daemon."""
     from greenroom.runtime.web.app import Web  # noqa: PLC0415  it needs an extra
-    from greenroom.runtime.web.guard import LOOPBACK, Rules  # noqa: PLC0415  it needs an extra
     from greenroom.runtime.web.listen import Listener  # noqa: PLC0415  it needs an extra
     from greenroom.runtime.web.pages.all import routes  # noqa: PLC0415  it needs an extra
+    from greenroom.runtime.web.rules import LOOPBACK, Rules  # noqa: PLC0415  it needs an extra
 
     oidc = None
     if http.oidc is not None:
@@ -71,7 +76,11 @@ def listener(engine: Engine, http: Http) -> Listener:
             )
         oidc = Provider(Oidc(issuer=http.oidc, audience=http.audience))
     hosts = (*LOOPBACK, *(name.lower() for name in http.hosts))
-    return Listener(Web(engine, Rules(hosts=hosts, open=http.open, oidc=oidc), pages=[routes]))
+    rules = Rules(
+        hosts=hosts, open=http.open, oidc=oidc, proxies=http.proxies, tls=http.tls,
+        origins=http.origins,
+    )  # fmt: skip
+    return Listener(Web(engine, rules, pages=[routes]))
 
 
 def address(text: str, *, remote: bool) -> tuple[str, int]:

@@ -11,7 +11,8 @@ import msgspec
 from greenroom.runtime.engine import VERSION
 from greenroom.runtime.web import table
 from greenroom.runtime.web.access import SCOPES
-from greenroom.runtime.web.bulk import ARRAY, NDJSON
+from greenroom.runtime.web.bulk import NDJSON
+from greenroom.runtime.web.cloudevents import MANY, ONE
 from greenroom.runtime.web.feed import MEDIA_TYPE as FEED
 from greenroom.runtime.web.problems import MEDIA_TYPE as PROBLEM
 from greenroom.runtime.web.problems import ProblemDetails
@@ -154,7 +155,8 @@ def _whole(route: table.Route, schema: dict[str, Any]) -> dict[str, Any]:
     return {
         JSON: {"schema": {"anyOf": [event, many]}},
         NDJSON: {"schema": {"type": "string", "description": "One event a line."}},
-        ARRAY: {"schema": many},
+        ONE: {"schema": event},
+        MANY: {"schema": many},
     }
 
 

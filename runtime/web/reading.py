@@ -8,12 +8,13 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from greenroom.definitions.errors import InvalidRequest
 from greenroom.runtime import calls
 from greenroom.runtime.web import table
+from greenroom.runtime.web.heads import heads_of, media_type
 from greenroom.runtime.web.problems import HttpError
 
 JSON: Final = "application/json"
@@ -32,18 +33,26 @@ def segments_of(scope: Scope) -> list[str]:
     return [unquote(part) for part in parts] if "%" in path else parts
 
 
-def media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
 async def body_of(request: Request) -> bytes:
     """The body of a request that sends JSON. curl's `-d` says it is a form; it is read as JSON too."""
-    kind = media_type(request)
+    kind = media_type(heads_of(request.scope))
     if kind not in ("", JSON, "application/x-www-form-urlencoded") and not kind.endswith("+json"):
         raise HttpError(
             415, InvalidRequest(f"the body is {kind[:80]}; it must be {JSON}", takes=JSON)
         )
-    return await request.body()
+    return await whole(request)
+
+
+async def whole(request: Request) -> bytes:
+    """The body, which most often is there already."""
+    message = await request.receive()
+    pieces = [message.get("body", b"")]
+    while message["type"] == "http.request" and message.get("more_body", False):
+        message = await request.receive()
+        pieces.append(message.get("body", b""))
+    if message["type"] != "http.request":
+        raise ClientDisconnect
+    return b"".join(pieces)
 
 
 def json_of(body: bytes, default: Any = None) -> Any:
@@ -63,6 +72,8 @@ def object_of(value: Any) -> dict[str, Any]:
 
 def query_of(request: Request) -> dict[str, str]:
     found: dict[str, str] = {}
+    if not request.scope["query_string"]:
+        return found
     for name, value in request.query_params.multi_items():
         if name in found:
             raise InvalidRequest(f'"{name[:80]}" is given twice', path=f"$.{name[:80]}")
@@ -79,6 +90,8 @@ def merge(params: dict[str, Any], body: dict[str, Any]) -> None:
 
 def coerced(route: table.Route, values: Mapping[str, str]) -> dict[str, Any]:
     """Text of an address as the types its method takes; what does not fit is left for it to say."""
+    if not values:
+        return {}
     kinds = _kinds(table.params_of(route))
     return {name: _value(text, kinds.get(name, frozenset())) for name, text in values.items()}
 

@@ -28,10 +28,10 @@ from greenroom.runtime.server import Server, actor_of
 from greenroom.runtime.socketfile import bind
 from greenroom.runtime.web import guard, mount
 from greenroom.runtime.web.app import Web
-from greenroom.runtime.web.guard import Rules
 from greenroom.runtime.web.limits import HttpLimits
 from greenroom.runtime.web.listen import Listener
 from greenroom.runtime.web.neighbours import owner_of
+from greenroom.runtime.web.rules import Rules
 from tests.runtime.web.conftest import leave, order
 
 LIMITS = HttpLimits(failed_s=0.0, nobody_rate=1e6, caller_rate=1e6)

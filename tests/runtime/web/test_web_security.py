@@ -23,11 +23,11 @@ from greenroom.runtime.keys import FRESH_MS
 from greenroom.runtime.web import table
 from greenroom.runtime.web.access import SCOPES, Caller, check_scopes
 from greenroom.runtime.web.app import Web
-from greenroom.runtime.web.guard import Rules
 from greenroom.runtime.web.hooks import HookRequest, HookResponse
 from greenroom.runtime.web.limits import HttpLimits, Rate
 from greenroom.runtime.web.oidc import Oidc, Provider
 from greenroom.runtime.web.routes import page, rule_of
+from greenroom.runtime.web.rules import Rules
 from tests.runtime.connectors.test_ingestion import BODY, NOW, SCHEMES, SECRET, TIMED
 from tests.runtime.connectors.test_ingestion import engine as engine_with
 from tests.runtime.web.conftest import HOST, QUICK, TOKENS, Face, MakeFace
