@@ -44,8 +44,10 @@ CALLBACK_NAMES: Final = ("callback_route", "callback_token")
 _FIXED: Final = ("actions", "branches", "schema")
 """Parameters of core actions that are no values: they are read for themselves."""
 
-RETRY_WAIT_S: Final = 3.0
-RETRY_RATE: Final = 1.5
+RETRY: Final = (3.0, 1.5)
+"""Seconds before the first retry, and by what they grow, unless `backoff` says otherwise."""
+WORKFLOW_RETRY: Final = (30.0, 2.5)
+"""The same where the workflow says it for all its actions."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,7 +111,13 @@ class ActionReader:
         self.problems = problems
         self.warnings = warnings
         self.catalog = catalog
+        self.retry: RetryPolicy | None = None
+        """What actions do that can be tried again and have no `on_error`."""
         self._depth = 0
+
+    def on_error(self, data: Json) -> None:
+        """The `on_error` of the whole document."""
+        self.retry, _ = self._on_error(data, "$.on_error", WORKFLOW_RETRY)
 
     def actions(self, data: list[Json], path: str) -> tuple[Action, ...]:
         """The actions of a list by their order."""
@@ -163,6 +171,8 @@ class ActionReader:
         retry, on_fail = self._on_error(data.get("on_error"), f"{path}.on_error")
         if kind == "Data" and retry is not None:
             self.problems.add(f"{path}.on_error.max_retries", "Data tries again by itself")
+        if "on_error" not in data and self._can_be_tried_again(kind, target):
+            retry = self.retry
         if calls_back and on_fail == "skip":
             self.problems.add(f"{path}.on_error.on_fail", "nobody would call back: fail or stop")
         timeout_s = self._timeout(data, path)
@@ -192,6 +202,14 @@ class ActionReader:
             branches=tuple(inner) if isinstance(inner, list) else (),
             undo=undo,
         )
+
+    def _can_be_tried_again(self, kind: str | None, target: Target | None) -> bool:
+        """Whether it is an action that takes `on_error`; a step that says it itself knows better."""
+        if target is not None and target.retry is not None:
+            return False
+        if kind == "Data":  # it does so by itself
+            return False
+        return kind is None or (kind in CORE_ACTIONS and "on_error" in CORE_ACTIONS[kind].keys)
 
     # -- what does the work --------------------------------------------------------------------
 
@@ -408,7 +426,9 @@ class ActionReader:
         self.warnings.extend(compiled.warnings)
         return compiled
 
-    def _on_error(self, data: Json, path: str) -> tuple[RetryPolicy | None, OnFail]:
+    def _on_error(
+        self, data: Json, path: str, default: tuple[float, float] = RETRY
+    ) -> tuple[RetryPolicy | None, OnFail]:
         if not isinstance(data, dict):
             return None, "fail"
         written = data.get("backoff")
@@ -420,7 +440,7 @@ class ActionReader:
                 if name in data:
                     self.problems.add(f"{path}.{name}", "has no meaning without max_retries")
             return None, on_fail
-        wait_s = self._duration(backoff.get("wait", RETRY_WAIT_S), f"{path}.backoff.wait")
+        wait_s = self._duration(backoff.get("wait", default[0]), f"{path}.backoff.wait")
         most_s = self._duration(backoff.get("max", "1h"), f"{path}.backoff.max")
         if wait_s is None or most_s is None or type(retries) is not int:
             return None, on_fail
@@ -428,7 +448,7 @@ class ActionReader:
             retry_on = data.get("retry_on")
             policy = RetryPolicy(
                 wait_s,
-                float(backoff.get("rate", RETRY_RATE)),
+                float(backoff.get("rate", default[1])),
                 max(most_s, wait_s),
                 max_attempts=retries + 1,
                 retry_on=None if retry_on is None else tuple(map(str, retry_on)),

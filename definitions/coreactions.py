@@ -225,6 +225,12 @@ ON_ERROR: Final[Schema] = _object(
     ),
 )
 
+WORKFLOW_ON_ERROR: Final[Schema] = _object(
+    ("max_retries",),
+    **{name: ON_ERROR["properties"][name] for name in ("max_retries", "retry_on", "backoff")},
+)
+"""What actions do that say nothing of their own. What the last failure does is for each to say."""
+
 ACTION_KEYS: Final[dict[str, Schema]] = {
     "connector_id": NAME,
     "type": NAME,
@@ -301,6 +307,7 @@ DOCUMENT_KEYS: Final[dict[str, Schema]] = {
     ),
     "timeout": DURATION,
     "retention": DURATION,
+    "on_error": WORKFLOW_ON_ERROR,
     "source": {"$ref": "#/$defs/source"},
     "actions": ACTIONS,
 }

@@ -160,6 +160,7 @@ class _Reader:
         actions: tuple[Action, ...] = ()
         if isinstance(data.get("actions"), list):
             reader = ActionReader(self.problems, self.warnings, self.catalog)
+            reader.on_error(data.get("on_error"))
             actions = reader.actions(data["actions"], "$.actions")
         if self.problems:
             return None

@@ -48,7 +48,8 @@ _ABOUT: Final = {
     "variables": "Values for {name} in the texts beside them: constants or expressions.",
     "transform": "Key paths of the state to values; expressions read the response.",
     "remove": "Key paths to take out of the state.",
-    "on_error": "How often and when to try again, and what the last failure does.",
+    "on_error": "How often and when to try again, and what the last failure does; of a workflow: "
+    "what its actions do that say nothing of their own.",
     "timeout": "After this long an attempt has failed; of a workflow: the instance.",
     "wait_for_callback": "The response is what is posted to {callback_route}; timeout says how long.",
     "debounce": "Wait until no further event has come for a while, and take the last.",

@@ -750,3 +750,13 @@ def test_a_mutated_document_is_read_or_refused(seed: int) -> None:
         except InvalidDefinition as error:
             assert error.problems
             assert all(one.where for one in error.problems)
+
+
+def test_on_error_of_the_workflow_is_checked_where_it_stands() -> None:
+    assert "$.on_error.max_retries" in problems(document(on_error={"retry_on": ["5xx"]}))
+    assert problems(document(on_error={"max_retries": 1, "on_fail": "skip"})).keys() == {
+        "$.on_error.on_fail"
+    }
+    assert "$.on_error.backoff.wait" in problems(
+        document(on_error={"max_retries": 1, "backoff": {"wait": "soon"}})
+    )

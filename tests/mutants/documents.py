@@ -43,6 +43,7 @@ MUTANTS: Final = (
     mutant("document-transform-over-the-state", "F18", rewrite(lowering._after, "seen if own else response", "seen"), RUN, SEED),
     mutant("document-state-keeps-what-was-replaced", "F21", rewrite(Scope.change, "(*(name for name in before if name not in after), *drop)", "()"), RUN, SEED),
     mutant("document-callback-is-late", "F22", rewrite(lowering._called_back, "early=True", "early=False"), RUN),
+    mutant("document-on-error-is-for-nobody", "on_error", rewrite(ActionReader._action, "retry = self.retry", "pass"), f"{RUN}::test_on_error_of_the_workflow_is_for_actions_that_say_nothing"),
     mutant("slots-are-endless", "F23", rewrite(Slots._admit, "len(lane.holders) >= rule.limit", "False"), RUN),
     mutant("slots-are-forgotten", "F23", rewrite(Slots.recover, "await self.follow(definition)", "pass"), RUN),
     mutant("slots-are-never-free", "F23", rewrite(Slots.watch, "if p.ended:", "if False:"), RUN),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from greenroom import Engine, Fatal, Retry, State, step
+from greenroom import Engine, Fatal, Retry, State, retrystep, step
 from greenroom.definitions.catalog import OFFERED, offer
 from greenroom.definitions.errors import (
     AlreadyRunning,
@@ -409,6 +409,49 @@ async def test_on_error_tries_again_with_backoff_and_then_does_as_told(engine: T
     await engine.advance("8s")
     found = await engine.get(found.id)
     assert (found.status, found.state, len(asked)) == ("completed", {"after": True}, 3)
+
+
+async def test_on_error_of_the_workflow_is_for_actions_that_say_nothing(engine: TestEngine) -> None:
+    connector, asked = service(ValueError("no"))
+    engine.register(connector)
+    given = document(do(), name="plain", on_error={"max_retries": 2})
+    found = await run(engine, given)
+    assert [wait.kind for wait in found.waits] == ["retry"]
+    await engine.advance("29s")
+    assert len(asked) == 1  # 30 s, then 75
+    await engine.advance("5s")
+    assert len(asked) == 2
+    await engine.advance("80s")
+    assert ((await engine.get(found.id)).status, len(asked)) == ("failed", 3)
+    asked.clear()
+    own = document(do(on_error={"on_fail": "skip"}), name="own", on_error={"max_retries": 2})
+    assert ((await run(engine, own)).status, len(asked)) == ("completed", 1)
+
+
+async def test_on_error_of_the_workflow_gives_way_to_what_a_step_says(
+    engine: TestEngine, offered: Any
+) -> None:
+    calls: list[str] = []
+
+    @retrystep("eager", delay=1, jitter=0, max_attempts=2)
+    async def eager() -> None:
+        calls.append("eager")
+        raise ValueError("no")
+
+    @step("plain")
+    async def plain() -> None:
+        calls.append("plain")
+        raise ValueError("no")
+
+    offered(eager)
+    offered(plain)
+    for name in ("eager", "plain"):
+        given = document(core("Call", 1, {"step": name}), name=name, on_error={"max_retries": 1})
+        await run(engine, given)
+    await engine.advance("2s")
+    assert calls == ["eager", "plain", "eager"]
+    await engine.advance("40s")
+    assert calls == ["eager", "plain", "eager", "plain"]
 
 
 async def test_on_error_can_stop_the_instance(engine: TestEngine) -> None:
