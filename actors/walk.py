@@ -43,6 +43,7 @@ from greenroom.actors.spots import DUE, UNDO, Spot, failed_frame, fixed, lane_fr
 from greenroom.definitions import instants
 from greenroom.definitions.injection import VIRTUAL
 from greenroom.definitions.instants import Instant
+from greenroom.definitions.ops import since_ms
 from greenroom.definitions.values import Json, copy, encode_decode
 from greenroom.definitions.workflow import Change, Definition, Guard, Node, Place, Plan, Target
 
@@ -689,7 +690,7 @@ class Walk:
             state = copy(self._view(lanes))
             args = None if node.args is None else encode_decode(node.args(state), key)[1]
             due = None if node.due is None else node.due(state, self.at)
-            match = None if node.where is None else _match(node.where(state), node.since)
+            match = None if node.where is None else _match(node.where(state), node.since, self.at)
         except Exception as error:  # an author's expression may raise anything
             raise Death(self._because(error, node, "")) from None
         if node.kind == "wait" and match is None:
@@ -868,13 +869,14 @@ def _call(key: str, target: Target, name: str | None = None) -> Request:
     return Request(key, name=name or target.name, policy=Policy(target.retry, once, own))
 
 
-def _match(where: Any, since: str) -> Match:
+def _match(where: Any, since: Any, at: int) -> Match:
     return Match(
         where.source,
         where.paths,
         where.hashes[0],
         None if since == "now" else 0,
         more=where.hashes[1:],
+        since_at=since_ms(since, at),
     )
 
 

@@ -333,6 +333,8 @@ class ActionReader:
                 self._duration(given.get("duration"), f"{path}.duration")
             case "WaitForEvent":
                 self._check_where(given.get("where", {}), f"{path}.where")
+                if given.get("since") not in ("start", "now"):
+                    self._duration(given.get("since"), f"{path}.since")
             case "Data":
                 self._check_data(given, path)
             case "Iterator":

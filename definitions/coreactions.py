@@ -148,7 +148,7 @@ CORE_ACTIONS: Final[dict[str, Core]] = {
             ("event_type",),
             event_type=either(NAME),
             where={"type": "object", "maxProperties": 32, "title": "a map of paths to values"},
-            since={"enum": ["start", "now"]},
+            since={"anyOf": [{"enum": ["start", "now"]}, DURATION]},
             on_timeout={"enum": ["continue", "fail", "stop"]},
         ),
         ("timeout",),

@@ -33,6 +33,7 @@ from greenroom.definitions.injection import Injector
 from greenroom.definitions.instants import Instant
 from greenroom.definitions.matching import Where, compile_where
 from greenroom.definitions.operands import OPERANDS
+from greenroom.definitions.ops import looks_back
 from greenroom.definitions.paths import MISSING
 from greenroom.definitions.roots import ROOT, wrapped
 from greenroom.definitions.syntax import PREFIX
@@ -215,7 +216,7 @@ def _node(action: Action, works: Works, scope: Scope, key: str) -> Node:
                 kind="wait",
                 args=_event_args(action, scope),
                 where=_where(action, scope),
-                since=action.given.get("since", "start"),
+                since=looks_back(action.given.get("since", "start")),
                 due=_deadline(action),
                 after=_after(action, scope),
             )

@@ -309,12 +309,9 @@ def wait(
     """
     if not isinstance(type, str) or not type or len(type) > NAME_MAX:
         raise InvalidInput(f"wait needs an event type of 1 to {NAME_MAX} characters, got {type!r}")
-    looks_back: Any = since
-    if not isinstance(since, datetime.datetime) and since not in ("start", "now"):
-        looks_back = datetime.timedelta(seconds=seconds(since, "since"))
     due = None if timeout is None else seconds(timeout, "timeout")
     return asked(  # type: ignore[no-any-return]
-        Op("wait", type, where=compile_where(where), due_s=due, since=looks_back)
+        Op("wait", type, where=compile_where(where), due_s=due, since=looks_back(since))
     )
 
 
@@ -445,6 +442,13 @@ def workflow_name(workflow: Any) -> str:
     if not isinstance(name, str):
         raise InvalidInput(f"{workflow!r} is not a workflow: give its name, class or function")
     return name
+
+
+def looks_back(since: Since) -> Literal["start", "now"] | datetime.timedelta | datetime.datetime:
+    """`since` as an op has it. Raises `InvalidInput`."""
+    if since == "start" or since == "now" or isinstance(since, datetime.datetime):
+        return since  # type: ignore[return-value]
+    return datetime.timedelta(seconds=seconds(since, "since"))
 
 
 def since_ms(since: Any, now: int) -> int | None:

@@ -15,7 +15,7 @@ from greenroom.definitions.errors import InvalidInput
 from greenroom.definitions.events import NAME_MAX
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.moments import Moment
-from greenroom.definitions.ops import Op, asked
+from greenroom.definitions.ops import Op, Since, asked, looks_back
 from greenroom.definitions.values import Json
 
 Duration = str | float | datetime.timedelta
@@ -25,15 +25,21 @@ class Wait:
     """A wait for an event, for a time, or for an event until a time.
 
     `event` is the name of an event or a class; a class also takes the events of its subclasses.
+    `since` is that of `wait`: from when on events count.
     """
 
-    def __init__(self, event: str | type | None = None, where: Json = None) -> None:
+    def __init__(
+        self, event: str | type | None = None, where: Json = None, *, since: Since = "start"
+    ) -> None:
         self._class = event if isinstance(event, type) else None
         name = event.__name__ if isinstance(event, type) else event
         if name is not None and (not isinstance(name, str) or not 0 < len(name) <= NAME_MAX):
             raise InvalidInput(f"Wait takes the name of an event or its class, got {event!r}")
         if where is not None and name is None:
             raise InvalidInput("Wait(where=...) needs an event")
+        if since != "start" and name is None:
+            raise InvalidInput("Wait(since=...) needs an event")
+        self._since = looks_back(since)
         self._event = name
         self._where = compile_where(where)
         self._moment = Moment()
@@ -119,7 +125,16 @@ class Wait:
         when = moment.due if moment.is_set else None
         if self._event is None:
             return asked(Op("sleep", "sleep", due_s=None if when else 0.0, when=when))
-        return asked(Op("wait", self._event, where=self._where, when=when, event_class=self._class))
+        return asked(
+            Op(
+                "wait",
+                self._event,
+                where=self._where,
+                when=when,
+                since=self._since,
+                event_class=self._class,
+            )
+        )
 
     def __await__(self) -> Any:
         return self.execute().__await__()

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from greenroom.definitions.collecting import Collect
@@ -164,7 +165,8 @@ class Node:
     after: Callable[[dict[str, Any], Json], Change] | None = None
     due: Callable[[dict[str, Any], int], int | None] | None = None
     where: Callable[[dict[str, Any]], Where] | None = None
-    since: Literal["start", "now"] = "start"
+    since: str | timedelta | datetime = "start"
+    """From when on events count for a wait."""
     outcome: str = "ok"
     """Of an `end`; `cancelled` cancels the instance, with what that takes back."""
     on_error: Literal["fail", "skip", "stop"] = "fail"

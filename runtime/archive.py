@@ -11,6 +11,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from greenroom.actors.ports import (
+    Counts,
+    CountsRow,
     DeadLetters,
     DeadRow,
     EventMatches,
@@ -52,7 +54,7 @@ async def stored(
     """Events of a type from a moment (or a duration ago) on, oldest first, at most `limit`."""
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= LOOKED_AT_MAX:
         raise InvalidRequest(f"limit must be 1 to {LOOKED_AT_MAX:,}, got {limit!r}")
-    start = None if since is None else _moment(engine.clock.now(), since)
+    start = None if since is None else moment(engine.clock.now(), since)
     after = 0
     left = limit
     while left:
@@ -71,7 +73,24 @@ async def stored(
             return
 
 
-def _moment(now: int, since: str | float) -> int:
+async def place_before(engine: Engine, at: int) -> int:
+    """The place after which events were accepted at a moment or later, found in a few reads. Where the
+    clock has been set back meanwhile it is one of several."""
+    counts: CountsRow = await engine.journal.call(Counts())
+    low, high = 0, counts.head
+    while low < high:
+        middle = (low + high) // 2
+        rows: list[StoredEventRow] = await engine.journal.call(
+            ListEvents(None, middle, None, 1, engine.namespace)
+        )
+        if rows and rows[0].accepted < at:
+            low = rows[0].pos
+        else:
+            high = middle
+    return low
+
+
+def moment(now: int, since: str | float) -> int:
     """Milliseconds: a moment as text, or how long ago."""
     if isinstance(since, str):
         try:

@@ -283,10 +283,14 @@ class Client(verbs.Verbs):
         return self._stream("watch", params, shapes.Entry)
 
     def tail(
-        self, *, type: str | None = None, after: int | None = None
+        self,
+        *,
+        type: str | None = None,
+        after: int | None = None,
+        since: str | float | None = None,
     ) -> AsyncIterator[shapes.StoredEvent]:
         """Events as they are accepted, on a connection of its own."""
-        return self._stream("tail", given(type=type, after=after), shapes.StoredEvent)
+        return self._stream("tail", given(type=type, after=after, since=since), shapes.StoredEvent)
 
     async def _connected(self) -> _Link:
         if self._link is None or self._link.lost:

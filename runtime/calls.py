@@ -170,6 +170,7 @@ class Watch(Params):
 class Tail(Params):
     type: Text = UNSET
     after: int | UnsetType | None = UNSET
+    since: Duration | UnsetType = UNSET
 
 
 class OneDefinition(Params):

@@ -256,10 +256,14 @@ class SyncClient(blocking.BlockingVerbs):
         return self._stream("watch", params, shapes.Entry)
 
     def tail(
-        self, *, type: str | None = None, after: int | None = None
+        self,
+        *,
+        type: str | None = None,
+        after: int | None = None,
+        since: str | float | None = None,
     ) -> Iterator[shapes.StoredEvent]:
         """Events as they are accepted, on a connection of its own."""
-        return self._stream("tail", given(type=type, after=after), shapes.StoredEvent)
+        return self._stream("tail", given(type=type, after=after, since=since), shapes.StoredEvent)
 
     def _connected(self) -> _Line:
         if self._line is None:

@@ -51,9 +51,10 @@ def show(session: Session, id: str) -> None:
 @command("tail", example="greenroom events tail --type order.created -o jsonl")
 @click.option("--type", metavar="TEXT", help="Only events of this type.")
 @click.option("--after", type=int, metavar="POS", help="From this place on; new ones by default.")
-def tail(session: Session, type: str | None, after: int | None) -> None:
+@click.option("--since", metavar="WHEN", help="From a moment, or a duration ago, as 2d.")
+def tail(session: Session, type: str | None, after: int | None, since: str | None) -> None:
     """Follow events as they are posted."""
-    params: Data = {"type": type, "after": after}
+    params: Data = {"type": type, "after": after, "since": since}
     given = {name: value for name, value in params.items() if value is not None}
     session.stream(session.backend.tail(**given), _line)
 

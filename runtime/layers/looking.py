@@ -32,6 +32,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.values import Json
 from greenroom.runtime import checks, compare, reasons, replays, retention, shapes, views
+from greenroom.runtime.archive import moment, place_before
 from greenroom.runtime.filters import parse_filter
 from greenroom.runtime.layers.core import DIRECTORY_DEFAULT, VERSION, Core
 from greenroom.runtime.progresses import progress_at
@@ -151,9 +152,18 @@ class Looking(Core):
             del self.at_end[poked.set]
 
     async def tail(
-        self, *, type: str | None = None, after: int | None = None
+        self,
+        *,
+        type: str | None = None,
+        after: int | None = None,
+        since: str | float | None = None,
     ) -> AsyncIterator[shapes.StoredEvent]:
-        """Events as they are accepted, those after the place `after` first."""
+        """Events as they are accepted; first those after the place `after`, or since a moment (or a
+        duration ago)."""
+        if after is not None and since is not None:
+            raise InvalidRequest("give after, a place, or since, a time")
+        if since is not None:
+            after = await place_before(self.whole, moment(self.clock.now(), since))
         if after is None:
             counts: CountsRow = await self.journal.call(Counts())
             after = counts.head

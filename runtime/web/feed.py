@@ -73,7 +73,7 @@ def _frame(kind: str, data: Any, id: str | None = None) -> bytes:
 
 async def _events(web: Web, params: dict[str, Any], place: tuple[int, int] | None) -> Frames:
     if place is not None:
-        params = {**params, "after": place[0]}
+        params = {**params, "after": place[0], "since": None}
     async with aclosing(calls.stream(web.engine, "tail", params)) as events:  # type: ignore[type-var]
         async for event in events:
             yield _frame("event", event, str(event.pos))

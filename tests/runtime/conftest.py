@@ -139,7 +139,11 @@ class FakeEngine:
             yield entry
 
     async def tail(
-        self, *, type: str | None = None, after: int | None = None
+        self,
+        *,
+        type: str | None = None,
+        after: int | None = None,
+        since: str | float | None = None,
     ) -> AsyncIterator[shapes.StoredEvent]:
         for pos in (1, 2):
             yield shapes.StoredEvent(pos, f"e-{pos}", "t", "", None, AT, {"n": pos}, AT, None)

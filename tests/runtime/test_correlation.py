@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from greenroom import InvalidInput, now, wait, wait_absent, wait_all, wait_any, workflow
+from greenroom import (
+    InvalidDefinition,
+    InvalidInput,
+    Wait,
+    now,
+    wait,
+    wait_absent,
+    wait_all,
+    wait_any,
+    workflow,
+)
+from greenroom.definitions.documents import document_from
 from greenroom.definitions.programs import Workflow
 from tests.runtime.kits import MemoryEngine
 
@@ -51,9 +62,27 @@ async def late(ago: Any) -> Any:
     return event and event.data["n"]
 
 
+class Late(Workflow):
+    def __init__(self, ago: Any) -> None:
+        self.ago = ago
+
+    async def handle(self) -> Any:
+        event = await Wait("news", since=self.ago).seconds(1)
+        return event and event.data["n"]
+
+
+def late_paper(ago: Any) -> dict[str, Any]:
+    """The same as a document, which says it when it is written."""
+    action = {
+        "type": "Core:WaitForEvent", "order": 1, "timeout": 1, "transform": {"n": "::data.n"},
+        "parameters": {"event_type": "news", "since": ago},
+    }  # fmt: skip
+    return {"schema_version": 1, "name": "paper", "actions": [action]}
+
+
 @pytest.fixture
 async def kit() -> AsyncIterator[MemoryEngine]:
-    async with MemoryEngine(both, twice, either, silent, Plain, late) as engine:
+    async with MemoryEngine(both, twice, either, silent, Plain, late, Late) as engine:
         yield engine
 
 
@@ -126,9 +155,14 @@ async def test_a_wait_looks_back_as_far_as_it_says(
     await kit.advance("1h")
     await post(kit, "news", n=2)
     await kit.advance("10m")
+    kit.register(late_paper(since))
     made = await kit.start(late, {"ago": since})
+    of_class = await kit.start(Late, {"ago": since})
+    paper = await kit.start("paper")
     await kit.advance("1s")
     assert await kit.result(made.id) == found
+    assert await kit.result(of_class.id) == found
+    assert (await kit.result(paper.id)).get("n") == found
 
 
 @pytest.mark.parametrize("wrong", [(), ("",), (7,), (("a", {}, 1),)])
@@ -140,6 +174,12 @@ def test_what_is_no_wait_is_named(wrong: Any) -> None:
 def test_since_is_a_time() -> None:
     with pytest.raises(InvalidInput):
         wait("a", since="yesterday")
+    with pytest.raises(InvalidInput):
+        Wait("a", since="yesterday")
+    with pytest.raises(InvalidInput, match="needs an event"):
+        Wait(since="2h")
+    with pytest.raises(InvalidDefinition, match="is not a duration"):
+        document_from(late_paper("yesterday"))
     assert wait("a", since=datetime.datetime(2026, 1, 1)).kind == "wait"
 
 

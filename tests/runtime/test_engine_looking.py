@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,28 @@ async def test_tailing_gives_events_as_they_are_accepted(kit: MemoryEngine) -> N
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert sorted(found, key=str) == sorted([(None, 1), (None, 2), ("a", 0), ("a", 1)], key=str)
+
+
+async def test_tailing_begins_where_it_is_told_to(kit: MemoryEngine) -> None:
+    for n in range(8):
+        await kit.post(Event(type="a" if n % 2 else "b", data=n))
+        await kit.advance("1h")
+
+    async def first(**options: Any) -> Any:
+        async with aclosing(kit.tail(**options)) as events:
+            return (await anext(events)).data
+
+    assert [await first(since=f"{hours}h") for hours in (2, 2.5, 8, 900)] == [6, 6, 0, 0]
+    assert await first(since="2h", type="a") == 7
+    assert await first(since="2026-01-01T05:00:00Z") == 5
+    waiting = asyncio.ensure_future(first(since=0))
+    await kit.quiet()
+    await kit.post(Event(type="a", data="new"))
+    assert await waiting == "new"
+    with pytest.raises(InvalidRequest, match="a place, or since"):
+        await first(since="2h", after=0)
+    with pytest.raises(InvalidRequest, match="a moment or a duration ago"):
+        await first(since="soon")
 
 
 # -- why ---------------------------------------------------------------------------------------------
