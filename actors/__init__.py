@@ -42,6 +42,7 @@ Looking back: recorded instances followed without running anything
 The actors
     instance       a kernel, a mailbox, and what it has running
     router         from an event to everything it does, as one work
+    subjects       events with one subject, one after another
     subscriptions  which triggers want an event (buckets: by value, prefix and range)
     collector      events that are gathered or held back before an instance starts
     timer          the due list of sleeps, deadlines, retries and schedules (agenda below it)

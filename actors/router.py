@@ -8,7 +8,6 @@ say what matched. A fan-out wider than a commit goes on under the event's cursor
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -27,6 +26,7 @@ from greenroom.actors.ports import (
     UnroutedEvents,
 )
 from greenroom.actors.rows import body_hash, rfc3339
+from greenroom.actors.subjects import Line, Subjects
 from greenroom.actors.subscriptions import Found, TriggerIndex
 from greenroom.definitions.errors import (
     AlreadyRunning,
@@ -39,9 +39,6 @@ from greenroom.definitions.errors import (
 from greenroom.definitions.events import HOPS_MAX, Event
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Trigger, key_text
-
-Line = tuple[str, str]
-"""Namespace and subject."""
 
 Refused = tuple[str, str | None, str]
 """(workflow, key, code) of a trigger that matched and could not start, or has collected it."""
@@ -102,10 +99,9 @@ class Router:
         self.routing: set[int] = set()
         """Places of stored events that are being routed now."""
         self.reading = False
-        self._lines: dict[Line, deque[Callable[[], None]]] = {}
-        """Events of a subject that wait until the one before them is routed to its end."""
+        self.subjects = Subjects()
         self._line_of: dict[int, Line] = {}
-        """The line behind a stored event that is not."""
+        """The line behind a stored event that is not routed to its end."""
 
     # -- posting -------------------------------------------------------------------------------
 
@@ -137,36 +133,21 @@ class Router:
             if isinstance(result, Posted) and result.pos in self.routing and not result.duplicate:
                 self._line_of[result.pos] = line
             else:
-                self._next(line)
+                self.subjects.leave(line)
             done(result, refused)
 
         def post() -> None:
             self._post_now(event, self.stage.now(), namespace, by, made, leave, tick, only)
 
-        self._in_line(line, post)
+        self.subjects.post(line, post)
         return event.id
-
-    def _in_line(self, line: Line, work: Callable[[], None]) -> None:
-        waiting = self._lines.get(line)
-        if waiting is None:
-            self._lines[line] = deque()
-            work()
-        else:
-            waiting.append(work)
-
-    def _next(self, line: Line) -> None:
-        waiting = self._lines[line]
-        if waiting:
-            waiting.popleft()()
-        else:
-            del self._lines[line]
 
     def _routed(self, pos: int) -> None:
         """A stored event is routed to its end, or given up until the next start."""
         self.routing.discard(pos)
         line = self._line_of.pop(pos, None)
         if line is not None:
-            self._next(line)
+            self.subjects.leave(line)
 
     def _post_now(
         self,
@@ -348,6 +329,11 @@ class Router:
 
     # -- what is stored and not routed to its end ------------------------------------------------
 
+    def open(self) -> None:
+        """After a start: what was stored before comes before what is posted."""
+        self.subjects.hold()
+        self.recover()
+
     def recover(self) -> None:
         """Goes on with the stored events that are not routed to their end: those emitted by
         instances a moment ago, and after a start those of the last process."""
@@ -358,6 +344,7 @@ class Router:
     def _unrouted(self, result: Any) -> None:
         self.reading = False
         if isinstance(result, Exception):
+            self.subjects.go_on()
             return
         for row in result:
             if row.pos not in self.routing:
@@ -365,6 +352,8 @@ class Router:
                 self._route_in_line(row)
         if len(result) >= UNROUTED_PAGE:
             self.recover()
+        else:
+            self.subjects.go_on()
 
     def _route_in_line(self, row: StoredEventRow) -> None:
         def route() -> None:
@@ -379,7 +368,7 @@ class Router:
             self._line_of[row.pos] = line
             route()
 
-        self._in_line(line, in_line)
+        self.subjects.stored(row, in_line)
 
     def _route_guarded(
         self, row: StoredEventRow, data: dict[str, Json], found: list[Found], done: Done

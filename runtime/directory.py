@@ -59,6 +59,7 @@ from greenroom.actors.ports import (
 from greenroom.actors.progress import Progress, encode_progress, evolve, fold
 from greenroom.actors.replay import Changed
 from greenroom.actors.rows import AppendBuilder, attributes_now, instance_row, status_change
+from greenroom.actors.subjects import Subjects, watched
 from greenroom.actors.timer import Timer
 from greenroom.definitions.errors import (
     EngineDied,
@@ -153,6 +154,8 @@ class Directory:
         self.slots = Slots(self)
         self.watchers: list[Callable[[Instance, Append, Appended], None]] = []
         self.emitted: Callable[[list[int]], None] = lambda places: None
+        self.subjects = Subjects()
+        """The router's."""
         self.ticked: Callable[[str, int], None] = lambda schedule, due: None
         self.kept_for_a_time: Callable[[], None] = lambda: None
         """Called for each new instance of a workflow with a retention."""
@@ -170,7 +173,7 @@ class Directory:
         return self.clock.now()
 
     def submit(self, work: Any, done: Callable[[Any], None]) -> None:
-        self.journal.submit(work, done)
+        self.journal.submit(work, watched(work, self.subjects, done))
 
     def ready(self, instance: Instance) -> None:
         self.turns.append(instance)

@@ -230,6 +230,7 @@ class Core:
                 passive=self._passive,
             )
             self.directory.emitted = lambda places: self.router.recover()
+            self.directory.subjects = self.router.subjects
             self.directory.ticked = self._tick
             self.executor_context()
             self.registry.stored(await self.journal.call(ListDefinitions()))
@@ -247,7 +248,7 @@ class Core:
                     [self.registry.released(name) for name in self.registry.names()]
                 )
                 await self.directory.recover()
-                self.router.recover()
+                self.router.open()
                 self.schedules.recover()
                 self.directory.timer.start()
                 self.router.collector.recover()
@@ -498,7 +499,7 @@ class Core:
         return self.clock.now()
 
     def submit(self, work: Any, done: Callable[[Any], None]) -> None:
-        self.journal.submit(work, done)
+        self.directory.submit(work, done)
 
     def start_for(
         self,

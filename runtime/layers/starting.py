@@ -213,7 +213,7 @@ class Starting(Answering):
             if not future.done():
                 future.set_result(result)
 
-        self.journal.submit(create, done)
+        self.directory.submit(create, done)
         return await future
 
     async def post(

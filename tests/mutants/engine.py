@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from greenroom.actors import decide, instance, rows
+from greenroom.actors import decide, instance, rows, subjects
 from greenroom.actors.decide import Kernel
 from greenroom.actors.instance import Instance
 from greenroom.actors.machine import Machine
 from greenroom.actors.progress import Progress
 from greenroom.actors.router import Router
 from greenroom.actors.rows import AppendBuilder
+from greenroom.actors.subjects import Subjects
 from greenroom.actors.timer import Timer
 from greenroom.definitions import purity
 from greenroom.definitions.schedules import Schedule
@@ -226,8 +227,28 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ("tests/definitions/test_calendars.py::test_what_was_missed_before_the_window_is_not_made_up_for",),
     ),
     Mutant(
+        "what-is-emitted-is-overtaken", "R17",
+        rewrite(Directory.submit, "watched(work, self.subjects, done)", "done"),
+        ("tests/runtime/test_subjects.py::test_an_event_that_is_emitted_goes_before_a_later_post_of_its_subject",),
+    ),
+    Mutant(
+        "what-was-emitted-is-overtaken-after-a-crash", "R17",
+        rewrite(Router.open, "self.subjects.hold()", "pass"),
+        ("tests/runtime/test_subjects.py::test_what_was_emitted_before_a_crash_goes_before_what_is_posted_after_it",),
+    ),
+    Mutant(
+        "what-is-not-stored-holds-up-its-subject", "R17",
+        rewrite(subjects.watched, "subjects.lost(row)", "pass"),
+        ("tests/runtime/test_subjects.py::test_an_emit_that_is_not_stored_holds_up_nobody",),
+    ),
+    Mutant(
+        "who-is-not-made-holds-up-a-subject", "R17",
+        rewrite(subjects._stored, "result.first if result.created else None", "result.first"),
+        ("tests/runtime/test_subjects.py::test_a_start_that_is_refused_leaves_the_line_of_what_it_would_have_emitted",),
+    ),
+    Mutant(
         "events-of-a-subject-overtake-each-other", "R17",
-        rewrite(Router._in_line, "if waiting is None:", "if True:"),
+        rewrite(Subjects.post, "if waiting is None:", "if True:"),
         ("tests/runtime/test_subjects.py::test_a_wide_event_is_routed_to_its_end_before_the_next_of_its_subject",),
     ),
     Mutant(
