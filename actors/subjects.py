@@ -189,5 +189,5 @@ def _stored(result: Any, nth: int) -> bool:
         fresh = not (result.duplicate or result.conflict) and nth < len(result.started)
         result = result.started[nth] if fresh else None
     if isinstance(result, Created):
-        result = result.first if result.created else None
+        result = result.first
     return isinstance(result, Appended) and bool(result.emitted)

@@ -243,7 +243,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "who-is-not-made-holds-up-a-subject", "R17",
-        rewrite(subjects._stored, "result.first if result.created else None", "result.first"),
+        rewrite(subjects._stored, "isinstance(result, Appended) and bool(result.emitted)", "True"),
         ("tests/runtime/test_subjects.py::test_a_start_that_is_refused_leaves_the_line_of_what_it_would_have_emitted",),
     ),
     Mutant(
