@@ -9,7 +9,7 @@ and only those are tested.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from itertools import islice, product
 from typing import Final
@@ -23,7 +23,7 @@ from greenroom.definitions.expressions import (
     Expression,
     compile_expression,
 )
-from greenroom.definitions.facets import Facets, scalar
+from greenroom.definitions.facets import Facets, Range, scalar
 from greenroom.definitions.findings import Finding
 from greenroom.definitions.paths import MISSING, Path, parse_path, path_problem, path_text, walk
 from greenroom.definitions.syntax import PREFIX
@@ -40,53 +40,75 @@ Equalities = tuple[tuple[str, Json], ...]
 class Where:
     """A compiled `where`. `source` is the JSON it was compiled from, to be stored.
 
-    `paths` (sorted) are those whose values an event must have under one of the `keys` to match:
-    the shape an index files this under, and the places within the shape. `prefixes` and `ranges`
-    narrow it further in memory. `equalities` are the pairs of paths that can have one value only.
+    What an index needs to know of it is worked out when somebody asks: a wait that is met is tested
+    once and then gone.
     """
-
-    __slots__ = (
-        "_explain", "_first", "_matches", "equalities", "hashes", "keys", "paths", "prefixes", "ranges",
-        "source",
-    )  # fmt: skip
 
     def __init__(
         self,
         source: Json,
         matches: Callable[[Json], bool],
         explain: Callable[[Json], list[Finding]],
-        facets: Facets,
+        facets: Callable[[], Facets],
         first: Callable[[Json], Finding | None] | None = None,
     ) -> None:
         self.source = source
-        self.equalities: Equalities = tuple(sorted(facets.equalities().items())[:EQUALITIES_MAX])
-        self.paths, self.keys = _keys(dict(self.equalities), facets)
-        self.hashes = tuple(map(key_hash, self.keys))
-        """The keys as the store knows them: 1 to 32."""
-        self.prefixes = facets.prefixes
-        self.ranges = facets.ranges
-        self._matches = matches
-        self._explain = explain
+        self.matches = matches
+        """Whether an event, as a whole, matches. Never raises."""
+        self.explain = explain
+        """Each check with what it saw; all are `ok` exactly when a map or text matches."""
+        self._find_facets = facets
         self._first = first
 
     def __repr__(self) -> str:
         return f"Where({self.source!r})"
 
-    def matches(self, event: dict[str, Json]) -> bool:
-        """Whether the event, as a whole, matches. Never raises."""
-        return self._matches(event)
-
     def first_failure(self, event: dict[str, Json]) -> Finding | None:
         """The first check that made it false, None if it matches."""
         if self._first is not None:
             return self._first(event)
-        if self._matches(event):
+        if self.matches(event):
             return None
-        return next((finding for finding in self._explain(event) if not finding.ok), None)
+        return next((finding for finding in self.explain(event) if not finding.ok), None)
 
-    def explain(self, event: dict[str, Json]) -> list[Finding]:
-        """Each check with what it saw; all are `ok` exactly when a map or text matches."""
-        return self._explain(event)
+    # -- for an index ----------------------------------------------------------------------
+
+    @cached_property
+    def _facets(self) -> Facets:
+        return self._find_facets()
+
+    @cached_property
+    def _places(self) -> tuple[tuple[str, ...], list[Key]]:
+        return _keys(dict(self.equalities), self._facets)
+
+    @cached_property
+    def equalities(self) -> Equalities:
+        """The pairs of paths that can have one value only."""
+        return tuple(sorted(self._facets.equalities().items())[:EQUALITIES_MAX])
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Sorted: those whose values an event must have under one of the `keys` to match. They are
+        the shape an index files this under, the keys are its places within the shape."""
+        return self._places[0]
+
+    @property
+    def keys(self) -> list[Key]:
+        return self._places[1]
+
+    @cached_property
+    def hashes(self) -> tuple[int, ...]:
+        """The keys as the store knows them: 1 to 32."""
+        return tuple(map(key_hash, self.keys))
+
+    @property
+    def prefixes(self) -> dict[str, str]:
+        """With `ranges`: they narrow it further in memory."""
+        return self._facets.prefixes
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        return self._facets.ranges
 
 
 Key = tuple[Json, ...]
@@ -114,14 +136,15 @@ def compile_where(where: Json) -> Where:
     Raises `InvalidDefinition` with every problem, `ExpressionError` for text that is not an
     expression, `InvalidInput` for values that are not JSON.
     """
-    return _compile(encode(where, "where", WHERE_BYTES_MAX))
+    return compile_stored(encode(where, "where", WHERE_BYTES_MAX))
 
 
 @lru_cache(maxsize=8192)
-def _compile(raw: bytes) -> Where:
+def compile_stored(raw: bytes) -> Where:
+    """`where` as it is stored: the JSON that `encode` makes of it."""
     source = decode(raw)
     if source is None:
-        return Where(None, lambda event: True, lambda event: [], Facets())
+        return Where(None, lambda event: True, lambda event: [], Facets)
     if isinstance(source, str):
         return _of_text(source)
     if isinstance(source, dict) and "criteria" in source:
@@ -157,7 +180,7 @@ def _of_text(source: str) -> Where:
         told = len(found) == len(parts) and all(one.ok for one in found) is whole.ok
         return found if told else [*found, whole]
 
-    return Where(source, matches, explain, expression.facets())
+    return Where(source, matches, explain, expression.facets)
 
 
 def _whole(expression: Expression, event: Json) -> Finding:
@@ -198,7 +221,7 @@ def _of_condition(condition: Condition) -> Where:
         condition.source,
         condition.holds,
         condition.explain,
-        condition.facets(),
+        condition.facets,
         condition.first_failure,
     )
 
@@ -207,17 +230,13 @@ def _of_condition(condition: Condition) -> Where:
 
 
 def _of_map(source: dict[str, Json]) -> Where:
-    problems = [
-        Problem(f"$.where[{text!r}]", problem)
-        for text in source
-        if (problem := path_problem(text)) is not None
-    ]
-    if problems:
-        raise InvalidDefinition("where is not valid", problems)
-    pairs = [(parse_path(text), text, wanted) for text, wanted in source.items()]
+    pairs = list(zip(_paths(tuple(source)), source.values(), strict=True))
 
     def matches(event: Json) -> bool:
-        return all(_holds(event, path, wanted) for path, _, wanted in pairs)
+        for path, wanted in pairs:  # noqa: SIM110  once an event: a generator costs more than this
+            if not _holds(event, path, wanted):
+                return False
+        return True
 
     def explain(event: Json) -> list[Finding]:
         return [
@@ -230,14 +249,30 @@ def _of_map(source: dict[str, Json]) -> Where:
                 expected=copy(wanted),
                 error="nothing is there" if walk(event, path) is MISSING else None,
             )
-            for path, text, wanted in pairs
+            for text, (path, wanted) in zip(source, pairs, strict=True)
         ]
 
-    facets = Facets()
-    for path, _, wanted in pairs:
-        if scalar(wanted):
-            facets.equal(path_text(path), wanted)
+    def facets() -> Facets:
+        found = Facets()
+        for path, wanted in pairs:
+            if scalar(wanted):
+                found.equal(path_text(path), wanted)
+        return found
+
     return Where(source, matches, explain, facets)
+
+
+@lru_cache(maxsize=1024)
+def _paths(texts: tuple[str, ...]) -> tuple[Path, ...]:
+    """The paths of a map: many waits have the same, each with values of its own."""
+    problems = [
+        Problem(f"$.where[{text!r}]", problem)
+        for text in texts
+        if (problem := path_problem(text)) is not None
+    ]
+    if problems:
+        raise InvalidDefinition("where is not valid", problems)
+    return tuple(map(parse_path, texts))
 
 
 def _seen(event: Json, path: Path) -> Json:

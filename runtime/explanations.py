@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from greenroom.actors.ports import (
     DefinitionRow,
     EventMatches,
@@ -23,7 +21,7 @@ from greenroom.actors.rows import rfc3339
 from greenroom.definitions.collecting import collect_from
 from greenroom.definitions.errors import GreenroomError
 from greenroom.definitions.expressions import compile_value
-from greenroom.definitions.matching import Where, compile_where
+from greenroom.definitions.matching import Where, compile_stored, compile_where
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Trigger, key_text
@@ -216,4 +214,4 @@ def _wait(wait: WaitSeen, event: dict[str, Json]) -> shapes.Fact:
 
 
 def _where(wait: WaitSeen) -> Where:
-    return compile_where(msgspec.json.decode(wait.where))
+    return compile_stored(wait.where)

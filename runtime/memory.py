@@ -29,7 +29,7 @@ from greenroom.definitions.errors import (
     StaleAppend,
 )
 from greenroom.definitions.matching import (
-    compile_where,
+    compile_stored,
     event_keys,
     key_hash,
     keys_overflow,
@@ -552,8 +552,8 @@ def _match(
 
 def _matches(where: bytes, data: dict[str, Any]) -> bool:
     try:
-        return compile_where(msgspec.json.decode(where)).matches(data)
-    except (GreenroomError, msgspec.DecodeError):
+        return compile_stored(where).matches(data)
+    except GreenroomError:
         return False
 
 

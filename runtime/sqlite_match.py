@@ -19,8 +19,7 @@ from greenroom.actors.ports import INBOX_MAX, LOOK_BACK_MAX
 from greenroom.definitions.errors import GreenroomError
 from greenroom.definitions.events import Event
 from greenroom.definitions.matching import (
-    Where,
-    compile_where,
+    compile_stored,
     event_keys,
     key_hash,
     keys_overflow,
@@ -28,7 +27,6 @@ from greenroom.definitions.matching import (
 from greenroom.runtime.sqlite_group import Facts, Group
 from greenroom.runtime.store import delivers_to, event_crc, signed
 
-WHERES_MAX: Final = 4_096
 MATCHED, CURSOR = 11, 12
 """Columns of a collected event that are known after it was stored."""
 PAGE: Final = 256
@@ -86,7 +84,6 @@ class Found(NamedTuple):
 class Matcher:
     def __init__(self, group: Group) -> None:
         self.group = group
-        self._wheres: dict[bytes, Where | None] = {}
         self._at_hand: tuple[Any, dict[int, list[int]]] = (None, {})
         self.spent: int | None = None
         """The place of the event whose starts are being made: they do not find it again."""
@@ -110,25 +107,9 @@ class Matcher:
     def matches(self, where: bytes, event: dict[str, Any]) -> bool:
         """A condition that cannot be compiled or evaluated is not met."""
         try:
-            compiled = self._wheres[where]
-        except KeyError:
-            compiled = self._compile(where)
-        if compiled is None:
-            return False
-        try:
-            return compiled.matches(event)
+            return compile_stored(where).matches(event)
         except GreenroomError:
             return False
-
-    def _compile(self, where: bytes) -> Where | None:
-        if len(self._wheres) >= WHERES_MAX:
-            self._wheres.clear()
-        try:
-            compiled = compile_where(msgspec.json.decode(where))
-        except (GreenroomError, msgspec.DecodeError):
-            compiled = None
-        self._wheres[where] = compiled
-        return compiled
 
     # -- events -----------------------------------------------------------------------------
 
