@@ -27,14 +27,14 @@ from greenroom.actors.entries import (
 from greenroom.actors.progress import CALLS, DEADLINE, OpState, Progress
 
 
-class RunCall(Struct, frozen=True):
+class RunCall(Struct, gc=False, frozen=True):
     """Run the function of an op."""
 
     key: str
     attempt: int
 
 
-class ArmTimer(Struct, frozen=True):
+class ArmTimer(Struct, gc=False, frozen=True):
     key: str
     due: int
 

@@ -4,6 +4,9 @@ One entry is one *turn*: a cause, and everything the instance asked for, gave up
 because of it. A turn is therefore atomic by construction, and on replay the same cause must give
 the same requests. Names are past tense; the tag of each kind is explicit text and never changes.
 An entry that reads older payloads differently has its upcaster in `UPCASTERS`.
+
+What is made for every step is hidden from the garbage collector (`gc=False`), here and in `ports`
+and `messages`: it is data, which never leads back to itself, so there is nothing to be found.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ class Policy(Struct, frozen=True, omit_defaults=True):
     own: bool = False
 
 
-class Match(Struct, frozen=True, omit_defaults=True):
+class Match(Struct, gc=False, frozen=True, omit_defaults=True):
     """What a wait takes: the condition as written, the paths of its keys and their hashes (the
     first, and `more`), and the place after which events count (None: from the request on) or the
     time from which they do. `own` is the place of the event that a handler was begun with: its waits never take that one."""
@@ -56,7 +59,7 @@ class Question(Struct, frozen=True, omit_defaults=True):
     """Only the assignee may answer."""
 
 
-class Request(Struct, frozen=True, omit_defaults=True):
+class Request(Struct, gc=False, frozen=True, omit_defaults=True):
     """An op that was asked for; for a call, the start record of its attempt.
 
     `due` is absolute. `gone`: asked for and given up in the same turn, kept for the comparison.
@@ -99,7 +102,7 @@ class Failure(Struct, frozen=True, omit_defaults=True):
         return {"raised": "step_failed", "foreign": "foreign_await"}.get(self.kind, self.kind)
 
 
-class Delta(Struct, frozen=True, omit_defaults=True):
+class Delta(Struct, gc=False, frozen=True, omit_defaults=True):
     """The effect of a turn on the state, never the rule that made it."""
 
     set: dict[str, Json] = {}
@@ -142,7 +145,7 @@ End = Completed | Cancelled | Continued | Died
 # -- entries -----------------------------------------------------------------------------------
 
 
-class _Entry(Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="e"):
+class _Entry(Struct, gc=False, frozen=True, omit_defaults=True, kw_only=True, tag_field="e"):
     at: int
     requests: tuple[Request, ...] = ()
     closes: tuple[str, ...] = ()

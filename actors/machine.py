@@ -87,7 +87,7 @@ REQUESTS_PER_TURN_MAX: Final = 10_000
 UNWIND_OPS_MAX: Final = 50
 
 
-class Turn(Struct):
+class Turn(Struct, gc=False):
     """What one cause made the program ask for, give up and change."""
 
     requests: list[Request] = []

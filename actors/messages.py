@@ -17,7 +17,7 @@ class Begin(Struct, frozen=True, tag="begin"):
     by: str | None = None
 
 
-class Outcome(Struct, frozen=True, tag="outcome", omit_defaults=True):
+class Outcome(Struct, gc=False, frozen=True, tag="outcome", omit_defaults=True):
     """An attempt of an op has ended. With `error`: `after_s` is the delay its author named,
     `final` says not to try again, `kinds` are the class names of the exception."""
 
@@ -48,7 +48,7 @@ class Due(Struct, frozen=True, tag="due"):
     due: int
 
 
-class Offer(Struct, frozen=True, tag="offer"):
+class Offer(Struct, gc=False, frozen=True, tag="offer"):
     """An event from the inbox; `at` is when it was accepted."""
 
     iq: int

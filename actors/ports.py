@@ -33,7 +33,7 @@ LOOK_BACK_MAX: Final = 1_000
 # -- rows --------------------------------------------------------------------------------------
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, gc=False, frozen=True):
     """One encoded entry. `crc` is zlib.crc32 of the payload; the store continues it over the
     header once it has given out the place in the journal."""
 
@@ -83,7 +83,7 @@ class InstanceRow(Struct):
     """Work is owed (a step runs, an item is undelivered): activated first thing after a start."""
 
 
-class StatusChange(Struct, frozen=True):
+class StatusChange(Struct, gc=False, frozen=True):
     """The columns a turn may change; written with the entry that changed them."""
 
     status: str
@@ -96,7 +96,7 @@ class StatusChange(Struct, frozen=True):
     attributes: dict[str, Any] | None = None
 
 
-class WaitRow(Struct, frozen=True):
+class WaitRow(Struct, gc=False, frozen=True):
     """An open wait for an event. `where` is the JSON it was written as (bytes), `paths` those of
     its keys in order, `hash` the first key and `more` the others (at most 31: a path that may have
     one of several values); an event must have one of them. `since` is the place in the
@@ -136,7 +136,7 @@ class InboxRow(Struct, frozen=True):
     pos: int | None = None
 
 
-class InboxItem(Struct, frozen=True):
+class InboxItem(Struct, gc=False, frozen=True):
     """An inbox row as read back; `iq` rises over the whole store and never comes again."""
 
     iq: int
@@ -147,7 +147,7 @@ class InboxItem(Struct, frozen=True):
     state: Literal["new", "kept"] = "new"
 
 
-class EventRow(Struct, frozen=True):
+class EventRow(Struct, gc=False, frozen=True):
     """An event to be stored. `scope` is the namespace for posted events and `to:<id>` for events
     sent to one instance; (scope, source, id) is unique. `hash` tells a repeat from a conflict."""
 
@@ -183,7 +183,7 @@ class ResourceSave(Struct, frozen=True):
 # -- works that write --------------------------------------------------------------------------
 
 
-class Append(Struct, kw_only=True):
+class Append(Struct, gc=False, kw_only=True):
     """Turns of one instance. `iseq` is the number of the first row; the store refuses
     (`StaleAppend`) anything but its own next one: one before it could not be stored."""
 
@@ -234,7 +234,7 @@ class Create(Struct, kw_only=True):
     request: Request | None = None
 
 
-class Post(Struct, kw_only=True):
+class Post(Struct, gc=False, kw_only=True):
     """An event and everything it does. `starts` are the creates of its triggers, decided ahead;
     `to` delivers to one instance (by id) instead of routing; `tick` moves a schedule on."""
 
@@ -625,7 +625,7 @@ list[DeadRow] · Audit Audited · Orphans Orphaned · GetMeta str | None · Note
 # -- results -----------------------------------------------------------------------------------
 
 
-class Appended(Struct, frozen=True):
+class Appended(Struct, gc=False, frozen=True):
     """`pos` is the place of the first row. `found` are events from before that meet the waits
     opened, already in the inbox; `created` the numbers of the children that are new; `told` the
     items given to other instances, as (n, id, item)."""
@@ -653,7 +653,7 @@ class Created(Struct, frozen=True):
     """What its first turn did beyond itself, where it did anything."""
 
 
-class Matched(Struct, frozen=True):
+class Matched(Struct, gc=False, frozen=True):
     n: int
     id: str
     workflow: str
@@ -662,7 +662,7 @@ class Matched(Struct, frozen=True):
     code: str | None = None
 
 
-class Posted(Struct, frozen=True):
+class Posted(Struct, gc=False, frozen=True):
     """`duplicate`: the event was known, `matched` is what it did the first time; `conflict`: known
     with another body, nothing was done. `items` are the new inbox rows as (n, id, item), for
     delivery now. `more`: the fan-out goes on, a `Route` is owed."""
