@@ -12,7 +12,7 @@ happen, K22 resume is a trial, K23 what may be voided, K26 skip, K33 cancel is a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, assert_never
 
 import msgspec
@@ -224,7 +224,7 @@ class Kernel:
 
     def _settled(self, cause: OpCompleted | OpFailed) -> list[Entry]:
         p = self.progress
-        if p.ended:
+        if p.end is not None:
             return [cause]
         if p.parked:
             return [msgspec.structs.replace(cause, held=True)]
@@ -653,12 +653,14 @@ class Kernel:
 
     # -- turns ---------------------------------------------------------------------------------
 
-    def _turn(self, cause: Entry, held: Iterable[Entry] = ()) -> list[Entry]:
+    def _turn(self, cause: Entry, held: Sequence[Entry] = ()) -> list[Entry]:
         """Applies a cause. A turn that dies leaves the cause, held, and how it died."""
         try:
-            self._check_history()
-            turn = self._apply(cause, list(held), None)
-            self._check_hops(cause, turn)
+            if self.log:
+                self._check_history()
+            turn = self._apply(cause, held, None)
+            if turn.requests:
+                self._check_hops(cause, turn)
         except Death as death:
             self.drop_machine()
             end = Died(death.failure, death.causes, death.view)
@@ -711,7 +713,7 @@ class Kernel:
                 )
             )
 
-    def _apply(self, cause: Entry, held: list[Entry], machine: Machine | None) -> Turn:
+    def _apply(self, cause: Entry, held: Sequence[Entry], machine: Machine | None) -> Turn:
         p = self.progress
         if self.definition.gone and not isinstance(cause, CancelRequested):
             raise Changed(
@@ -734,7 +736,7 @@ class Kernel:
     def _concluded(self, cause: Entry, turn: Turn) -> list[Entry]:
         attempts = self.progress.attempts
         requests = turn.requests
-        if isinstance(cause, CancelRequested):
+        if type(cause) is CancelRequested:
             turn.closes.extend(self._left_by_generations_before(turn))
         if attempts and requests:
             requests = [
@@ -769,7 +771,7 @@ class Kernel:
             end=turn.end,
             over=turn.over,
         )
-        if isinstance(turn.end, Continued):
+        if type(turn.end) is Continued:
             return [entry, *self._next_generation(entry, turn.end)]
         return [entry]
 

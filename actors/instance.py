@@ -49,6 +49,8 @@ MAILBOX_MAX: Final = 256
 Reply = Callable[[Any], None]
 """Called once with the instance's entries (a list, durable) or with the exception."""
 
+_STEERING: Final = frozenset({Pause, Cancel})
+
 Ended = tuple[Outcome, Sequence[Any]]
 """An outcome, and the statements and resources that are to be applied with it."""
 
@@ -306,7 +308,7 @@ class Instance:
             batch.append.resources = [one for one in extras if type(one) is ResourceSave]
             batch.append.statements = [one for one in extras if type(one) is not ResourceSave]
             self.barred = batch.may_be_refused = True
-        if isinstance(message, Pause | Cancel):
+        if type(message) in _STEERING:
             batch.append.urgent = True  # steering works on a full disk too
         if envelope.iq is not None:
             batch.append.taken = [*batch.append.taken, envelope.iq]
@@ -379,22 +381,15 @@ class Instance:
 
     def _stored(self, batch: Batch, result: Any) -> None:
         self.unstored -= 1
-        if isinstance(result, StaleAppend):
-            result = Busy("a write before this one could not be stored; try again")
         if batch.may_be_refused:
             self._unbar()
-        if self.unstored == 0 and not isinstance(result, Exception):
-            self.late.clear()
-        if isinstance(result, Exception):  # dead or not: results of steps must not be lost
-            outcomes = _outcomes_of(batch.outcomes)
-            if batch.may_be_refused and isinstance(result, Rejected):
-                outcomes = [(_refused(outcome, result), ()) for outcome, _ in outcomes]
-            left = [*self.late, *self.mailbox]
-            self.late.clear()
-            self.host.lost(self, result, [*outcomes, *_outcomes_of(left)])
-        batch.answer(result)
         if isinstance(result, Exception):
+            self._not_stored(batch, result)
             return
+        if self.unstored == 0:
+            self.late.clear()
+        if batch.replies:
+            batch.answer(result)
         self.host.stored(self, batch.append, result)
         if self.dead:
             return
@@ -408,6 +403,18 @@ class Instance:
         if batch.append.opened and self.inbox:
             self.offer_again()
         self._settle()
+
+    def _not_stored(self, batch: Batch, error: Exception) -> None:
+        """Dead or not: results of steps must not be lost."""
+        if isinstance(error, StaleAppend):
+            error = Busy("a write before this one could not be stored; try again")
+        outcomes = _outcomes_of(batch.outcomes)
+        if batch.may_be_refused and isinstance(error, Rejected):
+            outcomes = [(_refused(outcome, error), ()) for outcome, _ in outcomes]
+        left = [*self.late, *self.mailbox]
+        self.late.clear()
+        self.host.lost(self, error, [*outcomes, *_outcomes_of(left)])
+        batch.answer(error)
 
     def _unbar(self) -> None:
         self.barred = False
@@ -517,10 +524,11 @@ class Batch:
         else:
             self.effects.extend(touched(entry))
         p = self.kernel.progress
-        if p.ended:  # a dispatch that nobody waits for may go on and need its timer
+        ended = p.end is not None
+        if ended:  # a dispatch that nobody waits for may go on and need its timer
             self.append.ended = not p.ops
         if entry.end is not None:
-            if p.ended:
+            if ended:
                 self.builder.outcome_to_parent()
             elif p.tells:
                 self.builder.failure_to_parent()

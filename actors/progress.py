@@ -62,11 +62,13 @@ REST_MS: Final = 1_000
 
 DEADLINE: Final = "~timeout"
 """What the timer of a whole instance is called among those of its ops."""
+_VOIDING: Final = frozenset({Reopened, OpSkipped})
+"""What lets a failed instance go on, and says which failures that takes back."""
 QUEUED: Final = 1 << 52
 """When an instance that is queued would begin by itself: its turn comes first."""
 
 
-class OpState(Struct, omit_defaults=True):
+class OpState(Struct, gc=False, omit_defaults=True):
     """An open op. `epoch` is that of the process that started the attempt; `failed` counts
     attempts against the retry policy, `lost` those a dying process took along."""
 
@@ -183,7 +185,7 @@ def evolve(p: Progress, entry: Entry, epoch: int) -> None:
     """Folds one entry into the progress."""
     p.iseq += 1
     p.at = max(p.at, entry.at)
-    dead = isinstance(entry.end, Died)
+    dead = type(entry.end) is Died
     match entry:
         case OpCompleted():
             _outcome(p, entry, entry.held or dead)
@@ -451,25 +453,28 @@ def _identify(p: Progress, entry: Started) -> None:
 def _effects(p: Progress, entry: Entry, epoch: int) -> None:
     for key in entry.closes:
         _close(p, key, keep_attempt=True)
+    void = entry.void if type(entry) in _VOIDING else ()  # type: ignore[union-attr]
     for request in entry.requests:
         if request.gone:
             p.ops.pop(request.key, None)
             p.attempts[request.key] = request.attempt
             continue
-        if request.kind == "emit" or is_detached(request):
+        kind = request.kind
+        if kind == "emit" or (kind == "child" and is_detached(request)):
             continue
         previous = p.ops.get(request.key)
         p.ops[request.key] = OpState(
             request,
-            "started" if request.kind in CALLS else "open",
+            "started" if kind in CALLS else "open",
             request.attempt,
             due=request.due,
             epoch=epoch,
             since=entry.at,
             lost=previous.lost if previous else 0,
-            resumed=request.key in getattr(entry, "void", ()),
+            resumed=request.key in void,
         )
-        p.attempts.pop(request.key, None)
+        if p.attempts:
+            p.attempts.pop(request.key, None)
     if entry.skips:
         p.last = entry.skips[-1] if not entry.requests else p.last
     if entry.delta is not None:

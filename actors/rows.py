@@ -42,7 +42,7 @@ from greenroom.actors.ports import (
     StatusChange,
     WaitRow,
 )
-from greenroom.actors.progress import DEADLINE, QUEUED, OpState, Progress, status_of
+from greenroom.actors.progress import CALLS, DEADLINE, QUEUED, OpState, Progress, status_of
 from greenroom.actors.spots import DUE
 from greenroom.definitions.events import Event
 from greenroom.definitions.values import Json, canonical, encode
@@ -214,7 +214,7 @@ class AppendBuilder:
                 self._cancel_child(key)
                 self._close(key)
         for request in entry.requests:
-            if not request.gone:
+            if request.kind not in CALLS and not request.gone:  # what runs code has no row
                 self._request(request)
         if self.p.deadline != self.deadline:
             self._move_deadline(self.p.deadline)
@@ -394,9 +394,10 @@ def rfc3339(at: int) -> str:
     return moment.isoformat(timespec="milliseconds") + "Z"
 
 
-def instance_row(n: int, p: Progress, kind: str, attributes: dict[str, Any]) -> InstanceRow:
-    """The row of a new instance."""
-    change = status_change(p)
+def instance_row(
+    n: int, p: Progress, kind: str, change: StatusChange, attributes: dict[str, Any]
+) -> InstanceRow:
+    """The row of a new instance; `change` is its status."""
     return InstanceRow(
         n,
         p.id,

@@ -9,7 +9,7 @@ group, and what is to be taken back. A turn says what it changes in them, as it 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -60,7 +60,7 @@ _NO_CHANGE: Final = Change({})
 
 
 def apply_to_plan(
-    definition: Definition, progress: Progress, entry: Entry, held: Iterable[Entry] = ()
+    definition: Definition, progress: Progress, entry: Entry, held: Sequence[Entry] = ()
 ) -> Turn:
     """Applies one cause. Raises `Death` when the instance cannot go on, `Changed` when the plan has
     no place for what is recorded."""
@@ -69,12 +69,14 @@ def apply_to_plan(
         if turn is not None:
             return turn
     if definition.kind != "document":
-        return _applied(definition, progress, entry, list(held))
+        return _applied(definition, progress, entry, held)
     with instants.at(Instant(entry.at, f"{progress.id}\n{progress.iseq}")):
-        return _applied(definition, progress, entry, list(held))
+        return _applied(definition, progress, entry, held)
 
 
-def _applied(definition: Definition, progress: Progress, entry: Entry, held: list[Entry]) -> Turn:
+def _applied(
+    definition: Definition, progress: Progress, entry: Entry, held: Sequence[Entry]
+) -> Turn:
     try:
         walk = Walk(definition, progress, entry)
         walk.apply(entry, held)
@@ -122,7 +124,7 @@ class Walk:
 
     # -- causes --------------------------------------------------------------------------------
 
-    def apply(self, entry: Entry, held: list[Entry]) -> None:
+    def apply(self, entry: Entry, held: Sequence[Entry]) -> None:
         match entry:
             case CancelRequested():
                 for cause in held:
@@ -600,7 +602,7 @@ class Walk:
 
     # -- taking back ---------------------------------------------------------------------------
 
-    def unwind_after(self, entry: Entry, held: list[Entry], failure: Failure) -> bool:
+    def unwind_after(self, entry: Entry, held: Sequence[Entry], failure: Failure) -> bool:
         """Takes back what was done because the instance has failed. False when there is nothing to
         take back, or that itself has failed."""
         if not isinstance(entry, OpCompleted | OpFailed | TimerFired | Answered | EventReceived):

@@ -826,8 +826,8 @@ class Directory:
             attributes["schedule"] = event.data["schedule"]
         instance.attributes = attributes
         instance.stands = attributes_now(definition, p, attributes)
-        row = instance_row(n, p, definition.kind, instance.stands or attributes)
         instance.change = status_change(p)
+        row = instance_row(n, p, definition.kind, instance.change, instance.stands or attributes)
         return Create(row=row, first=append), instance
 
     def _first(self, kernel: Kernel, started: Started) -> list[Entry]:

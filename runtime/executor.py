@@ -43,49 +43,30 @@ THREADS: Final = 32
 PROCESSES: Final = 2
 
 
-class Call:
+class Call(msgspec.Struct, eq=False):
     """One attempt of one op."""
 
-    __slots__ = (
-        "aborted", "arguments", "attempt", "context", "done", "instance", "is_late", "kernel", "key",
-        "n", "runner", "saves", "solo", "source", "target",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        n: int,
-        instance: str,
-        key: str,
-        attempt: int,
-        target: Target,
-        arguments: dict[str, Any],
-        source: Any,
-        done: Callable[[Call, Outcome], None],
-        context: Any = None,
-        solo: bool = False,
-        kernel: Kernel | None = None,
-    ) -> None:
-        self.n = n
-        self.instance = instance
-        self.key = key
-        self.attempt = attempt
-        self.target = target
-        self.arguments = arguments
-        self.source = source
-        """The arguments as stored, for an author's own retry rule."""
-        self.done = done
-        self.context = context
-        """The `ctx` object, when the function asked for one."""
-        self.solo = solo
-        """It died with the process before: nothing else of its kind runs beside it."""
-        self.kernel = kernel
-        """Asked for the workflow's own name for what went wrong, and whether a result is merged."""
-        self.saves: Sequence[ResourceSave] = ()
-        """Resources it returned, to be saved with its outcome."""
-        self.aborted = False
-        self.is_late = False
-        """It takes longer than its step is meant to."""
-        self.runner: asyncio.Task[None] | None = None
+    n: int
+    instance: str
+    key: str
+    attempt: int
+    target: Target
+    arguments: dict[str, Any]
+    source: Any
+    """The arguments as stored, for an author's own retry rule."""
+    done: Callable[[Call, Outcome], None]
+    context: Any = None
+    """The `ctx` object, when the function asked for one."""
+    solo: bool = False
+    """It died with the process before: nothing else of its kind runs beside it."""
+    kernel: Kernel | None = None
+    """Asked for the workflow's own name for what went wrong, and whether a result is merged."""
+    saves: Sequence[ResourceSave] = ()
+    """Resources it returned, to be saved with its outcome."""
+    aborted: bool = False
+    is_late: bool = False
+    """It takes longer than its step is meant to."""
+    runner: asyncio.Task[None] | None = None
 
 
 class Executor:

@@ -24,7 +24,7 @@ from greenroom.actors.ports import (
     StoredEventRow,
 )
 from greenroom.actors.progress import QUEUED, Progress
-from greenroom.actors.rows import instance_row, rfc3339
+from greenroom.actors.rows import instance_row, rfc3339, status_change
 from greenroom.definitions.durations import text as duration_text
 from greenroom.definitions.errors import Busy, FormInvalid
 from greenroom.definitions.values import Json, encode_decode, equal
@@ -384,7 +384,7 @@ async def watch_all(engine: Engine, q: str) -> AsyncIterator[shapes.Entry]:
         if not append.rows or lagging:
             return
         p = instance.kernel.progress
-        row = instance_row(instance.n, p, p.kind, {})
+        row = instance_row(instance.n, p, p.kind, status_change(p), {})
         if not test(row=row, terms=terms, now=engine.clock.now(), due=None, assignees=set()):
             return
         for place, stored_row in enumerate(append.rows):

@@ -262,9 +262,10 @@ class SqliteStore:
                 else:
                     results[at] = self._router.route(work)
             self.group.flush()
-        for at in keeps:
-            results[at] = self._others[type(group[at])](group[at])
-        self.group.flush()
+        if keeps:
+            for at in keeps:
+                results[at] = self._others[type(group[at])](group[at])
+            self.group.flush()
         if db.total_changes != before:
             self.group.save_counter()
         if not db.in_transaction:

@@ -74,9 +74,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "results-on-top-of-a-lost-turn-are-dropped", "R14",
         rewrite(
-            Instance._stored,
-            "    if isinstance(result, Exception):  #",
-            "    if isinstance(result, Exception) and not self.dead:  #",
+            Instance._not_stored,
+            "    self.host.lost(self, error,",
+            "    self.dead or self.host.lost(self, error,",
         ),
         (LIFE + "test_results_decided_on_top_of_a_turn_that_was_not_stored_are_kept",),
     ),

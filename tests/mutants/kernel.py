@@ -37,7 +37,7 @@ MUTANTS: Final = (
     mutant("gather-starts-backwards", "K6", rewrite(Machine._gather, "for index, request, op in ready:", "for index, request, op in ready[::-1]:"), RULES, LAWS),
     mutant("scheduler-is-a-stack", "K6", rewrite(Machine._drain, "self.queue.popleft()", "self.queue.pop()"), RULES, LAWS),
     mutant("drain-keeps-an-old-queue", "K6", rewrite(Machine._drain, "while self.queue:  # looked up each time: giving a branch up makes another queue\n        branch, value, error = self.queue.popleft()", "queue = self.queue\n    while queue:\n        branch, value, error = queue.popleft()"), RULES, LAWS),
-    mutant("requests-are-not-started", "K8", rewrite(progress._effects, '"started" if request.kind in CALLS else "open"', '"open"')),
+    mutant("requests-are-not-started", "K8", rewrite(progress._effects, '"started" if kind in CALLS else "open"', '"open"')),
     mutant("emit-waits-for-an-outcome", "K9", rewrite(Machine._ask, 'if op.kind == "emit":', 'if op.kind == "emitted":')),
     mutant("dead-turns-keep-requests", "K9", rewrite(Kernel._turn, "self.drop_machine()\n        end = Died(death.failure, death.causes, death.view)", "cause = msgspec.structs.replace(cause, requests=tuple(self.machine.turn.requests)) if self.machine else cause\n        self.drop_machine()\n        end = Died(death.failure, death.causes, death.view)")),
     mutant("due-by-another-clock", "K10", rewrite(Machine._request, "due = self.now +", "due = 1_800_000_000_000 +")),
