@@ -53,6 +53,10 @@ Under `~error` the failure that made it so."""
 ERROR: Final = "~error"
 HIDDEN: Final = "~hidden"
 """In the frame of a lane: names from outside that the lane has dropped."""
+WORK_MAX: Final = 300_000
+"""Steps of work of a document in one turn: some 0.2 s in which nobody else is served."""
+NODE_WORK: Final = 15
+"""What an action counts, beside its expressions."""
 ITEMS_MAX: Final = 10_000
 """Items of one foreach; more belong into a child each, or into batches."""
 
@@ -110,7 +114,7 @@ def _in_line(plan: Plan, entry: OpCompleted) -> Turn | None:
 class Walk:
     """One turn."""
 
-    __slots__ = ("at", "definition", "p", "state", "turn")
+    __slots__ = ("at", "definition", "metered", "p", "state", "turn", "work")
 
     def __init__(self, definition: Definition, progress: Progress, entry: Entry) -> None:
         self.definition = definition
@@ -121,6 +125,9 @@ class Walk:
             opening = entry.input if entry.state is None else entry.state
             self.state = opening if isinstance(opening, dict) else {}
         self.turn = Turn([], [], frames={})
+        self.metered = definition.kind == "document"
+        self.work = 0
+        """What a document has taken in this turn."""
 
     # -- causes --------------------------------------------------------------------------------
 
@@ -261,6 +268,8 @@ class Walk:
             node = line[place]
             if self.turn.over:
                 return False
+            if self.metered:
+                self._spend()
             if node.guards and not self._may(node, prefix, lanes):
                 continue
             match node.kind:
@@ -279,6 +288,22 @@ class Walk:
                     if not self._enter(node, prefix, lanes):
                         return False
         return True
+
+    def _spend(self) -> None:
+        """Counts one more node and what expressions have taken so far: nobody else is served in the
+        middle of a turn."""
+        self.work += NODE_WORK
+        work = self.work + instants.work()
+        if work > WORK_MAX:
+            raise Death(
+                Failure(
+                    "Runaway",
+                    f"{self.definition.name} works more than {WORK_MAX:,} steps of expressions and "
+                    "actions in one turn",
+                    "runaway",
+                    {"hint": "put a Core:Wait in between, or go through fewer items at once"},
+                )
+            )
 
     def _may(self, node: Node, prefix: str, lanes: tuple[str, ...]) -> bool:
         for guard in node.guards:
@@ -301,7 +326,7 @@ class Walk:
 
     def _holds(self, guard: Guard, node: Node, lanes: tuple[str, ...]) -> bool:
         try:
-            return bool(guard.test(copy(self._view(lanes))))
+            return bool(guard.test(self._shown(lanes)))
         except Exception as error:  # an author's predicate may raise anything
             raise Death(self._because(error, node, f"{guard.name} before ")) from None
 
@@ -391,7 +416,9 @@ class Walk:
         node = spot.place.node
         assert node.fan is not None and node.fan.items is not None
         try:
-            items = node.fan.items(copy(self._view(spot.lanes)))
+            items = node.fan.items(self._shown(spot.lanes))
+            if self.metered:
+                items = copy(items)
         except Exception as error:  # an author's expression may raise anything
             raise Death(self._because(error, node, "the items of ")) from None
         if not isinstance(items, list):
@@ -676,7 +703,7 @@ class Walk:
         assert ask is not None
         if node.args is not None:  # words that depend on the state
             try:
-                words = node.args(copy(self._view(lanes)))
+                words = node.args(self._shown(lanes))
             except Exception as error:
                 raise Death(self._because(error, node, "")) from None
             ask = dataclasses.replace(ask, **words)
@@ -689,7 +716,7 @@ class Walk:
     def _request_computed(self, node: Node, key: str, lanes: tuple[str, ...]) -> bool:
         """An op whose arguments come from the state now."""
         try:
-            state = copy(self._view(lanes))
+            state = self._shown(lanes)
             args = None if node.args is None else encode_decode(node.args(state), key)[1]
             due = None if node.due is None else node.due(state, self.at)
             match = None if node.where is None else _match(node.where(state), node.since, self.at)
@@ -742,6 +769,12 @@ class Walk:
             state = dict(state)
             apply_delta(state, self.turn.delta)
         return seen_from(state, [self._frame(lane) for lane in lanes])
+
+    def _shown(self, lanes: tuple[str, ...]) -> dict[str, Json]:
+        """The view for what decides: a copy for an author's function, which may change it; the
+        expressions of a document cannot."""
+        view = self._view(lanes)
+        return view if self.metered else copy(view)
 
     def _frame(self, name: str) -> Mapping[str, Json]:
         frame = self.p.frames.get(name, {})

@@ -14,6 +14,7 @@ from greenroom.definitions.catalog import Catalog
 from greenroom.definitions.conditions import Condition, OnFail, compile_condition
 from greenroom.definitions.coreactions import (
     ACTION,
+    ACTIONS_IN_ALL_MAX,
     COMMON_KEYS,
     CONNECTOR_KEYS,
     CORE_ACTIONS,
@@ -114,6 +115,7 @@ class ActionReader:
         self.retry: RetryPolicy | None = None
         """What actions do that can be tried again and have no `on_error`."""
         self._depth = 0
+        self._count = 0
 
     def on_error(self, data: Json) -> None:
         """The `on_error` of the whole document."""
@@ -123,6 +125,14 @@ class ActionReader:
         """The actions of a list by their order."""
         if self._depth > NESTED_MAX:
             self.problems.add(path, f"actions are nested more than {NESTED_MAX} levels deep")
+            return ()
+        before, self._count = self._count, self._count + len(data)
+        if self._count > ACTIONS_IN_ALL_MAX:
+            if before <= ACTIONS_IN_ALL_MAX:
+                self.problems.add(
+                    path,
+                    f"there are more than {ACTIONS_IN_ALL_MAX} actions in all; use RunWorkflow",
+                )
             return ()
         self._depth += 1
         found = [self._action(item, f"{path}[{at}]") for at, item in enumerate(data)]

@@ -15,6 +15,8 @@ CORE: Final = ("Flexli:CoreV1:", "Core:")
 """How core types begin: as in the original, and short."""
 
 ACTIONS_MAX: Final = 100
+ACTIONS_IN_ALL_MAX: Final = 200
+"""Of a document, those inside others too."""
 ORDER_MAX: Final = 100
 NESTED_MAX: Final = 8
 RETRIES_MAX: Final = 10

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from greenroom.definitions.instants import INSTANT
 from greenroom.definitions.values import Json, copy, equal
 
 Node = dict[str, Any]
@@ -33,13 +34,17 @@ class BadTree(Exception):
 
 
 class Meter:
-    """What an evaluation may still spend. One meter can serve several evaluations."""
+    """What an evaluation may still spend. One meter can serve several evaluations; all of an instant
+    are counted together too."""
 
     __slots__ = ("budget", "left")
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self.left = budget
+        instant = INSTANT.get()
+        if instant is not None:
+            instant.meters.append(self)
 
     def spend(self, units: int) -> None:
         """Raises `OverBudget` when there is less left than that."""

@@ -19,7 +19,7 @@ from greenroom.definitions.expressions import path_in
 from greenroom.definitions.values import DEPTH_MAX, Json, decode, encode
 
 DOCUMENT_BYTES_MAX: Final = 1 << 18
-VALUES_MAX: Final = 20_000
+VALUES_MAX: Final = 10_000
 YAML_SUFFIXES: Final = (".yaml", ".yml")
 
 _SEGMENT: Final = re.compile(r'(\.[^.\[\]"]+|\[\d+\]|\["(?:[^"\\]|\\.)*"\])$')

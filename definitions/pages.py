@@ -428,7 +428,11 @@ def _refuse_unsupported(cls: type, name: str, annotation: Any) -> None:
             if part is not ...:
                 _refuse_unsupported(cls, name, part)
         return
-    converter(inner, f"{cls.__name__}.{name}", location(cls))
+    what = f"{cls.__name__}.{name}"
+    try:
+        converter(inner, what, "")
+    except InvalidDefinition:  # again, with its place: to look that up reads the whole file
+        converter(inner, what, location(cls))
 
 
 # -- pydantic ----------------------------------------------------------------------------------

@@ -113,6 +113,13 @@ def test_the_page_of_http_tells_the_limits_that_hold() -> None:
         ("what Data keeps", f"{keptdata.QUERY_MAX:,} values", keptdata.QUERY_MAX),
         ("a workflow document", f"{located.DOCUMENT_BYTES_MAX >> 10} KiB", DOCUMENT),
         ("a workflow document", f"{located.VALUES_MAX:,} values", located.VALUES_MAX),
+        (
+            "a workflow document",
+            f"{coreactions.ACTIONS_IN_ALL_MAX} in all",
+            coreactions.ACTIONS_IN_ALL_MAX,
+        ),
+        ("what a document works", f"{walk.WORK_MAX:,} steps", walk.WORK_MAX),
+        ("what a document works", f"{walk.NODE_WORK} for each", walk.NODE_WORK),
         ("a workflow document", f"{coreactions.ACTIONS_MAX} actions", coreactions.ACTIONS_MAX),
         ("what an Iterator", f"{walk.ITEMS_MAX:,} items", walk.ITEMS_MAX),
         ("connections", f"{Limits().connections:,}", Limits().connections),

@@ -14,6 +14,7 @@ from greenroom import child, workflow
 from greenroom import emit as post_event
 from greenroom.actors.progress import hops_of
 from greenroom.actors.rows import rfc3339
+from greenroom.definitions import pages
 from greenroom.definitions.documents import read_document
 from greenroom.definitions.errors import (
     EventLoop,
@@ -42,6 +43,79 @@ def asking(pattern: Any, **more: Any) -> dict[str, Any]:
     return document(
         core("Ask", 1, {"kind": "form", "schema": {"properties": fields, "required": ["a"]}})
     )
+
+
+# -- how much ------------------------------------------------------------------------------------
+
+
+def nested(depth: int, mode: str) -> dict[str, Any]:
+    inner: dict[str, Any] = {"type": "Core:Transform", "order": 1, "transform": {"x": "::@"}}
+    for at in range(depth):
+        path = "::a" if at == depth - 1 else "::@"
+        given = {"array_path": path, "actions": [inner], "mode": mode}
+        inner = core("Iterator", 1, given)
+    return document(inner)
+
+
+@pytest.mark.parametrize("mode", ["sequential", "parallel"])
+async def test_iterators_in_each_other_are_stopped_by_their_work(
+    engine: TestEngine, mode: str
+) -> None:
+    """32 x 32 x 32 are few each, and none of them waits for anything."""
+    cube = [[[1] * 32] * 32] * 32
+    found = await run(engine, nested(3, mode), {"a": cube})
+    assert (found.status, found.error.code) == ("failed", "runaway")
+    assert "works more than 300,000 steps" in found.error.message
+    await engine.cancel(found.id)
+    found = await run(engine, {**nested(2, mode), "name": "few"}, {"a": [[1] * 50] * 50})
+    assert found.status == "completed"
+
+
+async def test_expressions_of_a_turn_are_paid_together(engine: TestEngine) -> None:
+    """Each may take its whole budget, all of them may not."""
+    slow = {"x": "::length(sort_by(l[?n > `0`], &n)[*].n)"}
+    steps = [{"type": "Core:Transform", "order": at, "transform": slow} for at in range(1, 90)]
+    found = await run(engine, document(*steps), {"l": [{"n": at} for at in range(1_000)]})
+    assert (found.status, found.error.code) == ("failed", "runaway")
+    waits = [
+        core("Wait", at, {"seconds": 1}) if at % 10 == 0 else {**steps[0], "order": at}
+        for at in range(1, 40)
+    ]
+    paced = {**document(*waits, name="paced")}
+    found = await run(engine, paced, {"l": [{"n": at} for at in range(1_000)]})
+    assert found.status == "waiting"
+
+
+def test_a_document_has_so_many_actions_in_all_and_so_many_values() -> None:
+    few = [core("Log", at, {"text": "x"}) for at in range(1, 41)]
+    for number, fits in ((4, True), (5, False)):
+        lists = [
+            core("Iterator", at, {"array_path": "::a", "actions": few}) for at in range(number)
+        ]
+        given = document(*[{**one, "order": at} for at, one in enumerate(lists, 1)])
+        if fits:
+            read_document(json.dumps(given))
+            continue
+        with pytest.raises(InvalidDefinition, match="more than 200 actions in all"):
+            read_document(json.dumps(given))
+    with pytest.raises(InvalidDefinition, match="more than 10,000 values"):
+        read_document(json.dumps(document(core("Log", 1, {"text": "x", "data": [{}] * 10_000}))))
+
+
+def test_a_form_of_a_document_is_made_without_a_look_at_source_files(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two hundred forms had taken six seconds."""
+
+    def location(thing: object) -> str:
+        raise AssertionError("this reads and parses the whole file")
+
+    monkeypatch.setattr(pages, "location", location)
+    fields = {f"f{at}": {"type": "string"} for at in range(10)}
+    asks = [
+        core("Ask", at, {"kind": "form", "schema": {"properties": fields}}) for at in range(1, 51)
+    ]
+    assert len(read_document(json.dumps(document(*asks))).actions) == 50
 
 
 # -- patterns ----------------------------------------------------------------------------------
