@@ -39,6 +39,8 @@ class GreenroomError(Exception):
         self.message = message
         self.details = details
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")  # what a traceback shows
 
     def __str__(self) -> str:
         return self.message

@@ -18,6 +18,7 @@ from greenroom.definitions.events import Event
 from greenroom.definitions.values import Json
 from greenroom.runtime import clientverbs as verbs
 from greenroom.runtime import shapes
+from greenroom.runtime.eventloops import running
 from greenroom.runtime.places import check_socket_path, is_http, socket_path
 from greenroom.runtime.replies import (
     WINDOW,
@@ -62,7 +63,7 @@ class _Link(asyncio.Protocol):
     @classmethod
     async def open(cls, path: Path) -> _Link:
         check_socket_path(path)
-        loop = asyncio.get_running_loop()
+        loop = running("a Client", "SyncClient")
         try:
             _, link = await loop.create_unix_connection(lambda: cls(path), os.fspath(path))
         except OSError as error:

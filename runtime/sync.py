@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from greenroom.definitions.engines import ENGINE
+from greenroom.definitions.errors import EngineStopping
 from greenroom.runtime.engine import Engine, InstanceHandle
 from greenroom.runtime.finder import Finder
 
@@ -117,7 +118,12 @@ class SyncEngine:
         self._thread.join()
 
     def _wait(self, coroutine: Any) -> Any:
-        assert self._loop is not None, "use the engine inside `with`"
+        if self._loop is None or self._loop.is_closed():
+            coroutine.close()
+            raise EngineStopping(
+                f"the engine is {self._engine.state}",
+                hint="use it inside  with Engine.sync(...) as engine:",
+            )
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def _blocking(self, verb: Any) -> Any:

@@ -6,9 +6,11 @@ import ast
 import importlib
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +191,13 @@ def test_importing_is_quick() -> None:
 @pytest.mark.slow
 def test_the_version_is_told_at_once() -> None:
     assert cpu_ms([sys.executable, "-m", "greenroom.runtime.main", "--version"]) <= 60
+
+
+def test_a_traceback_shows_what_to_do_next() -> None:
+    error = greenroom.Locked("app.db is in use", hint="use another one", pid=7)
+    for shown in (error, pickle.loads(pickle.dumps(error))):
+        assert traceback.format_exception_only(shown) == [
+            "greenroom.definitions.errors.Locked: app.db is in use\n",
+            "hint: use another one\n",
+        ]
+    assert len(traceback.format_exception_only(greenroom.Locked("app.db is in use"))) == 1

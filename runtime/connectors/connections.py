@@ -273,6 +273,8 @@ def _masked(error: Exception, action: Action) -> Exception:
         error.args = (error.message,)
         error.details = hide(error.details)
         error.hint = hide(error.hint)
+        if notes := getattr(error, "__notes__", None):
+            notes[:] = hide(notes)
         return error
     text = str(error)
     if hide(text) == text:

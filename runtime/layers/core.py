@@ -66,6 +66,7 @@ from greenroom.runtime.connectors import ingestion
 from greenroom.runtime.connectors.connections import Connections
 from greenroom.runtime.connectors.section import Secrets, Section
 from greenroom.runtime.directory import ALONE, Directory
+from greenroom.runtime.eventloops import running
 from greenroom.runtime.executor import IN_FLIGHT, Call, Executor
 from greenroom.runtime.facade import ThreadFace
 from greenroom.runtime.forms import Forms
@@ -204,8 +205,8 @@ class Core:
     async def _open(self) -> None:
         if self.state != "new":
             raise InvalidRequest("this engine was opened before; make a new one")
+        self.loop = loop = running("an engine", "Engine.sync")
         self.state = "opening"
-        self.loop = loop = asyncio.get_running_loop()
         self.connections.open()
         begun = time.monotonic()
         store, reserve = await loop.run_in_executor(None, self._place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import traceback
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -444,6 +445,23 @@ async def test_a_missing_secret_sends_nothing_and_says_where_it_belongs(
         await ask(one, "echo")
     assert "GREENROOM_SECRET_NOPE" in str(caught.value.hint)
     assert service.seen() == []
+
+
+async def test_E1_a_hint_shows_no_secret_in_a_traceback_either(
+    service: Service, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREENROOM_SECRET_A", "value-of-a-1")
+    one = Connector("peer", host=service.host, credentials=BearerToken("secret://a"))
+
+    @one.action("Fail")
+    async def fail(params: Any, ctx: Any) -> Any:
+        value = await ctx.secret("a")
+        raise Rejected(f"refused with {value}", hint=f"not {value}")
+
+    with pytest.raises(Rejected) as caught:
+        await fail()
+    shown = "".join(traceback.format_exception_only(caught.value))
+    assert "hint: not ***" in shown and "value-of-a-1" not in shown
 
 
 def oauth(service: Service, basic: bool = True, wait: float = 0) -> Declared:
