@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from greenroom.definitions.values import Json
 
-WIDTH: Final = 100
+WIDTH: Final = 120
 """What fits into a line of this many characters is written in one."""
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _decoder: Final = json.JSONDecoder()
@@ -120,7 +120,7 @@ class _Writer:
             return self._object(node, value, indent)
         if node.parts is not None and isinstance(value, list) and node.text[0] == "[":
             return self._list(node, value, indent)
-        return self._new(value, indent, wide=_is_flat(node.text))
+        return self._new(value, indent, wide="\n" not in node.text)
 
     def _object(self, node: _Node, value: dict[str, Json], indent: str) -> str:
         known = {part.key: part for part in node.parts or ()}  # of a key twice the last counts
@@ -160,8 +160,7 @@ class _Writer:
                 own = first
             at = _indent_of(own, indent)
             if part is None:
-                wide = not self._lines or any(_is_flat(one.node.text, True) for one in parts)
-                text = self._new(value, at, wide=wide or not parts, room=len(key))
+                text = self._new(value, at, wide=not _is_spread(parts), room=len(key))
                 pieces.append(own + key + text)
             else:
                 pieces.append(own + part.head + self.node(part.node, value, at))
@@ -210,9 +209,10 @@ def _indent_of(lead: str, indent: str) -> str:
     return lead.rpartition("\n")[2] if "\n" in lead else indent
 
 
-def _is_flat(text: str, container: bool = False) -> bool:
-    """Whether it is written in one line, and, if that is asked, is more than a plain value."""
-    return "\n" not in text and (not container or (text[0] in "{[" and len(text) > 2))
+def _is_spread(parts: list[_Part]) -> bool:
+    """Whether whoever wrote these has a line for each value, as programs do."""
+    inner = [part.node.parts for part in parts if part.node.parts]
+    return bool(inner) and all("\n" in one.lead for parts in inner for one in parts)
 
 
 def _same(a: Any, b: Any) -> bool:

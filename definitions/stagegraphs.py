@@ -45,7 +45,7 @@ STAGE_KEYS: Final = (
     "enabled", "initial", "schema", "items", "item",
 )  # fmt: skip
 TRANSITION_KEYS: Final = ("from", "to", "on", "when", "otherwise", "loop")
-GRAPH_KEYS: Final = ("name", "teams", "roles", *LIMITS)
+GRAPH_KEYS: Final = ("name", "teams", "roles", "card", *LIMITS)
 """Those that make a version, beside the stages and transitions."""
 
 
@@ -127,6 +127,8 @@ class StageGraph:
     document: Mapping[str, Json]
     enabled: bool | None = None
     limits: Limits = dataclasses.field(default_factory=Limits)
+    card: tuple[str, ...] = ()
+    """Names of the data that a card on the board shows first."""
 
     def outgoing(self, path: str, on: str = "finished") -> list[Transition]:
         return [t for t in self.transitions if t.source == path and t.on == on]
@@ -254,10 +256,15 @@ def graph_from(document: Json, place: str, unnamed: Mapping[str, str] | None = N
     for key in document:
         if key not in GRAPH_KEYS and key.lower() in GRAPH_KEYS:
             reader.wrong(f"$.{key}", f"unknown{did_you_mean(key, GRAPH_KEYS)}")
+    card = document.get("card", [])
+    if not isinstance(card, list) or not all(isinstance(one, str) for one in card):
+        reader.wrong("$.card", "must be a list of names of the data")
     limits = limits_from(document, lambda name, error: reader.wrong(f"$.{name}", error.message))
     if reader.problems:
         raise InvalidDefinition(f"{place} is not valid", reader.problems)
-    return StageGraph(name, stages, tuple(transitions), teams, roles, document, enabled, limits)
+    return StageGraph(
+        name, stages, tuple(transitions), teams, roles, document, enabled, limits, tuple(card)
+    )
 
 
 def _items(raw: Any) -> list[dict[str, Any]]:

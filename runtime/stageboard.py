@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PAGE: Final = 200
 COUNT_MAX: Final = 10_000
 """Cards of a column are counted up to this."""
+FIELDS: Final = 3
 LOOK_MAX: Final = 2_000
 """With a condition: runs of a column that a page looks at."""
 
@@ -38,16 +39,28 @@ class Card(NamedTuple):
     row: InstanceRow
     progress: Progress
 
-    def data(self) -> dict[str, Json]:
+    def data(self, fields: Sequence[str] = ()) -> dict[str, Json]:
         row, state, ops = self.row, self.progress.state, self.progress.ops
+        data = state.get("data") or {}
         return {
             "instance": row.id, "key": row.key, "stage": state.get("stage"),
             "title": state.get("title"), "assignee": state.get("assignee"), "status": row.status,
-            "data": copy(state.get("data") or {}), "created": rfc3339(row.created),
+            "data": copy(data), "fields": _fields(data, fields), "created": rfc3339(row.created),
             "updated": rfc3339(row.updated), "parent": row.parent, "test": row.test,
             "ask": next((f"{row.id}.{k}" for k, op in ops.items() if op.request.kind == "ask"), None),
             "movable": _handle(self.progress) is not None, "stays": stays(self.progress),
         }  # fmt: skip
+
+
+def _fields(data: Mapping[str, Json], first: Sequence[str]) -> Json:
+    """What a card shows of the data: the names that are asked for, then the others in order, as far
+    as they can be read at a glance."""
+    plain = {
+        name: value for name, value in data.items()
+        if isinstance(value, str | int | float) and not isinstance(value, bool) and value != ""
+    }  # fmt: skip
+    names = [name for name in first if name in plain] + sorted(plain.keys() - set(first))
+    return [[name, str(plain[name])[:80]] for name in names[: max(FIELDS, len(first))]]
 
 
 class Handle(NamedTuple):
@@ -158,7 +171,7 @@ class _Column:
 
     async def read(self, limit: int, after: int) -> dict[str, Json]:
         found = await self._standing(limit, after, COUNT_MAX + 1)
-        cards = [card.data() for card in await self._cards(found.rows)]
+        cards = [one.data(self._graph.card) for one in await self._cards(found.rows)]
         count = min(found.count, COUNT_MAX)
         cursor = found.rows[-1].n if found.more else None
         return self._shown(cards, count, found.count > count, cursor)
@@ -169,7 +182,9 @@ class _Column:
         at, looked, more = after, 0, True
         while more and looked < LOOK_MAX:
             found = await self._standing(PAGE, at, 0)
-            cards = [(one.row.n, one.data()) for one in await self._cards(found.rows)]
+            cards = [
+                (one.row.n, one.data(self._graph.card)) for one in await self._cards(found.rows)
+            ]
             met += [card for card in cards if wanted.matches(card[1])]
             more, looked = found.more, looked + len(found.rows)
             at = found.rows[-1].n if found.rows else at

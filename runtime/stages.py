@@ -98,8 +98,11 @@ class Stages:
         namespace: str | None,
     ) -> tuple[dict[str, Json], str | None]:
         """The input of a run with its first form filled in, if pages were given; where it runs."""
+        graph = graph_in(definition)
+        stage = graph.stages[input["stage"]]
+        if test and stage.kind == "hook":
+            input = _requested(input, initial=stage in graph.initial())
         if form is not None:
-            stage = graph_in(definition).stages[input["stage"]]
             if stage.kind != "form":
                 raise InvalidRequest(f"{stage.path} is a {stage.kind}, it has no form to fill in")
             input = {
@@ -343,6 +346,17 @@ class Stages:
                 after = line["place"]
                 yield line
             await asyncio.sleep(FOLLOW_S)
+
+
+def _requested(input: dict[str, Json], *, initial: bool) -> dict[str, Json]:
+    """A test at a hook: what is given is the body of the request where a request begins a run, else
+    the data of the run, with the request under `request`."""
+    data = dict(input["data"])
+    said = data.pop("request", None)
+    if initial and said is None:
+        said, data = {"body": data}, {}
+    request = {"body": None, "query": {}, "headers": {}, "method": "POST", **(said or {})}
+    return {**input, "data": data, "request": request}
 
 
 def desk_of(definition: Definition) -> StageDesk:

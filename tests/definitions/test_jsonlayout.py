@@ -111,10 +111,10 @@ def test_a_new_key_stands_behind_the_one_it_came_behind() -> None:
 
 def test_an_empty_list_is_filled_line_by_line_with_the_indentation_of_the_file() -> None:
     text = '{\r\n\t"stages": []\r\n}\r\n'
-    value = {"stages": [{"path": "a", "kind": "form"}, {"path": "b", "long": "x" * 100}]}
+    value = {"stages": [{"path": "a", "kind": "form"}, {"path": "b", "long": "x" * 120}]}
     assert rewritten(text, value) == (
         '{\r\n\t"stages": [\r\n\t\t{"path": "a", "kind": "form"},\r\n\t\t{\r\n\t\t\t"path": "b",\r\n'
-        f'\t\t\t"long": "{"x" * 100}"\r\n\t\t}}\r\n\t]\r\n}}\r\n'
+        f'\t\t\t"long": "{"x" * 120}"\r\n\t\t}}\r\n\t]\r\n}}\r\n'
     )
     assert rewritten('{"a": []}', {"a": [1, {"b": 2}]}) == '{"a": [1, {"b": 2}]}'
 

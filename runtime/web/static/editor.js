@@ -1,439 +1,320 @@
-// The editor of a stage graph. What it changes is the document of `stages.json`, and of that only
-// what was touched: keys it does not know stay where they are. Plain SVG, no library.
-const editor = document.getElementById("editor");
-const graph = JSON.parse(editor.dataset.graph);
-const files = JSON.parse(editor.dataset.files);
+// The editor of a stage graph: palette, canvas and sidebar, by mouse, finger and keyboard. Plain SVG,
+// no library.
+import { Drawing } from "./editor-drawing.js";
+import { GRID, Graph, H, W } from "./editor-graph.js";
+import { Panel } from "./editor-options.js";
+
+const $ = (id) => document.getElementById(id);
+const editor = $("editor");
+const given = JSON.parse(editor.dataset.given);
 const root = document.body.dataset.root;
-const canvas = document.getElementById("canvas");
-const options = document.getElementById("options");
-const NS = "http://www.w3.org/2000/svg";
-const W = 168, H = 56, GRID = 10;
-
-const doc = graph.document;
-doc.stages ??= [];
-doc.transitions ??= [];
-let etag = graph.etag;
-let chosen = null; // {stage} or {edge}
-let linking = null; // the path a transition is drawn from
-let aimed = null;
-const loose = new Map(); // stages of files that stages.json does not name (yet)
-for (const one of graph.stages)
-  if (!one.declared) loose.set(one.path, { path: one.path, kind: one.kind, file: one.file });
-
-const all = () => [...doc.stages, ...loose.values()];
-const find = (path) => all().find((one) => one.path === path);
-
-/** A stage of a file becomes one of the graph as soon as something is done with it. */
-function declare(path) {
-  if (loose.has(path)) { doc.stages.push(loose.get(path)); loose.delete(path); }
-  return find(path);
-}
-
-// -- where things stand ---------------------------------------------------------------------------
-
-const placed = new Map();
-
-function place() {
-  const depth = new Map();
-  const into = new Map(all().map((one) => [one.path, 0]));
-  for (const edge of doc.transitions) if (edge.from !== edge.to) into.set(edge.to, (into.get(edge.to) ?? 0) + 1);
-  let line = all().filter((one) => !into.get(one.path)).map((one) => one.path);
-  for (let level = 0; line.length && level < 60; level++) {
-    const next = [];
-    for (const path of line) {
-      if (depth.has(path)) continue;
-      depth.set(path, level);
-      for (const edge of doc.transitions) if (edge.from === path) next.push(edge.to);
-    }
-    line = next;
-  }
-  const rows = new Map();
-  for (const one of all()) {
-    if (Number.isFinite(one.x) && Number.isFinite(one.y)) { placed.set(one.path, [one.x, one.y]); continue; }
-    if (placed.has(one.path)) continue;
-    const level = depth.get(one.path) ?? 0;
-    const row = rows.get(level) ?? 0;
-    rows.set(level, row + 1);
-    placed.set(one.path, [30 + level * (W + 70), 30 + row * (H + 40)]);
-  }
-}
-
-function put(path, x, y) {
-  const at = [Math.max(0, Math.round(x / GRID) * GRID), Math.max(0, Math.round(y / GRID) * GRID)];
-  placed.set(path, at);
-  [declare(path).x, find(path).y] = at;
-}
-
-// -- drawing --------------------------------------------------------------------------------------
-
-const svg = document.createElementNS(NS, "svg");
-canvas.append(svg);
-
-function make(name, attributes, text) {
-  const node = document.createElementNS(NS, name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-function way(from, to) {
-  if (Math.abs(to[0] - from[0]) < W && to !== from) { // one above the other
-    const down = to[1] > from[1];
-    const [x1, y1, x2, y2] = [from[0] + W / 2, from[1] + (down ? H : 0), to[0] + W / 2, to[1] + (down ? -7 : H + 7)];
-    return `M ${x1} ${y1} C ${x1} ${(y1 + y2) / 2}, ${x2} ${(y1 + y2) / 2}, ${x2} ${y2}`;
-  }
-  const [x1, y1] = [from[0] + W, from[1] + H / 2], [x2, y2] = [to[0], to[1] + H / 2];
-  const bend = Math.max(30, Math.abs(x2 - x1) / 2);
-  return `M ${x1} ${y1} C ${x1 + bend} ${y1}, ${x2 - bend} ${y2}, ${x2 - 7} ${y2}`;
-}
-
-function draw() {
-  place();
-  const focused = document.activeElement?.dataset?.path;
-  svg.replaceChildren();
-  let right = 600, bottom = 380;
-  const defs = make("defs", {});
-  const tip = make("marker", { id: "tip", viewBox: "0 0 8 8", refX: 4, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse" });
-  tip.append(make("path", { d: "M0 0 L8 4 L0 8 z", class: "tip" }));
-  defs.append(tip);
-  svg.append(defs);
-  doc.transitions.forEach((edge, n) => {
-    const from = placed.get(edge.from), to = placed.get(edge.to);
-    if (!from || !to) return;
-    const d = way(from, to);
-    const mark = chosen?.edge === n ? " chosen" : "";
-    svg.append(make("path", { d, class: `edge${mark}`, "marker-end": "url(#tip)" }));
-    const hit = make("path", { d, class: "edge hit", tabindex: 0, role: "button", "aria-label": `transition from ${edge.from} to ${edge.to}` });
-    hit.dataset.edge = n;
-    svg.append(hit);
-    const words = [edge.on && edge.on !== "finished" ? edge.on : "", edge.when ? "if" : edge.otherwise ? "else" : ""].filter(Boolean).join(" ");
-    if (words) svg.append(make("text", { x: (from[0] + W + to[0]) / 2, y: (from[1] + to[1] + H) / 2 - 6, class: "edge-text", "text-anchor": "middle" }, words));
-  });
-  for (const one of all()) {
-    const [x, y] = placed.get(one.path);
-    right = Math.max(right, x + W + 60);
-    bottom = Math.max(bottom, y + H + 60);
-    const kinds = [chosen?.stage === one.path && "chosen", aimed === one.path && "aimed", loose.has(one.path) && "loose"].filter(Boolean);
-    const g = make("g", { class: ["stage", one.kind, ...kinds].join(" "), transform: `translate(${x} ${y})`, tabindex: 0, role: "button", "aria-label": `${one.kind} ${one.title || one.path}${loose.has(one.path) ? ", not connected" : ""}` });
-    g.dataset.path = one.path;
-    g.append(make("rect", { width: W, height: H, rx: 8 }));
-    g.append(make("text", { x: 12, y: 24 }, cut(one.title || one.path)));
-    g.append(make("text", { x: 12, y: 43, class: "kind" }, one.assignee ? `${one.kind} · ${cut(one.assignee, 16)}` : one.kind));
-    svg.append(g);
-  }
-  svg.setAttribute("width", right);
-  svg.setAttribute("height", bottom);
-  if (focused) node(focused)?.focus({ preventScroll: true });
-}
-
-/** Shows what is chosen without drawing anew: a node that is replaced under the mouse is never clicked. */
-function mark() {
-  for (const one of svg.querySelectorAll(".stage")) one.classList.toggle("chosen", chosen?.stage === one.dataset.path);
-  for (const one of svg.querySelectorAll(".edge.hit")) one.previousSibling.classList.toggle("chosen", chosen?.edge === Number(one.dataset.edge));
-}
-
-const cut = (text, length = 21) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
-const node = (path) => svg.querySelector(`[data-path="${CSS.escape(path)}"]`);
+const graph = new Graph(JSON.parse(editor.dataset.graph));
+const drawing = new Drawing(graph, $("canvas"));
+const svg = drawing.svg;
+const writable = given.writable;
 
 // -- saying ---------------------------------------------------------------------------------------
 
-const told = document.getElementById("told");
-const state = document.getElementById("state");
-let unsaved = false;
-
-function say(text, bad = false) {
-  told.textContent = text;
+function say(text, bad = false, ...buttons) {
+  const told = $("told");
+  told.replaceChildren(text);
   told.hidden = !text;
   told.classList.toggle("bad", bad);
+  for (const [label, act] of buttons) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = label;
+    button.addEventListener("click", act);
+    told.append(" ", button);
+  }
 }
 
-function changed() {
-  unsaved = true;
-  state.textContent = "not saved";
-  draw();
+function tell() {
+  const { version, deployed } = graph.info;
+  const state = $("state");
+  state.textContent = !writable ? "read-only here: edit under greenroom dev" : graph.unsaved ? "not saved" : deployed ? `as deployed, v${version}` : "saved, not deployed";
+  state.dataset.is = !writable ? "off" : graph.unsaved ? "unsaved" : deployed ? "deployed" : "saved";
+  $("undo").disabled = !graph.past.length || !writable;
+  $("redo").disabled = !graph.future.length || !writable;
+  $("save").disabled = !writable || !graph.unsaved;
 }
 
-window.addEventListener("beforeunload", (event) => { if (unsaved) event.preventDefault(); });
+/** Something is looked up over the API, as any program does it. */
+async function ask(path) {
+  try {
+    const answer = await fetch(`${root}/v1/${path}`, { headers: { Accept: "application/json" } });
+    const found = await answer.json();
+    return answer.ok ? { ok: true, reply: found } : { ok: false, text: found.detail, code: found.code };
+  } catch {
+    return { ok: false, text: "the daemon does not answer", code: "unreachable" };
+  }
+}
+const name = encodeURIComponent(graph.info.name);
 
+/** Something is done. A reply has `ok`, and `reply` or `text` and `code`. */
 async function send(method, fields) {
   const form = new FormData();
   form.set("csrf", document.body.dataset.csrf);
   for (const [name, value] of Object.entries(fields)) if (value !== null) form.set(name, value);
-  const answer = await fetch(`${root}/do/${method}`, { method: "POST", body: form, headers: { Accept: "application/json" } });
-  return answer.json();
+  try {
+    const answer = await fetch(`${root}/do/${method}`, { method: "POST", body: form, headers: { Accept: "application/json" } });
+    return await answer.json();
+  } catch {
+    return { ok: false, text: "the daemon does not answer", code: "unreachable" };
+  }
+}
+
+// -- saving and deploying -------------------------------------------------------------------------
+
+function took(info) {
+  graph.info = info;
+  graph.saved = JSON.stringify(graph.doc);
+  say(info.problem ?? "", Boolean(info.problem));
+  tell();
 }
 
 async function save(force = false) {
-  const reply = await send("stages.save", { workflow: graph.name, "document:json": JSON.stringify(doc), etag: force ? null : etag });
-  if (reply.ok) {
-    etag = reply.reply.etag;
-    unsaved = false;
-    state.textContent = reply.reply.deployed ? "as deployed" : "saved, not deployed";
-    say(reply.reply.problem ?? "", Boolean(reply.reply.problem));
-    return true;
-  }
-  say(reply.text, true);
-  if (reply.code === "id_conflict") {
-    for (const [label, act] of [["Load the file's", () => { unsaved = false; location.reload(); }], ["Overwrite it", () => save(true)]]) {
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = label;
-      button.addEventListener("click", act);
-      told.append(" ", button);
-    }
-  }
+  if (!panel.commit()) return false;
+  const reply = await send("stages.save", { workflow: graph.info.name, "document:json": JSON.stringify(graph.doc), etag: force ? null : graph.info.etag });
+  if (reply.ok) { took(reply.reply); return true; }
+  if (reply.code === "id_conflict") say(reply.text, true, ["Load the file's", reload], ["Overwrite it", () => save(true)]);
+  else say(reply.text, true);
   return false;
 }
 
 async function deploy() {
-  if (unsaved && !(await save())) return;
-  const reply = await send("stages.deploy", { what: graph.name });
-  say(reply.ok ? `deployed as v${reply.reply.version}` : reply.text, !reply.ok);
-  if (reply.ok) state.textContent = "as deployed";
+  if (!panel.commit() || (writable && graph.unsaved && !(await save()))) return false;
+  const reply = await send("stages.deploy", { what: graph.info.name });
+  if (!reply.ok) { say(reply.text, true); return false; }
+  Object.assign(graph.info, { version: reply.reply.version, deployed: true });
+  tell();
+  say(`deployed as v${reply.reply.version}`);
+  return true;
 }
 
-document.getElementById("save").addEventListener("click", () => save());
-document.getElementById("deploy").addEventListener("click", deploy);
-
-// -- changing -------------------------------------------------------------------------------------
-
-function add(kind, x, y) {
-  let n = 1;
-  while (find(n === 1 ? kind : `${kind}-${n}`)) n++;
-  const path = n === 1 ? kind : `${kind}-${n}`;
-  const one = { path, kind, title: `New ${kind}` };
-  if (kind === "job") one.schedule = { every: "day", at: "09:00" };
-  doc.stages.push(one);
-  put(path, x, y);
-  choose({ stage: path });
-  changed();
-  node(path).focus();
+/** What runs is what is drawn. */
+async function ready() {
+  if (graph.unsaved && !(await save())) return false;
+  return graph.info.deployed || deploy();
 }
 
-function link(from, to) {
-  linking = aimed = null;
-  if (doc.transitions.some((edge) => edge.from === from && edge.to === to)) { say("there is such a transition"); draw(); return; }
-  if (find(to).kind === "job") { say("a job begins by the clock: nothing leads to it", true); draw(); return; }
-  declare(from); declare(to);
-  doc.transitions.push(from === to ? { from, to, loop: true } : { from, to });
-  say("");
-  choose({ stage: from });
-  changed();
+async function reload() {
+  const reply = await ask(`stages/${name}`);
+  if (!reply.ok) { say(reply.text, true); return; }
+  graph.load(reply.reply);
+  panel.close();
+  say(reply.reply.problem ?? "", Boolean(reply.reply.problem));
+  drawing.draw();
+  tell();
 }
 
-function remove() {
-  if (chosen?.edge !== undefined) doc.transitions.splice(chosen.edge, 1);
-  else if (chosen?.stage) {
-    const path = chosen.stage;
-    doc.stages = doc.stages.filter((one) => one.path !== path);
-    doc.transitions = doc.transitions.filter((edge) => edge.from !== path && edge.to !== path);
-    loose.delete(path);
+/** Looks whether the file, or what is deployed, is another one by now: somebody else writes it too. */
+async function look() {
+  if (document.hidden || !writable) return;
+  const reply = await ask("stages");
+  const now = reply.ok && reply.reply.find((one) => one.name === graph.info.name);
+  if (!now) return;
+  if (now.etag !== graph.info.etag) {
+    if (!graph.unsaved && !panel.open) { await reload(); if (!graph.info.problem) say("stages.json was changed on disk: this is how it is now"); }
+    else if (looked !== now.etag) say("stages.json was changed on disk meanwhile", true, ["Load the file's", reload]);
+    looked = now.etag;
+  } else if (now.version !== graph.info.version || !graph.info.deployed) {
+    const fresh = await ask(`stages/${name}`);
+    if (!fresh.ok) return;
+    graph.info = fresh.reply;
+    tell();
   }
-  choose(null);
-  options.hidden = true;
-  changed();
 }
+let looked = graph.info.etag;
 
-function choose(what) {
-  chosen = what;
-}
+// -- the sidebar ----------------------------------------------------------------------------------
 
-// -- options --------------------------------------------------------------------------------------
-
-const TEXTS = { title: "Title", path: "Path", file: "File", assignee: "Assignee" };
-
-function field(name, label, value, type = "text") {
-  const box = document.createElement("label");
-  box.textContent = label;
-  const input = document.createElement(type === "json" ? "textarea" : "input");
-  input.name = name;
-  input.value = value ?? "";
-  if (type === "json") input.rows = 4;
-  if (name === "file") input.setAttribute("list", "files");
-  box.append(input);
-  options.append(box);
-  return input;
-}
-
-function open() {
-  options.replaceChildren();
-  options.hidden = false;
-  const head = document.createElement("h2");
-  if (chosen?.stage) {
-    const one = declare(chosen.stage);
-    head.textContent = one.title || one.path;
-    options.append(head);
-    const list = document.createElement("datalist");
-    list.id = "files";
-    for (const file of files) list.append(new Option(file));
-    options.append(list);
-    for (const [name, label] of Object.entries(TEXTS)) {
-      if (name === "file" && ["condition", "iterator"].includes(one.kind)) continue;
-      field(name, label, one[name]);
-    }
-    if (one.kind === "job") field("schedule", "Schedule", JSON.stringify(one.schedule ?? {}), "json");
-    const known = ["path", "kind", "title", "file", "assignee", "schedule", "x", "y"];
-    const rest = Object.fromEntries(Object.entries(one).filter(([key]) => !known.includes(key)));
-    field("rest", "Everything else (JSON)", Object.keys(rest).length ? JSON.stringify(rest, null, 2) : "", "json");
-    if (one.file) {
-      const at = document.createElement("code");
-      at.textContent = `${graph.folder}/${one.file}`;
-      options.append(at);
-    }
-  } else if (chosen?.edge !== undefined) {
-    const edge = doc.transitions[chosen.edge];
-    head.textContent = `${edge.from} → ${edge.to}`;
-    options.append(head);
-    field("on", "When it has (finished, failed, expired)", edge.on ?? "finished");
-    field("when", "And if (condition, JSON)", edge.when ? JSON.stringify(edge.when) : "", "json");
-  } else { options.hidden = true; return; }
-  const row = document.createElement("div");
-  row.className = "row";
-  for (const [label, act] of [["Done", null], ["Remove", remove]]) {
-    const button = document.createElement("button");
-    button.textContent = label;
-    button.type = act ? "button" : "submit";
-    if (act) { button.className = "danger"; button.addEventListener("click", act); }
-    row.append(button);
-  }
-  options.append(row);
-  options.querySelector("input,textarea").focus();
-  options.querySelector("input,textarea").select();
-}
-
-options.addEventListener("submit", (event) => {
-  event.preventDefault();
-  const values = Object.fromEntries(new FormData(options));
-  try {
-    if (chosen.stage) apply(find(chosen.stage), values);
-    else {
-      const edge = doc.transitions[chosen.edge];
-      if (values.on && values.on !== "finished") edge.on = values.on; else delete edge.on;
-      if (values.when.trim()) edge.when = JSON.parse(values.when); else delete edge.when;
-    }
-  } catch (error) { say(error.message, true); return; }
-  options.hidden = true;
-  say("");
-  changed();
-  if (chosen.stage) node(chosen.stage)?.focus();
+const panel = new Panel(graph, $("options"), {
+  ...given, root, ask, send, ready,
+  remove: () => { graph.remove(); panel.close(); },
+  closed: (stage) => { drawing.mark(); (stage !== undefined ? drawing.node(stage) : svg.querySelector(".edge.hit"))?.focus({ preventScroll: true }); place(); },
 });
 
-function apply(one, values) {
-  const path = values.path.trim();
-  if (path !== one.path && doc.stages.some((other) => other.path === path)) throw new Error(`there is a stage ${path}`);
-  const rest = values.rest.trim() ? JSON.parse(values.rest) : {};
-  const schedule = values.schedule === undefined ? undefined : JSON.parse(values.schedule || "{}");
-  const known = ["path", "kind", "title", "file", "assignee", "schedule", "x", "y"];
-  for (const key of Object.keys(one)) if (!known.includes(key) && !(key in rest)) delete one[key];
-  Object.assign(one, rest);
-  for (const name of ["title", "file", "assignee"]) {
-    const text = (values[name] ?? "").trim();
-    if (text) one[name] = text; else delete one[name];
-  }
-  if (schedule !== undefined) one.schedule = schedule;
-  for (const [key, twin] of loose) // the file has its stage now
-    if (key === path || twin.file === one.file) { loose.delete(key); placed.delete(key); }
-  if (path !== one.path) {
-    for (const edge of doc.transitions) {
-      if (edge.from === one.path) edge.from = path;
-      if (edge.to === one.path) edge.to = path;
-    }
-    placed.set(path, placed.get(one.path));
-    placed.delete(one.path);
-    one.path = path;
-    chosen = { stage: path };
-  }
+function choose(what) {
+  graph.chosen = what;
+  drawing.mark();
+  place();
+}
+
+/** The small bar beside what is chosen. */
+function place() {
+  const bar = $("bar"), { stage, edge } = graph.chosen ?? {};
+  const one = stage !== undefined ? drawing.node(stage) : edge !== undefined ? svg.querySelector(`[data-edge="${edge}"]`) : null;
+  bar.hidden = !one || linking !== null || Boolean(drag?.moved);
+  if (bar.hidden) return;
+  $("bar-link").hidden = stage === undefined || !writable;
+  $("bar-remove").hidden = !writable;
+  let x, y;
+  if (stage !== undefined) [x, y] = graph.placed.get(stage);
+  else { const middle = one.getPointAtLength(one.getTotalLength() / 2); [x, y] = [middle.x - 60, middle.y + 4]; }
+  bar.style.left = `${Math.max(4, x)}px`;
+  bar.style.top = `${stage !== undefined ? y + H + 6 : y + 12}px`;
+}
+
+graph.addEventListener("change", () => { drawing.draw(); place(); tell(); if (panel.open && !panel.subject) panel.close(); });
+
+// -- drawing transitions --------------------------------------------------------------------------
+
+let linking = null; // the path a transition is drawn from
+let drag = null;
+
+function begin(from) {
+  linking = from;
+  canvas.classList.add("linking");
+  place();
+  say(`to which stage from ${from}? Click it, or Tab to it and press Enter; Esc gives up`);
+}
+
+function end(to = null) {
+  const from = linking;
+  linking = null;
+  canvas.classList.remove("linking");
+  drawing.stretch(null);
+  drawing.mark();
+  say("");
+  if (to === null) { place(); return; }
+  const refusal = graph.refusal(from, to);
+  if (refusal) { say(refusal, true); place(); return; }
+  graph.link(from, to);
+  choose({ stage: from });
 }
 
 // -- the mouse ------------------------------------------------------------------------------------
 
-const spot = (event) => {
-  const box = svg.getBoundingClientRect();
-  return [event.clientX - box.left, event.clientY - box.top];
-};
-const pathAt = (event) => document.elementFromPoint(event.clientX, event.clientY)?.closest(".stage")?.dataset.path;
-let drag = null;
+const canvas = $("canvas");
+const pathAt = (event) => document.elementFromPoint(event.clientX, event.clientY)?.closest(".stage")?.dataset.path ?? null;
+
+function aim(event) {
+  const over = pathAt(event);
+  drawing.stretch(linking, drawing.spot(event));
+  drawing.mark(over, over !== null && graph.refusal(linking, over) !== null);
+}
 
 svg.addEventListener("pointerdown", (event) => {
   const path = event.target.closest(".stage")?.dataset.path;
-  const edge = event.target.dataset.edge;
-  if (linking) {
-    if (path) link(linking, path); else { linking = null; say(""); draw(); }
+  if (linking) { event.preventDefault(); end(path ?? null); return; }
+  if (!panel.commit()) { event.preventDefault(); return; }
+  if (path && writable && event.target.classList.contains("handle")) {
+    choose({ stage: path });
+    begin(path);
+    drag = { linking: true };
     event.preventDefault();
     return;
   }
+  const edge = event.target.dataset.edge ?? event.target.closest("[data-of]")?.dataset.of;
   choose(path ? { stage: path } : edge !== undefined ? { edge: Number(edge) } : null);
-  if (path) {
-    const [x, y] = spot(event), [px, py] = placed.get(path);
-    drag = { path, dx: x - px, dy: y - py, moved: false };
-  }
-  mark();
-  if (path) { node(path).focus({ preventScroll: true }); event.preventDefault(); }
+  if (panel.open) { if (graph.chosen) panel.show(panel.tab, false); else panel.close(); }
+  if (!path) return;
+  const [x, y] = drawing.spot(event), [px, py] = graph.placed.get(path);
+  drag = { path, dx: x - px, dy: y - py, moved: false };
+  drawing.node(path).focus({ preventScroll: true });
+  event.preventDefault();
 });
 
 window.addEventListener("pointermove", (event) => {
-  if (linking) {
-    const over = pathAt(event) ?? null;
-    if (over !== aimed) { aimed = over; draw(); }
-  } else if (drag?.path) {
-    const [x, y] = spot(event);
-    const [px, py] = placed.get(drag.path);
-    if (!drag.moved && Math.abs(x - drag.dx - px) + Math.abs(y - drag.dy - py) < 4) return;
-    drag.moved = true;
-    put(drag.path, x - drag.dx, y - drag.dy);
-    changed();
-  }
+  if (drag?.kind) { ghost(event); return; }
+  if (linking) { aim(event); return; }
+  if (!drag?.path || !writable) return;
+  const [x, y] = drawing.spot(event), [px, py] = graph.placed.get(drag.path);
+  if (!drag.moved && Math.abs(x - drag.dx - px) + Math.abs(y - drag.dy - py) < 4) return;
+  drag.moved = true;
+  graph.change(() => graph.put(drag.path, x - drag.dx, y - drag.dy), drag);
 });
 
 window.addEventListener("pointerup", (event) => {
-  if (drag?.kind) {
-    const box = canvas.getBoundingClientRect();
-    const inside = event.clientX > box.left && event.clientX < box.right && event.clientY > box.top && event.clientY < box.bottom;
-    const [x, y] = spot(event);
-    if (inside) add(drag.kind, x - W / 2, y - H / 2);
-  }
+  const was = drag;
   drag = null;
+  if (was?.linking) { const over = pathAt(event); if (over !== linking) end(over); }
+  if (was?.moved) place();
+  if (!was?.kind) return;
+  $("ghost").hidden = true;
+  const box = canvas.getBoundingClientRect();
+  const inside = event.clientX > box.left && event.clientX < box.right && event.clientY > box.top && event.clientY < box.bottom;
+  if (inside) { const [x, y] = drawing.spot(event); added(was.kind, x - W / 2, y - H / 2); }
 });
+window.addEventListener("pointercancel", () => { drag = null; $("ghost").hidden = true; if (linking) end(); });
 
 svg.addEventListener("dblclick", (event) => {
-  if (event.target.closest(".stage") || event.target.dataset.edge !== undefined) open();
+  if (event.target.closest(".stage") || event.target.dataset.edge !== undefined || event.target.closest("[data-of]")) panel.show("options");
 });
 
+/** What is dragged from the palette, under the mouse. */
+function ghost(event) {
+  const box = $("ghost");
+  box.hidden = false;
+  box.textContent = drag.label;
+  box.className = `ghost kind-${drag.kind}`;
+  box.style.left = `${event.clientX - W / 2}px`;
+  box.style.top = `${event.clientY - H / 2}px`;
+}
+
+function added(kind, x, y) {
+  const path = graph.add(kind, x, y);
+  choose({ stage: path });
+  drawing.node(path).focus({ preventScroll: true });
+}
+
 for (const button of document.querySelectorAll(".palette button")) {
-  button.addEventListener("pointerdown", () => { drag = { kind: button.dataset.kind }; });
+  const { kind } = button.dataset;
+  button.addEventListener("pointerdown", (event) => { drag = { kind, label: button.textContent.trim() }; button.releasePointerCapture?.(event.pointerId); });
   button.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" || event.key === " ") { event.preventDefault(); add(button.dataset.kind, 40 + (all().length % 5) * 30, 40 + all().length * 20); }
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    const { stage } = graph.chosen ?? {};
+    const [x, y] = stage !== undefined ? graph.placed.get(stage) : [30 - W - 88, 30];
+    let row = y;
+    while ([...graph.placed.values()].some(([a, b]) => Math.abs(a - x - W - 88) < W && Math.abs(b - row) < H)) row += H + 46;
+    added(kind, x + W + 88, row);
   });
 }
 
-// -- the keyboard ---------------------------------------------------------------------------------
+// -- buttons and keys -----------------------------------------------------------------------------
+
+$("save").addEventListener("click", () => save());
+$("deploy").addEventListener("click", deploy);
+$("undo").addEventListener("click", () => graph.undo());
+$("redo").addEventListener("click", () => graph.redo());
+$("tidy").addEventListener("click", () => graph.tidy());
+$("bar-link").addEventListener("click", () => begin(graph.chosen.stage));
+$("bar-open").addEventListener("click", () => panel.show("options"));
+$("bar-remove").addEventListener("click", () => { graph.remove(); panel.close(); });
+window.addEventListener("beforeunload", (event) => { if (graph.unsaved) event.preventDefault(); });
+window.addEventListener("resize", () => drawing.draw());
+window.addEventListener("focus", look);
+setInterval(look, 2000);
 
 const STEPS = { ArrowLeft: [-GRID, 0], ArrowRight: [GRID, 0], ArrowUp: [0, -GRID], ArrowDown: [0, GRID] };
 
 document.addEventListener("keydown", (event) => {
-  if ((event.ctrlKey || event.metaKey) && event.key === "s") { event.preventDefault(); save(); return; }
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input,textarea,select,button,a")) return;
-  const here = document.activeElement?.dataset?.path;
-  const edge = document.activeElement?.dataset?.edge;
-  if (here) choose({ stage: here });
-  if (edge !== undefined) choose({ edge: Number(edge) });
+  const control = event.ctrlKey || event.metaKey, key = event.key.toLowerCase();
+  if (control && key === "s") { event.preventDefault(); if (writable) save(); return; }
+  if (event.target.matches("input,textarea,select")) return;
+  if (control && key === "z") { event.preventDefault(); if (event.shiftKey) graph.redo(); else graph.undo(); return; }
+  if (control && key === "y") { event.preventDefault(); graph.redo(); return; }
+  if (control || event.altKey || event.target.matches("button,a,summary")) return;
+  const { path, edge } = document.activeElement?.dataset ?? {};
   if (linking) {
-    if (event.key === "Escape") { linking = aimed = null; say(""); draw(); }
-    if (event.key === "Enter" && here && here !== linking) { event.preventDefault(); link(linking, here); }
+    if (event.key === "Escape") end();
+    else if (event.key === "Enter" && path && path !== linking) { event.preventDefault(); end(path); }
     return;
   }
-  if (event.key in STEPS && here) {
+  if (path) choose({ stage: path });
+  else if (edge !== undefined) choose({ edge: Number(edge) });
+  if (event.key === "Enter" && graph.chosen) { event.preventDefault(); panel.show("options"); }
+  else if (event.key === "Escape") { panel.close(); choose(null); }
+  else if (!writable) return;
+  else if (event.key in STEPS && path) {
     event.preventDefault();
-    const [x, y] = placed.get(here), [dx, dy] = STEPS[event.key];
-    put(here, x + dx, y + dy);
-    changed();
-  } else if (event.key.toLowerCase() === "t" && chosen?.stage) {
-    event.preventDefault();
-    linking = chosen.stage;
-    say(`to which stage from ${linking}? click it, or Tab to it and press Enter; Esc gives up`);
-  } else if (event.key === "Enter" && chosen) { event.preventDefault(); open(); }
-  else if (event.key === "Delete" && chosen) { event.preventDefault(); remove(); }
-  else if (event.key === "Escape") { options.hidden = true; choose(null); draw(); }
+    const [x, y] = graph.placed.get(path), [dx, dy] = STEPS[event.key];
+    graph.change(() => graph.put(path, x + dx, y + dy), `arrows ${path}`);
+  } else if (key === "t" && graph.chosen?.stage !== undefined) { event.preventDefault(); begin(graph.chosen.stage); }
+  else if ((event.key === "Delete" || event.key === "Backspace") && graph.chosen) { event.preventDefault(); graph.remove(); panel.close(); }
 });
 
-draw();
+drawing.draw();
+tell();

@@ -907,7 +907,7 @@ async def test_the_board_shows_where_runs_stand_and_moves_them_as_the_socket_doe
     runs = [(await engine.start("onboarding", {}, stage="personal-data")).id for _ in range(2)]
     await engine.until_idle()
     text = (await stages.get("/board")).text
-    assert text.count('class="card"') == 2 and "Contract analysis" in text
+    assert text.count('<li class="card') == 2 and "Contract analysis" in text
     line = code_in(text, "socket", "stages.move")
     assert json.loads(line)["params"]["stage"] == "contract-analysis"
     assert "result" in await by_socket(engine, line)
