@@ -8,7 +8,6 @@ group, and what is to be taken back. A turn says what it changes in them, as it 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -706,7 +705,7 @@ class Walk:
                 words = node.args(self._shown(lanes))
             except Exception as error:
                 raise Death(self._because(error, node, "")) from None
-            ask = dataclasses.replace(ask, **words)
+            ask = msgspec.structs.replace(ask, **words)
         due = None if ask.due_s is None or early else self.at + round(ask.due_s * 1000)
         question = Question(
             ask.kind, ask.title, ask.schema, ask.assignee, ask.result_key, ask.enforce

@@ -18,13 +18,15 @@ code has put it there.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from greenroom.definitions.actions import Action
 from greenroom.definitions.credentials import SCHEME, is_secret_name
-from greenroom.definitions.documents import Document
 from greenroom.definitions.expressions import is_expression
 from greenroom.definitions.values import Json
+
+if TYPE_CHECKING:  # start-up time: an engine asks of grants, and may have no document
+    from greenroom.definitions.actions import Action
+    from greenroom.definitions.documents import Document
 
 ANY_EVENT: Final = "event:*"
 CONNECTOR: Final = "connector:"

@@ -13,6 +13,8 @@ import datetime
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from greenroom.definitions import instants
 from greenroom.definitions.actionerrors import ParameterInvalid
 from greenroom.definitions.actions import CALLBACK_NAMES, Action, Branch
@@ -294,7 +296,7 @@ def _target(action: Action, works: Works, scope: Scope) -> Target:
         scope=scope,
         step=None if step is None else step.injector,
     )
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         made,
         name=action.title,
         injector=injector,

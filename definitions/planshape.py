@@ -6,7 +6,6 @@ its fixed key to the node that today's code has there, or is left empty, which p
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import msgspec
@@ -83,7 +82,7 @@ def _bound(shape: NodeShape, prefix: str, today: Plan) -> Node:
     kind: Any = shape.kind
     node = found if found is not None else Node(shape.key, shape.name, kind)
     if not shape.lanes:
-        return dataclasses.replace(node, name=shape.name)
+        return msgspec.structs.replace(node, name=shape.name)
     inline = shape.inline is True
     inner = prefix_inside(kind, fixed, prefix if inline else None)
     lanes = tuple(
@@ -94,6 +93,6 @@ def _bound(shape: NodeShape, prefix: str, today: Plan) -> Node:
         )
         for lane in shape.lanes
     )
-    return dataclasses.replace(
+    return msgspec.structs.replace(
         node, name=shape.name, lanes=lanes, inline=inline, restart=shape.restart is True
     )

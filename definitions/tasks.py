@@ -14,6 +14,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
+import msgspec
+
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.engines import current_engine, properties
 from greenroom.definitions.errors import InvalidDefinition, InvalidInput
@@ -94,7 +96,7 @@ class Task:
         target = task_target(cls)
         if target.timeout_s is None and callable(cls.max_processing_time):
             limit = _limit(cls, self.max_processing_time())
-            target = dataclasses.replace(target, timeout_s=limit)
+            target = msgspec.structs.replace(target, timeout_s=limit)
         return Op(kind, cls.__name__, properties(self), target=target, lenient=on_error == "ignore")
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+import msgspec
+
 from greenroom.definitions.collecting import Collect
 from greenroom.definitions.errors import InvalidDefinition, Problem
 from greenroom.definitions.events import NAME_MAX, Event
@@ -35,8 +37,7 @@ PLAN_KINDS: Final = frozenset({"steps", "document"})
 """Those whose body is a plan: their result is the state."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """A unit of work an op runs: the function and how to run it.
 
     `name` is what the journal calls it. `delay_of(arguments, error)` is an author's own rule for
@@ -65,8 +66,7 @@ class Change(NamedTuple):
     drop: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(msgspec.Struct, frozen=True):
     """A recorded yes or no before a node: `test` is asked with a copy of the state.
 
     A no skips the node, fails the instance, or stops it: completed, outcome `stopped`.
@@ -77,8 +77,7 @@ class Guard:
     on_false: Literal["skip", "fail", "stop"] = "skip"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """An open question: for an approval the answer is `{"approved": bool, ...}`.
 
     `early`: it is open from the beginning of its group, and an answer that comes before its turn is
@@ -99,8 +98,7 @@ class Ask:
     """Under this name the steps of the group are given the route of a callback."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Fan:
+class Fan(msgspec.Struct, frozen=True):
     """How the lanes of a `parallel` or `foreach` run beside each other and what becomes of them.
 
     Each lane works on names of its own over the state outside. `items` gives what a foreach goes
@@ -120,8 +118,7 @@ class Fan:
     on_error: Literal["settle", "park", "skip"] = "settle"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Lane:
+class Lane(msgspec.Struct, frozen=True):
     """One line of nodes inside a node: a branch, or the body of a foreach. `guard` is asked where
     the first lane that holds is chosen."""
 
@@ -136,8 +133,7 @@ NodeKind = Literal[
 ]  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """One place of a plan.
 
     Ops: `call` (of `target`), `ask` (an open question), `wait` (for the event `name`), `sleep`,
@@ -177,8 +173,7 @@ class Node:
     inline: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a node stands: in which line, after which others, inside which node's lane."""
 
     node: Node
@@ -190,8 +185,7 @@ class Place:
     """A call outside any scope whose result is merged, and nothing more."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """Nodes in order. `places` has every one, also those inside others, by its *fixed* key: the
     keys of the scopes around it and its own, joined by dots, a foreach written `key[]`."""
 
@@ -246,8 +240,7 @@ def _names(nodes: tuple[Node, ...]) -> Iterator[tuple[str, ...]]:
                 yield inner if node.inline else (node.name, *inner)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Program:
+class Program(msgspec.Struct, frozen=True):
     """`make(input)` builds the subject of one instance (an object of the class, or None for a plain
     function) and the routine to drive; `on_event` is set when events go to a handler."""
 
@@ -260,8 +253,7 @@ class Program:
     """Gives the key of an instance from its input, where the class has an `id()`."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(msgspec.Struct, frozen=True):
     """What starts instances: an event type with a condition, or a schedule."""
 
     type: str | None
@@ -283,8 +275,7 @@ class Trigger:
         return data
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Written:
+class Written(msgspec.Struct, frozen=True):
     """The document a workflow was compiled from, kept with its version in the store. `reader` is
     the name of what reads it back (see `runtime.sources`), `document` what it was given."""
 
@@ -300,16 +291,14 @@ RATE: Final = "rate"
 """The one with the value that the beginning of an instance is counted under."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Concurrency:
+class Concurrency(msgspec.Struct, frozen=True):
     """At most `limit` live instances for each value of the attribute `concurrency`, or in all."""
 
     limit: int = 1
     on_conflict: Literal["queue", "skip", "cancel_oldest"] = "queue"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StartRate:
+class StartRate(msgspec.Struct, frozen=True):
     """At most `limit` instances begin within any `per_ms` for each value of the attribute `rate`,
     or in all."""
 

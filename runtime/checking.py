@@ -17,7 +17,8 @@ from greenroom.runtime import cases
 from greenroom.runtime.connectors.shipped import SHIPPED
 from greenroom.runtime.documents import document_of
 from greenroom.runtime.folders import is_cases
-from greenroom.runtime.loading import connectors_among, each_once, load, workflows_among
+from greenroom.runtime.given import connectors_among, workflows_among
+from greenroom.runtime.loading import each_once, load
 from greenroom.runtime.sources import ACTIONS, DocumentFile, defined, reader_of
 
 

@@ -14,10 +14,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import importlib
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from concurrent.futures import Executor as Pool
 from typing import Any, Final
 
@@ -363,6 +362,9 @@ class Executor:
 
     def _process_pool(self) -> Pool:
         if self._processes is None:
+            import multiprocessing  # noqa: PLC0415  start-up time
+            from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415  start-up time
+
             self._processes = ProcessPoolExecutor(
                 PROCESSES, mp_context=multiprocessing.get_context("spawn")
             )

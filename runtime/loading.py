@@ -26,8 +26,6 @@ from typing import Final
 from greenroom.definitions.catalog import offered_by
 from greenroom.definitions.connectordocs import (
     BYTES_MAX,
-    compile_connector,
-    is_connector_document,
     read_connector,
 )
 from greenroom.definitions.connectors import Connector
@@ -149,24 +147,6 @@ def _is_json(raw: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def connectors_among(found: Iterable[object]) -> list[Connector]:
-    """The connectors among what was loaded or given; a document may be given as it is."""
-    from greenroom.runtime.connectors import connector as ours  # noqa: PLC0415  start-up time
-
-    connectors: list[Connector] = []
-    for one in found:
-        if isinstance(one, Connector):
-            connectors.append(one)
-        elif is_connector_document(one):
-            connectors.append(compile_connector(one, cls=ours.Connector))
-    return connectors
-
-
-def workflows_among(found: Iterable[object]) -> list[object]:
-    """What is left of it."""
-    return [one for one in found if not (isinstance(one, Connector) or is_connector_document(one))]
 
 
 def _document(path: Path) -> DocumentFile:

@@ -102,6 +102,13 @@ class Registry:
     def is_loaded(self, name: str) -> bool:
         return name in self._current and name not in self._pushed
 
+    def has_stages(self) -> bool:
+        """Whether there is a stage graph, in code or in the store."""
+        kinds = (row.kind for rows in self._rows.values() for row in rows.values())
+        return any(kind == "stages" for kind in kinds) or any(
+            definition.kind == "stages" for definition in self._current.values()
+        )
+
     def has_desks(self) -> bool:
         """Whether there are workflows that people come past a desk to."""
         return any(definition.desk is not None for definition in self._current.values())

@@ -45,7 +45,6 @@ from greenroom.definitions.workflow import Definition, Plan
 from greenroom.runtime import differences, recordings, shapes, views
 from greenroom.runtime.grants import Approval, read_grants, refusal
 from greenroom.runtime.registry import body_of, save_work
-from greenroom.runtime.remarks import remarks
 from greenroom.runtime.sources import STAGES, compile_document, reader_of
 
 if TYPE_CHECKING:
@@ -152,6 +151,8 @@ class Definitions:
 
     def _compiled(self, document: Any, place: str) -> tuple[Definition, Odd]:
         """The workflow of a document, and what is odd about it."""
+        from greenroom.runtime.remarks import remarks  # noqa: PLC0415  start-up time
+
         registry = self._engine.registry
         with using(registry.catalog):
             definition = compile_document(document, place)
@@ -489,7 +490,7 @@ class Definitions:
         engine = self._engine
         engine.registry.replace(name, await engine.journal.call(ListDefinitions(name)))
         await self._listen(name)
-        engine.stages.settle()
+        engine.settle_stages()
         if not engine._passive:
             engine._schedules_changed()
             if engine.registry.find(name) is not None:

@@ -16,7 +16,8 @@ from greenroom.definitions.catalog import using
 from greenroom.definitions.errors import GreenroomError, InvalidDefinition, Problem
 from greenroom.definitions.workflow import Definition
 from greenroom.runtime.folders import SUFFIXES, stage_folders
-from greenroom.runtime.loading import connectors_among, documents_in, workflows_among
+from greenroom.runtime.given import connectors_among, workflows_among
+from greenroom.runtime.loading import documents_in
 from greenroom.runtime.sources import defined
 
 if TYPE_CHECKING:

@@ -128,7 +128,8 @@ def _valid(one: Connector) -> Data:
 
 
 def _load(what: Iterable[str]) -> list[Connector]:
-    from greenroom.runtime.loading import connectors_among, load  # noqa: PLC0415  start-up time
+    from greenroom.runtime.given import connectors_among  # noqa: PLC0415  start-up time
+    from greenroom.runtime.loading import load  # noqa: PLC0415  start-up time
 
     return connectors_among(load(what))
 

@@ -11,6 +11,7 @@ import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -70,13 +71,13 @@ from greenroom.runtime.eventloops import running
 from greenroom.runtime.executor import IN_FLIGHT, Call, Executor
 from greenroom.runtime.facade import ThreadFace
 from greenroom.runtime.forms import Forms
+from greenroom.runtime.given import connectors_among, loaded, workflows_among
 from greenroom.runtime.grants import Grants
 from greenroom.runtime.journal import Journal, State
 from greenroom.runtime.keptdata import KeptData
 from greenroom.runtime.keys import Keys
 from greenroom.runtime.ledger import Ledger
 from greenroom.runtime.links import Links
-from greenroom.runtime.loading import connectors_among, load, workflows_among
 from greenroom.runtime.loggers import LazyLogger
 from greenroom.runtime.memory import MemoryStore
 from greenroom.runtime.progresses import progress_of
@@ -88,7 +89,6 @@ from greenroom.runtime.secrets import SecretStore
 from greenroom.runtime.sections import Asks, Events
 from greenroom.runtime.sources import defined
 from greenroom.runtime.sqlite import SqliteStore
-from greenroom.runtime.stages import Stages
 from greenroom.runtime.store import Store
 from greenroom.runtime.supervisor import Supervisor
 from greenroom.runtime.tokens import fresh, kept_in
@@ -102,6 +102,7 @@ Unset: Final = msgspec.UNSET
 
 if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
+    from greenroom.runtime.stages import Stages
 
 
 class Core:
@@ -163,7 +164,6 @@ class Core:
         """Members of the teams that questions may be assigned to."""
         for team, members in (teams or {}).items():
             self.teams[team] = tuple(members)
-        self.stages = Stages(self.whole)
         self._enforce_assignee = enforce_assignee
         self.public_url = public_url
         """Where people reach the pages of this engine, for links in messages."""
@@ -241,9 +241,10 @@ class Core:
             self.router.collector.load(await self.journal.call(ListSchedules()))
             self.router.collector.arm = lambda due, id: self.directory.timer.arm(due, 0, id)
             await self.definitions.settle(sync=self._sync, promote=self._promote)
-            self.stages.settle()
+            self.settle_stages()
             if not self._passive:
-                await self.stages.open()
+                if self.registry.has_stages():
+                    await self.stages.open()
                 self.ledger.settled()
                 await self.directory.slots.recover(
                     [self.registry.released(name) for name in self.registry.names()]
@@ -416,6 +417,18 @@ class Core:
 
             listen(self.whole)
 
+    @cached_property
+    def stages(self) -> Stages:
+        """Stage graphs as people see and steer them; imported where there is one, or who asks."""
+        from greenroom.runtime.stages import Stages  # noqa: PLC0415  start-up time
+
+        return Stages(self.whole)
+
+    def settle_stages(self) -> None:
+        """Takes what released stage graphs bring."""
+        if self.registry.has_stages():
+            self.stages.settle()
+
     def register(self, *workflows: object) -> None:
         """Adds workflows to an open engine; what is loaded from code is released at once."""
         given = loaded(workflows)
@@ -428,7 +441,7 @@ class Core:
         if self.state == "open":
             for definition in found:
                 self._settle_soon(definition)
-            self.stages.settle()
+            self.settle_stages()
             self._listen()
 
     def _settle_soon(self, definition: Definition) -> None:
@@ -628,14 +641,6 @@ class Core:
     async def _progress(self, n: int) -> Progress:
         """The durable progress of an instance, folded from the store."""
         return await progress_of(self.journal, n)
-
-
-def loaded(workflows: Sequence[object]) -> list[object]:
-    """Workflows and connectors as objects: a path or module name stands for all it holds."""
-    found: list[object] = []
-    for workflow in workflows:
-        found += load(str(workflow)) if isinstance(workflow, str | Path) else [workflow]
-    return found
 
 
 def accepted_shape(id: str, posted: Posted, refused: list[Refused]) -> shapes.Accepted:

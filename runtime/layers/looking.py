@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -202,7 +202,7 @@ class Looking(Core):
             asks=counts.asks,
             timers=counts.timers,
             head=counts.head,
-            python=platform.python_version(),
+            python=".".join(map(str, sys.version_info[:3])),
             sqlite=sqlite3.sqlite_version,
         )
 
