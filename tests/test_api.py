@@ -171,6 +171,24 @@ def test_the_engine_leaves_out_the_command_line() -> None:
     assert not found & {"click", "croniter", "structlog", "uvloop"}
 
 
+def test_the_engine_leaves_out_what_this_engine_may_never_have() -> None:
+    """Documents, stage graphs, flows, the web and pools of processes come with the first of them."""
+    modules = loaded_by("from greenroom import Engine")
+    ours = {name.removeprefix("greenroom.") for name in modules if name.startswith("greenroom.")}
+    for unwanted in (
+        "definitions.documents", "definitions.lowering", "definitions.flows", "definitions.stagegraphs",
+        "runtime.stages", "runtime.loading", "runtime.remarks", "runtime.web.app", "runtime.cli",
+    ):  # fmt: skip
+        assert unwanted not in ours
+    assert not modules & {"multiprocessing", "concurrent.futures.process"}
+
+
+def test_the_command_is_a_module_too() -> None:
+    command = [sys.executable, "-m", "greenroom", "--version"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("greenroom ")
+
+
 def cpu_ms(command: list[str]) -> float:
     """The least of a few runs: others use the machine too."""
     least = float("inf")

@@ -1,7 +1,7 @@
 """The list of commands, the global options, and how help is laid out.
 
-A module of commands is imported when one of its commands is run or help is asked for, so that no
-command pays for the others. Global options are taken before and after the command's name.
+A module of commands is imported when one of its commands is run, so that no command, nor the list of
+them, pays for the others. Global options are taken before and after the command's name.
 """
 
 from __future__ import annotations
@@ -23,42 +23,72 @@ greenroom why order/7"""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_VERBS, _SHOW, _SERVE, _STORE, _STAGES = (
-    f"greenroom.runtime.cli.{name}" for name in ("verbs", "show", "serve", "store", "stages")
-)
-
-SECTIONS: Final[dict[str, dict[str, str]]] = {
+_HERE: Final = "greenroom.runtime.cli."
+SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Begin": {
-        "new": "greenroom.runtime.cli.new",
-        "dev": _SERVE, "run": _SERVE, "demo": "greenroom.runtime.cli.demo", "stage": _STAGES,
+        "new": ("new", "Write a small project: three workflows, their tests, how to run them."),
+        "dev": ("serve", "Run the daemon while you write: what you save is loaded again."),
+        "run": ("serve", "Run one workflow here, without a daemon, and print its result."),
+        "demo": ("demo", "Kill a daemon at work, start it again, count what was lost."),
+        "stage": ("stages", "Stages of a folder: run."),
     },
     "Act": {
-        "start": "greenroom.runtime.cli.start", "post": "greenroom.runtime.cli.post",
-        "send": "greenroom.runtime.cli.post",
-        "pause": _VERBS, "resume": _VERBS, "retry": _VERBS, "cancel": _VERBS, "skip": _VERBS,
-        "edit": _VERBS, "migrate": _VERBS, "restart": _VERBS, "fork": _VERBS, "ask": "greenroom.runtime.cli.asks",
+        "start": ("start", "Start an instance of a workflow."),
+        "post": ("post", "Post an event; workflows that listen to its type get it."),
+        "send": ("post", "Send an event to one instance."),
+        "pause": ("verbs", "Pause instances; running steps end first."),
+        "resume": ("verbs", "Resume instances that are paused or failed."),
+        "retry": ("verbs", "Retry failed instances, or one that waits for its next attempt."),
+        "cancel": ("verbs", "Cancel instances for good."),
+        "skip": ("verbs", "Skip a failed or retrying step, giving its result by hand."),
+        "edit": ("verbs", "Change the state of an instance by hand."),
+        "migrate": ("verbs", "Let an instance follow another version of its workflow."),
+        "restart": ("verbs", "Run an instance again as a new one, from a step or from the start."),
+        "fork": ("verbs", "Run an instance again as a new one with another past."),
+        "ask": ("asks", "Questions to people: ls show answer."),
     },
     "Look": {
-        "ls": _SHOW, "show": _SHOW, "why": _SHOW, "watch": _SHOW, "history": _SHOW, "state": _SHOW,
-        "diff": _SHOW, "board": _STAGES, "logs": _STAGES,
-        "events": "greenroom.runtime.cli.events",
-        "def": "greenroom.runtime.cli.definitions",
-        "sched": "greenroom.runtime.cli.schedules",
-        "schema": "greenroom.runtime.cli.documents",
-        "connector": "greenroom.runtime.cli.connectors",
-        "secret": "greenroom.runtime.cli.connectors",
-        "resource": "greenroom.runtime.cli.resources",
+        "ls": ("show", "List instances, the newest first."),
+        "show": ("show", "Show one instance: status, waits, error, state."),
+        "why": ("show", "Say in a few lines why an instance is where it is."),
+        "watch": ("show", "Follow what happens to one instance, to its end, or to many."),
+        "history": ("show", "List the journal of an instance."),
+        "state": ("show", "Print the state of an instance, now or after an entry."),
+        "diff": ("show", "Compare two instances: path, input and state."),
+        "board": ("stages", "Show where the live runs of a stage graph are: a column a stage."),
+        "logs": ("stages", "Show what stages did and printed, over all runs, newest first."),
+        "events": ("events", "Stored events: ls show tail explain resend try replay held dead."),
+        "def": ("definitions", "Workflows: their versions, and which one is released."),
+        "sched": ("schedules", "Schedules: ls next preview pause resume trigger backfill."),
+        "schema": ("documents", "Print the JSON Schema of workflow documents, for editors."),
+        "connector": ("connectors", "Services: ls show try validate."),
+        "secret": ("connectors", "Secrets, by name: ls check."),
+        "resource": ("resources", "Domain objects of workflows: ls show history products."),
     },
     "Operate": {
-        "serve": _SERVE, "deploy": _STAGES, "ping": _STORE, "info": _STORE, "doctor": _STORE, "db": _STORE,
-        "replay": "greenroom.runtime.cli.replays",
-        "bench": "greenroom.runtime.cli.bench", "systemd": "greenroom.runtime.cli.systemd",
-        "completion": "greenroom.runtime.cli.completion", "key": "greenroom.runtime.cli.keys",
-        "web": "greenroom.runtime.cli.web",
+        "serve": ("serve", "Run the daemon: load WHAT, open the store, listen."),
+        "deploy": ("stages", "Check a stage folder and release it."),
+        "ping": ("store", "Ask whether a daemon answers, and how fast."),
+        "info": ("store", "Show what runs: version, store, numbers of instances."),
+        "doctor": ("store", "Look for what is wrong or will be soon; exit 5 if something is."),
+        "db": ("store", "The store: check backup restore prune migrate-workflows."),
+        "replay": ("replays", "Replay stored histories on today's code."),
+        "bench": ("bench", "Measure this machine: durable steps, events, memory."),
+        "systemd": ("systemd", "Units for systemd: print install."),
+        "completion": ("completion", "Print the completion script of a shell."),
+        "key": ("keys", "API keys for HTTP: create ls revoke."),
+        "web": ("web", "Print a link that logs a browser in as you."),
     },
 }  # fmt: skip
+"""Name -> the module it is declared in, and its line in the list: help of all must not import all. A
+test holds that each line is the first of the command's own help."""
 
-MODULES: Final = {name: module for part in SECTIONS.values() for name, module in part.items()}
+MODULES: Final = {
+    name: _HERE + module for part in SECTIONS.values() for name, (module, _) in part.items()
+}
+
+HELP_MAX: Final = 80
+"""Characters of a command's line in a list."""
 
 FILTER_HELP: Final = (
     "A FILTER is words joined by AND: status:failed workflow:order customer=alice age>1h "
@@ -183,6 +213,15 @@ class Subgroup(click.Group):
         _known(ctx, args, self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list, with no line cut short."""
+        rows = [
+            (name, self.commands[name].get_short_help_str(limit=HELP_MAX))
+            for name in self.list_commands(ctx)
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows, col_spacing=3)
+
 
 class Root(click.Group):
     """`greenroom`."""
@@ -205,12 +244,8 @@ class Root(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, part in SECTIONS.items():
-            rows = [
-                (name, found.get_short_help_str(limit=70))
-                for name in part
-                if (found := self.get_command(ctx, name)) is not None
-            ]
             with formatter.section(title):
+                rows = [(name, help) for name, (_, help) in part.items()]
                 formatter.write_dl(rows, col_spacing=3)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import click
 import pytest
 
 from greenroom.runtime import calls
-from greenroom.runtime.cli.group import Command, cli
+from greenroom.runtime.cli.group import HELP_MAX, MODULES, SECTIONS, Command, cli
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -42,6 +45,24 @@ def test_help_says_what_a_command_does_in_a_sentence_of_one_line(path: str) -> N
     first = (ALL[path].help or "").split("\n")[0]
     assert first.endswith(".") and first[0].isupper()
     assert not ALL[path].get_short_help_str(limit=70).endswith("...")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_line_of_a_command_in_the_list_is_the_first_of_its_help(name: str) -> None:
+    (line,) = (part[name][1] for part in SECTIONS.values() if name in part)
+    assert line == (ALL[name].help or "").split("\n")[0]
+    assert len(line) <= HELP_MAX
+
+
+def test_the_list_of_commands_imports_none_of_them() -> None:
+    code = (
+        "import sys; from greenroom.runtime.main import main; main(['--help']); "
+        "print([m for m in sys.modules if m.startswith('greenroom.runtime.cli.')])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = {name.rpartition(".")[2] for name in ast.literal_eval(ran.stdout.splitlines()[-1])}
+    own = {module.rpartition(".")[2] for module in MODULES.values()}
+    assert not modules & own
 
 
 @pytest.mark.parametrize("path", COMMANDS)
