@@ -6,8 +6,9 @@ work is, is for others: here it is a name and parameters that fit its schema.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Final
+
+import msgspec
 
 from greenroom.definitions import connectors
 from greenroom.definitions.catalog import Catalog
@@ -51,8 +52,7 @@ WORKFLOW_RETRY: Final = (30.0, 2.5)
 """The same where the workflow says it for all its actions."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(msgspec.Struct, frozen=True):
     """One way of a Branch action."""
 
     order: int
@@ -61,8 +61,7 @@ class Branch:
     actions: tuple[Action, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Action:
+class Action(msgspec.Struct, frozen=True):
     """One compiled action. `kind` is the core name, or None for an action of a connector."""
 
     path: str

@@ -11,12 +11,13 @@ lies: only what its author has put on offer can be called.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, Final, TypeVar, overload
+
+import msgspec
 
 from greenroom.definitions.connectors import Action, Connectors
 from greenroom.definitions.errors import InvalidDefinition, NotFound
@@ -80,12 +81,11 @@ def _place(target: Target) -> str:
     return f"{getattr(func, '__module__', '?')}.{getattr(func, '__qualname__', '?')}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Catalog:
+class Catalog(msgspec.Struct, frozen=True):
     """What there is to name."""
 
-    connectors: Connectors = dataclasses.field(default_factory=Connectors)
-    steps: Mapping[str, Target] = dataclasses.field(default_factory=lambda: OFFERED)
+    connectors: Connectors = msgspec.field(default_factory=Connectors)
+    steps: Mapping[str, Target] = msgspec.field(default_factory=lambda: OFFERED)
 
     def action(self, connector: str, kind: str, path: str, problems: Problems) -> Action | None:
         """The action of a connector, or None with a problem that says what there is."""

@@ -13,10 +13,11 @@ apart for each key: that of `by`, else the workflow's `key`, else all together.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final, Literal
+
+import msgspec
 
 from greenroom.definitions.durations import DURATION_MAX_S, seconds
 from greenroom.definitions.errors import InvalidDefinition, InvalidInput
@@ -35,8 +36,7 @@ SEVERAL: Final = frozenset({"batch", "all"})
 """Kinds whose instances get several events."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Collect:
+class Collect(msgspec.Struct, frozen=True):
     """`span_ms` is the window; `limit` how many starts a throttle lets through in it, events a
     batch has, types are awaited; `most_ms` how long a debounce may put off at all."""
 
@@ -61,8 +61,7 @@ def collect_from(data: dict[str, Any]) -> Collect:
     return Collect(data["kind"], data["span_ms"], data["limit"], data.get("most_ms"), by)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class On:
+class On(msgspec.Struct, frozen=True):
     """Several event types as one trigger: (type, where) each, with its place among them."""
 
     parts: tuple[tuple[str, Json], ...]
@@ -130,7 +129,9 @@ def on_from(on: Any, where: Json, debounce: Any, throttle: Any, batch: Any) -> O
     if where is not None:
         if any(own is not None for _, own in found.parts):
             raise InvalidDefinition("where= and a where of its own for an event: give one of them")
-        found = dataclasses.replace(found, parts=tuple((type, where) for type, _ in found.parts))
+        found = msgspec.structs.replace(
+            found, parts=tuple((type, where) for type, _ in found.parts)
+        )
     made = [
         _debounce(debounce) if debounce is not None else None,
         _throttle(throttle) if throttle is not None else None,
@@ -141,7 +142,7 @@ def on_from(on: Any, where: Json, debounce: Any, throttle: Any, batch: Any) -> O
     if len(given) > 1:
         names = ", ".join(one.kind for one in given)
         raise InvalidDefinition(f"one of debounce, throttle, batch, all_of, unless; got {names}")
-    return dataclasses.replace(found, collect=given[0] if given else None)
+    return msgspec.structs.replace(found, collect=given[0] if given else None)
 
 
 def _debounce(given: Any) -> Collect:

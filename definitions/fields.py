@@ -9,7 +9,6 @@ pydantic-forms, whose front ends can render these schemas.
 
 from __future__ import annotations
 
-import dataclasses
 import decimal
 import re
 from collections.abc import Callable
@@ -31,23 +30,20 @@ FLOAT_DIGITS: Final = 15
 # -- rules -------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True):
     """A rule of one field: `test(value)` gives the value to keep or raises `ValueError`."""
 
     test: Callable[[Any], Any]
     type: str = "value_error"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ReadOnly:
+class ReadOnly(msgspec.Struct, frozen=True):
     """The field is shown and may not be changed: another value than this is an error."""
 
     value: Any
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class DisplayOnly:
+class DisplayOnly(msgspec.Struct, frozen=True):
     """The field is shown and asks nothing; what is sent for it is not looked at."""
 
 

@@ -5,11 +5,12 @@ Both are an author's plain functions: pure, quick, asked on the event loop.
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 from collections.abc import Callable
 from typing import Any, Final
+
+import msgspec
 
 from greenroom.definitions.errors import ConditionFailed, InvalidDefinition
 from greenroom.definitions.injection import Injector, injector, location
@@ -19,8 +20,7 @@ from greenroom.definitions.values import Json, copy
 LABEL: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Gate:
+class Gate(msgspec.Struct, frozen=True):
     """A condition on the input of a new instance. `test(input)` gives None to let it pass, or why
     not."""
 

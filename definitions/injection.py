@@ -8,7 +8,6 @@ decorated, not when it runs. Values are copies: changing an injected list change
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import decimal
 import functools
@@ -61,8 +60,7 @@ class StepInput(Rejected, ValueError):
     """A state value does not fit the annotation of a step's parameter. A `ValueError` too."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """What a parameter asks for that is annotated with a resource: one of these classes, a list of
     them (`many`), or None as well (`optional`)."""
 
@@ -71,8 +69,7 @@ class Wanted:
     optional: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     name: str
     annotation: Any
     default: Any
@@ -87,8 +84,7 @@ class Parameter:
         return self.default is _EMPTY
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Injector:
+class Injector(msgspec.Struct, frozen=True):
     """How a function takes its arguments; made once, when it is decorated."""
 
     name: str

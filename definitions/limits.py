@@ -11,7 +11,6 @@ is stored. `runtime.slots` does what is said here.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -40,11 +39,10 @@ Wrong = Callable[[str, InvalidDefinition], None]
 """Is told the option and what is wrong with it; it may raise."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """All of it, checked. `attributes` holds expressions by name, those of the rules among them."""
 
-    attributes: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    attributes: Mapping[str, Value] = {}
     concurrency: Concurrency | None = None
     rate: StartRate | None = None
     timeout_ms: int | None = None
@@ -75,7 +73,7 @@ class Limits:
         return data | ({"tags": list(self.tags)} if self.tags else {})
 
 
-_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Limits))
+_FIELDS: Final = Limits.__struct_fields__
 
 
 def limits_from(options: Mapping[str, Any], wrong: Wrong) -> Limits:

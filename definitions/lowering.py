@@ -8,7 +8,6 @@ object. A value that is none lies in it under `::`, a key no document can name.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
@@ -78,8 +77,7 @@ class WaitTimedOut(Fatal):
 # -- the state as documents see it -------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(msgspec.Struct, frozen=True):
     """How deep in iterators an action stands: at 0 it sees the state, inside an iterator the item,
     which lies under a name of that depth."""
 
@@ -122,8 +120,7 @@ class Scope:
         return Change(changed, (*(name for name in before if name not in after), *drop))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Resolved(Injector):
+class Resolved(Injector, frozen=True):
     """Hands the function of an action its parameters, evaluated when the attempt begins, and the
     context of the attempt; a step that is called gets its arguments by name."""
 

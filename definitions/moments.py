@@ -9,11 +9,12 @@ Zenaton asked for: the moment is always *after* now, and today counts if its tim
 from __future__ import annotations
 
 import calendar
-import dataclasses
 import datetime
 import re
 from typing import Any, Final
 from zoneinfo import ZoneInfo
+
+import msgspec
 
 from greenroom.definitions.cron import NotCron, zone_of
 from greenroom.definitions.durations import seconds
@@ -30,8 +31,7 @@ _DAY: Final = datetime.timedelta(days=1)
 _UTC: Final = ZoneInfo("UTC")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True):
     """`months` and `days` are counted on the calendar of the zone, `elapsed` in real seconds.
 
     They come first; then the day and the time of day are looked for, from the day they lead to.
@@ -99,12 +99,12 @@ class Moment:
         try:
             if not isinstance(name, str):
                 raise NotCron(f"{name!r} is not the name of a time zone such as Europe/Paris")
-            return dataclasses.replace(self, zone=zone_of(name))
+            return msgspec.structs.replace(self, zone=zone_of(name))
         except NotCron as error:
             raise InvalidInput(str(error)) from None
 
     def _with(self, **changes: Any) -> Moment:
-        made = dataclasses.replace(self, is_set=True, **changes)
+        made = msgspec.structs.replace(self, is_set=True, **changes)
         if made.stamp is not None and made != Moment(stamp=made.stamp, zone=made.zone, is_set=True):
             raise _incompatible("timestamp()", "anything else")
         return made

@@ -89,8 +89,7 @@ def error_line(error: Error) -> str:
 # -- fields ------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     """One field of a page: `wire` is its name in an answer."""
 
     name: str
@@ -382,7 +381,7 @@ def _checked(cls: type, field: Field) -> Field:
         reader = Reader(_nested)
         found = reader.read(annotation, default, ())
         default = default if reader.errors else found
-    return dataclasses.replace(field, annotation=annotation, default=default)
+    return msgspec.structs.replace(field, annotation=annotation, default=default)
 
 
 def _in_our_words(cls: type, field: Field) -> Field:

@@ -8,10 +8,11 @@ and the ops of this package, not in `handle()`.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 from typing import Any, NoReturn
+
+import msgspec
 
 from greenroom.definitions.engines import ENGINE, EngineFace, current_engine, properties
 from greenroom.definitions.errors import InvalidDefinition, InvalidInput, InvalidRequest
@@ -22,8 +23,7 @@ from greenroom.definitions.tasks import OnError, Task
 from greenroom.definitions.values import Json, encode
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class WorkflowContext:
+class WorkflowContext(msgspec.Struct, frozen=True):
     """`get_context()` of a workflow: the id of its instance, None outside an engine."""
 
     id: str | None = None

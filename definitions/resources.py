@@ -59,8 +59,7 @@ class Stored(msgspec.Struct, frozen=True):
     data: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Field:
+class Field(msgspec.Struct, frozen=True):
     name: str
     annotation: Any
     make: Callable[[], Any] | None

@@ -8,12 +8,13 @@ inserted while instances are on their way.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, overload
+
+import msgspec
 
 from greenroom.definitions.conditions import compile_condition
 from greenroom.definitions.durations import seconds
@@ -93,8 +94,7 @@ class AskStep(Piece):
         return f"<ask {self.key}: {self.name}>"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One step of a list with the guards around it, outermost first."""
 
     step: Piece

@@ -9,7 +9,6 @@ class SendMail(Task):
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
@@ -27,8 +26,7 @@ from greenroom.definitions.workflow import Target
 OnError = Literal["fail", "ignore"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class TaskContext:
+class TaskContext(msgspec.Struct, frozen=True):
     """What a task may know of the attempt it is. Outside an engine `id` is None.
 
     `id` is the same in every attempt: hand it on as an idempotency key. `retry_index` is 1 in the

@@ -10,7 +10,6 @@ import msgspec
 from greenroom.actors.ports import DefinitionRow
 from greenroom.definitions.errors import InvalidDefinition
 from greenroom.definitions.expressions import path_in
-from greenroom.definitions.located import read_located
 from greenroom.definitions.values import Json, equal
 from greenroom.runtime import shapes
 
@@ -36,6 +35,8 @@ def document_content(document: Json) -> Json:
     be read any more its lines."""
     if not isinstance(document, str):
         return document
+    from greenroom.definitions.located import read_located  # noqa: PLC0415  start-up time
+
     try:
         return read_located(document).data
     except InvalidDefinition:

@@ -24,7 +24,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("definitions", "actors", "runtime")
-OWN = ("__init__.py", "integrations.py", "py.typed", "sym.py", "testing.py", "zenaton.py")
+OWN = (
+    "__init__.py",
+    "__main__.py",
+    "integrations.py",
+    "py.typed",
+    "sym.py",
+    "testing.py",
+    "zenaton.py",
+)
 
 WORKFLOW = """
 import asyncio, greenroom, greenroom.testing
