@@ -220,7 +220,7 @@ class Subgroup(click.Group):
             for name in self.list_commands(ctx)
         ]
         with formatter.section("Commands"):
-            formatter.write_dl(rows, col_spacing=3)
+            formatter.write_dl(rows)
 
 
 class Root(click.Group):
