@@ -85,6 +85,7 @@ Events and time
     findings     a line of an answer to "why did this not match?"
     durations    "2s", "3 days", ISO 8601
     schedules    cron, rates, single moments (cron and calendars below it; previews: what would be)
+    attempts     the attempt that runs here, for what it calls
     retries      when a failed attempt is tried again; jitter from a hash, never from dice
     instants     what an expression may know of time and chance
 

@@ -84,6 +84,7 @@ The faces
     web         HTTP: a package with a map of its own
     client      blocking; async_client for asyncio; http_client and http_async over HTTP (replies
                 and http_wire: what both know; clientverbs: the verbs, which blocking makes block)
+    eventloops  which event loops an engine runs under
     daemon      greenroom serve; dev restarts it on save (socketfile, places, systemd, watchdog,
                 logs, loggers)
     main        the greenroom command; cli has a module a command

@@ -64,7 +64,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "a-guard-gets-the-state-itself", "W6",
-        rewrite(Walk._holds, "guard.test(copy(self._view(lanes)))", "guard.test(self._view(lanes))"),
+        rewrite(Walk._holds, "guard.test(self._shown(lanes))", "guard.test(self._view(lanes))"),
         (SCOPES + "a_guard_cannot_change_the_state",),
     ),
     Mutant(
