@@ -40,7 +40,10 @@ class SystemClock:
     """The machine's time."""
 
     def now(self) -> int:
-        return time.time_ns() // 1_000_000
+        return self._ns() // 1_000_000
+
+    def _ns(self) -> int:
+        return time.time_ns()
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -57,7 +60,7 @@ class SystemClock:
         return booking
 
     def _nap(self, booking: Booking) -> None:
-        wait_s = max(0.0, (booking.due * 1_000_000 - time.time_ns()) / 1e9)
+        wait_s = max(0.0, (booking.due * 1_000_000 - self._ns()) / 1e9)
         loop = asyncio.get_running_loop()
         booking.handle = loop.call_later(min(wait_s + 0.0005, _RECHECK_S), self._woken, booking)
 
@@ -69,6 +72,20 @@ class SystemClock:
             self._nap(booking)
         else:
             booking.then()
+
+
+class SetClock(SystemClock):
+    """The machine's time, as if somebody had set its clock."""
+
+    def __init__(self) -> None:
+        self._off_ns = 0
+
+    def set(self, by_ms: int) -> None:
+        """Forward, or back by a negative number."""
+        self._off_ns += by_ms * 1_000_000
+
+    def _ns(self) -> int:
+        return time.time_ns() + self._off_ns
 
 
 class VirtualClock:

@@ -40,6 +40,7 @@ BUDGET: Final = (
     ("waiting", "rss_mb", "memory with all waiting, MB", "<= 150"),
     ("waiting", "ready_ms", "  from opening to ready, ms", "<= 2,000"),
     ("timers", "late_max_ms", "the latest of the timers, ms", "<= 1,000"),
+    ("timers", "set_forward_last_ms", "  when the clock is set forward over them", ""),
     ("recovery", "ready_ms", "a killed daemon is back, ms", ""),
     ("scopes", "done_many_commits", "commits of 1,000 items side by side", ""),
     ("scopes", "done_cpu_us_ratio", "  CPU an item of many to one of few", ""),

@@ -37,7 +37,8 @@ PROMISED = {
     "events": {"no_match_per_s", "wake_per_s", "rss_mb"},
     "routing": {"waits_1_us", "waits_100_us", "waits_200_us", "waits_ratio", "half_triggers_ratio", "index_200_us", "index_ratio"},
     "waiting": {"ready_ms", "rss_mb", "woken", "made_per_s"},
-    "timers": {"fired", "late_p50_ms", "late_max_ms", "pending_in_memory", "pending_ready_ms"},
+    "timers": {"fired", "late_p50_ms", "late_max_ms", "pending_in_memory", "pending_ready_ms",
+               "set_forward_last_ms", "set_back_early"},
     "recovery": {"ready_ms", "all_done_ms", "recovered"},
     "scopes": {
         "done_many_commits", "done_many_cpu_us", "done_bytes_ratio", "failed_many_commits",
