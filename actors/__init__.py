@@ -44,7 +44,8 @@ The actors
     router         from an event to everything it does, as one work
     subjects       events with one subject, one after another
     subscriptions  which triggers want an event (buckets: by value, prefix and range)
-    collector      events that are gathered or held back before an instance starts
+    collector      events that are gathered or held back before an instance starts (recollected:
+                   those of the past)
     timer          the due list of sleeps, deadlines, retries and schedules (agenda below it)
     children       how a child is named
     rows           which rows a turn writes beside its entries

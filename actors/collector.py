@@ -69,10 +69,10 @@ class Collector:
         gives, and the key. Raises `GreenroomError` for a key that is none."""
         rule = trigger.collect
         assert rule is not None
-        key = _key_of(definition, trigger, rule, data)
-        nth = _nth(definition, trigger)
+        key = key_of(definition, trigger, data)
+        nth = nth_of(definition, trigger)
         now = self.router.stage.now()
-        id = f"{MARK}{row.scope}/{definition.name}/{nth}/{key or ''}"
+        id = state_id(row.scope, definition.name, nth, key)
         held = self.states.get(id)
         if held is None:
             held = Collected(row.scope, definition.name, nth, key, now, now)
@@ -197,18 +197,7 @@ class Collector:
         started: Callable[[], None],
     ) -> None:
         trigger = definition.triggers[held.nth]
-        listed: list[Json] = [{"id": r.event.id, "type": r.event.type, "pos": r.pos} for r in rows]
-        event = Event(
-            type=COLLECTED_TYPE,
-            id=f"{id}#{max(row.pos for row in rows)}",
-            source=f"/workflows/{definition.name}",
-            data={"kind": rule.kind, "key": held.key, "events": listed},
-        )
-        if rule.kind in SEVERAL:
-            whole: list[Json] = [row.event.as_data() for row in rows]
-            given = msgspec.structs.replace(event, data={"key": held.key, "events": whole})
-        else:
-            given = rows[0].event
+        event, given = stands_for(rule, definition.name, id, held.key, rows)
 
         def then(result: Any) -> None:
             if isinstance(result, Posted):
@@ -223,14 +212,35 @@ class Collector:
         )
 
 
-def _key_of(
-    definition: Definition, trigger: Trigger, rule: Collect, data: dict[str, Json]
-) -> str | None:
-    value = rule.by or trigger.key
+def state_id(scope: str, workflow: str, nth: int, key: str | None) -> str:
+    return f"{MARK}{scope}/{workflow}/{nth}/{key or ''}"
+
+
+def stands_for(
+    rule: Collect, workflow: str, id: str, key: str | None, rows: list[StoredEventRow]
+) -> tuple[Event, Event]:
+    """The event that stands for several, and what the instance gets. `id` is that of the state."""
+    listed: list[Json] = [{"id": r.event.id, "type": r.event.type, "pos": r.pos} for r in rows]
+    event = Event(
+        type=COLLECTED_TYPE,
+        id=f"{id}#{max(row.pos for row in rows)}",
+        source=f"/workflows/{workflow}",
+        data={"kind": rule.kind, "key": key, "events": listed},
+    )
+    if rule.kind not in SEVERAL:
+        return event, rows[0].event
+    whole: list[Json] = [row.event.as_data() for row in rows]
+    return event, msgspec.structs.replace(event, data={"key": key, "events": whole})
+
+
+def key_of(definition: Definition, trigger: Trigger, data: dict[str, Json]) -> str | None:
+    """What a collecting trigger gathers an event under. Raises `GreenroomError` for a key that is none."""
+    assert trigger.collect is not None
+    value = trigger.collect.by or trigger.key
     return None if value is None else key_text(value.evaluate(data), definition.name)
 
 
-def _nth(definition: Definition, trigger: Trigger) -> int:
+def nth_of(definition: Definition, trigger: Trigger) -> int:
     """The place of the first trigger with the same rule: its parts share one state."""
     assert trigger.collect is not None
     rule = trigger.collect.as_data()

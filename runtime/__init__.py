@@ -20,7 +20,7 @@ The engine
 
 Groups of verbs, each over one noun
     sections      engine.events and engine.asks
-    archive       stored events used again: try, replay, redrive
+    archive       stored events used again: try, redrive (eventreplays: replay into a workflow)
     explanations  what an event did and did not do, as of its time (ledger: what was listened to)
     reasons       why: sentences made from what the store holds
     releases      engine.definitions: versions, promote, rollback, diff (differences between

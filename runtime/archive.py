@@ -1,5 +1,5 @@
-"""Stored events used again: tried against subscriptions nobody has yet, replayed into a workflow,
-given to whom they could not be given.
+"""Stored events used again: tried against subscriptions nobody has yet, given to whom they could
+not be given. `eventreplays` starts workflows for them.
 """
 
 from __future__ import annotations
@@ -8,21 +8,18 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from greenroom.actors.ports import (
     Counts,
     CountsRow,
     DeadLetters,
     DeadRow,
-    EventMatches,
     GetEvent,
     InstanceRow,
     ListEvents,
     Load,
     Loaded,
-    Matched,
-    Posted,
     Redrive,
     Redriven,
     StoredEventRow,
@@ -30,19 +27,15 @@ from greenroom.actors.ports import (
 from greenroom.actors.rows import rfc3339
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import GreenroomError, InvalidInput, InvalidRequest, NotFound
-from greenroom.definitions.events import Event
 from greenroom.definitions.values import Json
-from greenroom.definitions.workflow import Definition, Trigger, key_text, trigger_on
+from greenroom.definitions.workflow import Trigger, key_text, trigger_on
 from greenroom.runtime import shapes
 
 if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
 
-REPLAYED_TYPE: Final = "greenroom.replayed"
-"""Type of the event that stands for a stored one that is replayed into a workflow."""
 LOOKED_AT_MAX: Final = 100_000
 PAGE: Final = 500
-AT_ONCE: Final = 100
 FIRST: Final = 10
 REASONS: Final = 5
 TRIED_MAX: Final = 100
@@ -185,93 +178,6 @@ class _Trial:
             self.first,
             reasons,
         )
-
-
-# -- again -------------------------------------------------------------------------------------
-
-
-async def replay(
-    engine: Engine,
-    into: str,
-    type: str | None,
-    since: str | float | None,
-    limit: int,
-    dry_run: bool,
-) -> shapes.ReplayedEvents:
-    """Starts a workflow for each stored event that its trigger wants and that has not started it,
-    live or by an earlier replay."""
-    definition = engine.registry.released(into)
-    triggers = [t for t in definition.triggers if t.type is not None and type in (None, t.type)]
-    if not triggers:
-        listens = ", ".join(str(t.type) for t in definition.triggers if t.type) or "no event"
-        raise InvalidRequest(f"{into} listens to {listens}", workflow=into)
-    if any(trigger.collect is not None for trigger in triggers):
-        raise InvalidRequest(
-            f"{into} collects events before it starts, which cannot be replayed",
-            hint="resend single events, or try a workflow without debounce, throttle, batch, all_of, unless",
-        )
-    types = {trigger.type for trigger in triggers}
-    only = next(iter(types)) if len(types) == 1 else None
-    looked = 0
-    said: Counter[str] = Counter()
-    batch: list[Any] = []
-    async for row in stored(engine, only, since, limit):
-        looked += 1
-        event = row.event.as_data()
-        for trigger in triggers:
-            if trigger.type == row.event.type and trigger.where.matches(event):
-                batch.append(_again(engine, definition, trigger, row, event, dry_run))
-                break
-        if len(batch) >= AT_ONCE:
-            said.update(await asyncio.gather(*batch))
-            batch = []
-    said.update(await asyncio.gather(*batch))
-    return shapes.ReplayedEvents(
-        into, looked, sum(said.values()), said["started"], said["known"], said["refused"], dry_run
-    )
-
-
-async def _again(
-    engine: Engine,
-    definition: Definition,
-    trigger: Trigger,
-    row: StoredEventRow,
-    event: dict[str, Json],
-    dry_run: bool,
-) -> str:
-    name = definition.name
-    id, source = f"{name}@{row.pos}", f"/replayed/{row.event.id}"
-    matches: list[Matched] = await engine.journal.call(EventMatches(row.pos))
-    if any((one.workflow, one.action) == (name, "started") for one in matches):
-        return "known"
-    if dry_run:
-        before: StoredEventRow | None = await engine.journal.call(GetEvent(id, engine.namespace))
-        return "known" if before is not None else "started"
-    try:
-        key = None if trigger.key is None else key_text(trigger.key.evaluate(event), name)
-    except GreenroomError:
-        return "refused"
-    stands = Event(
-        type=REPLAYED_TYPE, id=id, source=source, data={"workflow": name, "event": row.event.id}
-    )
-    future: asyncio.Future[Posted] = engine.loop.create_future()
-
-    def done(result: Posted | GreenroomError) -> None:
-        if future.done():
-            return
-        if isinstance(result, Posted):
-            future.set_result(result)
-        else:
-            future.set_exception(result)
-
-    engine.router.post_collected(
-        stands, row.event, definition, trigger, key, row.scope, row.hops, done
-    )
-    posted = await future
-    if posted.duplicate:
-        return "known"
-    started = any(one.action == "started" for one in posted.matched)
-    return "started" if started else "refused"
 
 
 # -- held --------------------------------------------------------------------------------------

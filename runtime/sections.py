@@ -27,7 +27,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.forms import pages_of
 from greenroom.definitions.values import Json, encode
-from greenroom.runtime import archive, explanations, shapes, views
+from greenroom.runtime import archive, eventreplays, explanations, shapes, views
 from greenroom.runtime.callbacks import PROGRESS
 from greenroom.runtime.forms import FORM_S
 
@@ -93,7 +93,7 @@ class Events:
         dry_run: bool = False,
     ) -> shapes.ReplayedEvents:
         """Starts a workflow for each stored event its trigger wants that has not started it yet."""
-        return await archive.replay(self._engine, into, type, since, limit, dry_run)
+        return await eventreplays.replay(self._engine, into, type, since, limit, dry_run)
 
     async def held(self, workflow: str | None = None, *, limit: int = 100) -> Sequence[shapes.Held]:
         """What triggers with debounce, throttle, batch, all_of or unless hold now."""

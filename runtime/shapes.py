@@ -478,7 +478,9 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 class ReplayedEvents(msgspec.Struct, frozen=True):
-    """Stored events into a workflow: `known` had started it before, live or by a replay."""
+    """Stored events into a workflow: `known` had started it before, live or by a replay. Where the
+    workflow collects events, `started` counts instances and `held` events that wait for others, or
+    for their turn."""
 
     workflow: str
     looked_at: int
@@ -487,6 +489,7 @@ class ReplayedEvents(msgspec.Struct, frozen=True):
     known: int
     refused: int
     dry_run: bool = False
+    held: int = 0
 
 
 class DeadLetter(msgspec.Struct, frozen=True):

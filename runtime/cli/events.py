@@ -169,6 +169,7 @@ def replay(
         lambda: (
             f"{into}: {reply['looked_at']:,} events, {reply['matched']:,} match, {would} "
             f"{reply['started']:,}, {reply['known']:,} had started it, {reply['refused']:,} refused"
+            + (f", {reply['held']:,} held" if reply["held"] else "")
         ),
     )
 

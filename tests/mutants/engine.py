@@ -9,6 +9,7 @@ from greenroom.actors.decide import Kernel
 from greenroom.actors.instance import Instance
 from greenroom.actors.machine import Machine
 from greenroom.actors.progress import Progress
+from greenroom.actors.recollected import Recollection
 from greenroom.actors.router import Router
 from greenroom.actors.rows import AppendBuilder
 from greenroom.actors.subjects import Subjects
@@ -18,6 +19,7 @@ from greenroom.definitions.schedules import Schedule
 from greenroom.runtime import explanations, supervisor
 from greenroom.runtime.directory import Directory
 from greenroom.runtime.engine import Engine
+from greenroom.runtime.eventreplays import Replay
 from greenroom.runtime.executor import Executor
 from greenroom.runtime.journal import Journal
 from greenroom.runtime.registry import Registry
@@ -26,6 +28,7 @@ from greenroom.runtime.watchdog import Stall
 from tests.mutants.registry import Mutant, both, replace, rewrite
 
 HERE: Final = "tests/runtime/"
+REPLAYED: Final = "tests/runtime/test_replaying_collected.py::"
 VERBS: Final = HERE + "test_verbs.py::"
 EVENTS: Final = HERE + "test_engine_events.py::"
 STEPS: Final = HERE + "test_engine_steps.py::"
@@ -225,6 +228,26 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a-tick-older-than-its-window-is-made-up-for", "R24",
         rewrite(Schedule.missed, "if self.catch_up_window is not None:", "if False:"),
         ("tests/definitions/test_calendars.py::test_what_was_missed_before_the_window_is_not_made_up_for",),
+    ),
+    Mutant(
+        "a-replay-uses-again-what-a-batch-has-used", "replay",
+        rewrite(Replay.gathered, "await self._used(since) if rule.kind in SEVERAL else set()", "set()"),
+        (REPLAYED + "test_what_a_batch_has_used_live_or_holds_is_left_alone",),
+    ),
+    Mutant(
+        "a-replay-takes-what-is-held", "replay",
+        rewrite(Replay._is_held, "one.pos == row.pos", "False"),
+        (REPLAYED + "test_what_a_batch_has_used_live_or_holds_is_left_alone",),
+    ),
+    Mutant(
+        "a-replay-through-a-throttle-starts-twice", "replay",
+        rewrite(Replay.throttled, "await self._is_known(i)", "False"),
+        (REPLAYED + "test_a_throttle_lets_through_what_it_lets_through_now",),
+    ),
+    Mutant(
+        "a-replay-knows-no-times", "replay",
+        rewrite(Recollection._ripe, "state.due <= now", "state.due <= now < 0"),
+        (REPLAYED + "test_what_did_not_come_is_noticed_afterwards",),
     ),
     Mutant(
         "what-is-emitted-is-overtaken", "R17",

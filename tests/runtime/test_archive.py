@@ -166,13 +166,6 @@ async def test_a_replay_needs_a_workflow_that_listens(kit: MemoryEngine) -> None
     with pytest.raises(InvalidRequest, match="since must be"):
         await kit.events.replay("order", since="soon")
 
-    @workflow(on="order.created", batch=3)
-    async def batched(events: Any) -> None: ...
-
-    kit.register(batched)
-    with pytest.raises(InvalidRequest, match="cannot be replayed"):
-        await kit.events.replay("batched")
-
 
 # -- dead letters ------------------------------------------------------------------------------
 
