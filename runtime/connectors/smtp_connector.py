@@ -25,6 +25,7 @@ from greenroom.definitions.actionerrors import (
     TransportFailed,
     status_names,
 )
+from greenroom.definitions.connectors import is_loopback
 from greenroom.definitions.credentials import SCHEME, Basic, secret_name
 from greenroom.definitions.errors import InvalidRequest
 from greenroom.definitions.networks import split_host
@@ -36,6 +37,7 @@ from greenroom.runtime.connectors.shipped import SOURCE
 Tls = Literal["starttls", "tls", "none"]
 
 PORT: Final = 587
+TLS_PORT: Final = 465
 RECIPIENTS_MAX: Final = 100
 
 
@@ -60,13 +62,13 @@ def smtp_connector(
     sender: str | None = None,
     username: str | None = None,
     password: str = "secret://smtp_password",
-    tls: Tls = "starttls",
+    tls: Tls | None = None,
     allow: Sequence[str] = (),
     rate_limit: Json = None,
     timeout: str | float = "30s",
 ) -> Connector:
-    """A mail server. Without a `username` nobody logs in. `tls="none"` sends in the clear and is
-    for a server on this machine."""
+    """A mail server. Without a `username` nobody logs in. Unless `tls` says otherwise it is
+    "none" (in the clear) for a server on this machine, "tls" on port 465, else "starttls"."""
     host = host or os.environ.get("GREENROOM_SMTP_HOST")
     sender = sender or os.environ.get("GREENROOM_SMTP_SENDER")
     username = username or os.environ.get("GREENROOM_SMTP_USERNAME")
@@ -94,7 +96,8 @@ def smtp_connector(
         message = _message(mail, sender, ctx.idempotency_key)
         people = [parseaddr(one)[1] for one in (*mail.to, *mail.cc, *mail.bcc)]
         name, port = split_host(host)
-        port = port or (465 if tls == "tls" else PORT)
+        secured = tls or usual_tls(name, port)
+        port = port or (TLS_PORT if secured == "tls" else PORT)
         login: dict[str, str] = {}
         if username is not None:
             user = username
@@ -102,10 +105,17 @@ def smtp_connector(
                 user = await ctx.secret(secret_name(user))
             login = {"username": user, "password": await ctx.secret(secret_name(password))}
         addresses = await ctx.addresses(name, port)
-        refused = await _sent(message, people, name, port, addresses, tls, login)
+        refused = await _sent(message, people, name, port, addresses, secured, login)
         return {"message_id": str(message["Message-ID"]), "refused": refused}
 
     return connector
+
+
+def usual_tls(name: str, port: int | None) -> Tls:
+    """How one speaks to a mail server of which nothing else is known."""
+    if is_loopback(name):
+        return "none"
+    return "tls" if port == TLS_PORT else "starttls"
 
 
 def _message(mail: Mail, sender: str | None, key: str | None) -> EmailMessage:

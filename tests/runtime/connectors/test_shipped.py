@@ -22,6 +22,7 @@ from greenroom.runtime.connectors.pagerduty_connector import pagerduty_connector
 from greenroom.runtime.connectors.shipped import SHIPPED
 from greenroom.runtime.connectors.slack_connector import slack_connector as make_slack
 from greenroom.runtime.connectors.smtp_connector import smtp_connector as make_smtp
+from greenroom.runtime.connectors.smtp_connector import usual_tls
 from greenroom.runtime.engine import Engine
 from tests.runtime.connectors.conftest import Service
 from tests.runtime.connectors.test_in_workflows import ended
@@ -199,9 +200,23 @@ async def test_okta_without_a_host_says_what_it_needs(monkeypatch: pytest.Monkey
 def smtp(service: Service, **more: Any) -> Connector:
     options: dict[str, Any] = {
         "host": f"127.0.0.1:{service.smtp}", "sender": "Greenroom <noc@example.org>",
-        "tls": "none", "username": "noc", **more,
+        "username": "noc", **more,
     }  # fmt: skip
     return make_smtp(**options)
+
+
+@pytest.mark.parametrize(
+    ("name", "port", "tls"),
+    [
+        ("localhost", 1025, "none"), ("127.0.0.1", 465, "none"), ("::1", None, "none"),
+        ("mail.example.org", 465, "tls"), ("mail.example.org", None, "starttls"),
+        ("localhost.example.org", 25, "starttls"),
+    ],
+)  # fmt: skip
+def test_mail_goes_in_the_clear_to_this_machine_alone(
+    name: str, port: int | None, tls: str
+) -> None:
+    assert usual_tls(name, port) == tls
 
 
 async def test_a_mail_is_sent_with_an_id_of_its_op(service: Service) -> None:
