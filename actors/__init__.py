@@ -32,6 +32,7 @@ The core, without IO, clock or chance
     replay     from entries back to a machine
     messages   what an instance may be told
     edits      what a person may change of a live instance: its state, its version
+    waits      which open waits of an instance may take an event
     collected  what a trigger has collected for one key, and what becomes of it
 
 Looking back: recorded instances followed without running anything

@@ -81,6 +81,7 @@ from greenroom.actors.progress import (
     status_of,
 )
 from greenroom.actors.replay import Changed, replay
+from greenroom.actors.waits import FEW, Waits
 from greenroom.actors.walk import (
     apply_to_plan,
     callback_around,
@@ -135,6 +136,8 @@ class Kernel:
         self.machine: Machine | None = None
         self.note = note
         self.tried: Machine | None = None
+        self.waits: Waits | None = None
+        """Made when there are many waits and an event comes."""
 
     # -- deciding ------------------------------------------------------------------------------
 
@@ -144,6 +147,8 @@ class Kernel:
         entries = self._decide(message, now)
         for entry in entries:
             evolve(self.progress, entry, self.epoch)
+            if self.waits is not None:
+                self.waits.follow(entry)
         return entries
 
     def _decide(self, message: Message, now: int) -> list[Entry]:
@@ -289,7 +294,8 @@ class Kernel:
 
     def taker(self, m: Offer) -> str | None:
         """The oldest open wait that takes this event."""
-        for key, op in self.progress.ops.items():
+        for key in self._waiting(m.event):
+            op = self.progress.ops[key]
             match = op.request.match
             if match is None or op.status != "open" or not is_called(m.event, op.request.name):
                 continue
@@ -306,6 +312,15 @@ class Kernel:
             if match.where is None or compile_where(match.where).matches(m.event):
                 return key
         return None
+
+    def _waiting(self, event: dict[str, Json]) -> Iterable[str]:
+        """The ops that may take an event, the oldest first."""
+        ops = self.progress.ops
+        if len(ops) <= FEW:
+            return ops
+        if self.waits is None or self.waits.is_stale(ops):
+            self.waits = Waits(ops)
+        return self.waits.meeting(event, ops)
 
     def _answer(self, m: Answer, now: int) -> list[Entry]:
         p = self.progress

@@ -162,15 +162,13 @@ def status_of(p: Progress) -> str:
         return "paused" if p.pauses and p.failure.kind not in PARKED else "failed"
     if not p.begun:
         return "paused" if p.paused else "pending"
-    running = any(
-        op.status in ("started", "ready") and op.request.kind in CALLS for op in p.ops.values()
-    )
+    busy = ("started",) if p.paused else ("started", "ready")
+    for op in p.ops.values():
+        if op.status in busy and op.request.kind in CALLS:
+            return "running"
     if p.paused:
-        started = any(op.status == "started" and op.request.kind in CALLS for op in p.ops.values())
-        return "running" if started else "paused"
-    if running or not p.ops:
-        return "running"
-    return "waiting"
+        return "paused"
+    return "waiting" if p.ops else "running"
 
 
 def fold(entries: list[Entry], epochs: list[int], progress: Progress | None = None) -> Progress:

@@ -8,7 +8,7 @@ group, and what is to be taken back. A turn says what it changes in them, as it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -42,6 +42,7 @@ from greenroom.actors.spots import DUE, UNDO, Spot, failed_frame, fixed, lane_fr
 from greenroom.definitions import instants
 from greenroom.definitions.injection import VIRTUAL
 from greenroom.definitions.instants import Instant
+from greenroom.definitions.lent import Lent
 from greenroom.definitions.ops import since_ms
 from greenroom.definitions.values import Json, copy, encode_decode
 from greenroom.definitions.workflow import Change, Definition, Guard, Node, Place, Plan, Target
@@ -657,13 +658,11 @@ class Walk:
 
     def _next_undo(self) -> None:
         """Asks for what takes back the last of what was done, or ends."""
-        frame = self._frame(UNDONE)
-        for key in reversed(list(frame)):
-            if key == ERROR:
-                continue
-            self._undo(key)
-            return
-        error = frame.get(ERROR)
+        for key in self._newest_first(UNDONE):
+            if key != ERROR:
+                self._undo(key)
+                return
+        error = self._frame(UNDONE).get(ERROR)
         if error is None:
             self.turn.end = Cancelled()
         else:
@@ -770,10 +769,10 @@ class Walk:
         return seen_from(state, [self._frame(lane) for lane in lanes])
 
     def _shown(self, lanes: tuple[str, ...]) -> dict[str, Json]:
-        """The view for what decides: a copy for an author's function, which may change it; the
+        """The view for what decides: lent to an author's function, which may change it; the
         expressions of a document cannot."""
         view = self._view(lanes)
-        return view if self.metered else copy(view)
+        return view if self.metered else Lent(view)
 
     def _frame(self, name: str) -> Mapping[str, Json]:
         frame = self.p.frames.get(name, {})
@@ -785,6 +784,14 @@ class Walk:
         frame = dict(frame)
         apply_delta(frame, patch)
         return frame
+
+    def _newest_first(self, name: str) -> Iterator[str]:
+        """The names in a frame, without a copy of it: whoever asks wants the first."""
+        frame, patch = self.p.frames.get(name, {}), Delta()
+        if name in self.turn.frames:
+            patch = self.turn.frames[name] or Delta(drop=tuple(frame))
+        yield from (key for key in reversed(patch.set) if key not in frame)
+        yield from (key for key in reversed(frame) if key not in patch.drop)
 
     def _patch(self, name: str, names: dict[str, Json], drop: tuple[str, ...] = ()) -> None:
         before = self.turn.frames.get(name)

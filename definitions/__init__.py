@@ -20,6 +20,7 @@ The model
 Step lists and programs
     steps         begin >> a >> conditional(p)(b) >> done: compiles to a Plan
     scopes        what holds steps inside a list: step_group, parallel, foreach, callback_step
+    lent          a state in the hands of its author's predicates, copied where it is read
     injection     from state keys to the parameters of a step
     ops           what a program may await: each awaitable yields itself to the machine that drives
                   it

@@ -38,6 +38,14 @@ def is_called(event: Mapping[str, Json], name: str) -> bool:
     return isinstance(bases, str) and name in bases.split(" ")
 
 
+def names_of(event: Mapping[str, Json]) -> list[str]:
+    """All that an event `is_called`: its type, and the names of the classes its own derives from."""
+    bases = event.get(BASES)
+    own = event.get("type")
+    names = [own] if isinstance(own, str) else []
+    return [*names, *bases.split(" ")] if isinstance(bases, str) else names
+
+
 def as_object(event: Event, cls: type) -> Any:
     """The event as an object of `cls`, or of the subclass it was sent as. What the class does not
     have itself is that of the event: `name`, `type`, `id`, `data`."""

@@ -308,6 +308,16 @@ def event_keys(event: dict[str, Json], paths: tuple[str, ...]) -> list[tuple[Jso
     return list(islice(product(*choices), KEYS_MAX)) if all(choices) else []
 
 
+def event_hashes(event: dict[str, Json], paths: tuple[str, ...]) -> list[int] | None:
+    """The hashes of an event's keys; None where it has more keys than are tried one by one."""
+    keys = event_keys(event, paths)
+    if len(keys) == 1:
+        return [key_hash(keys[0])]
+    if keys and keys_overflow(event, paths):
+        return None
+    return list(dict.fromkeys(map(key_hash, keys)))
+
+
 def keys_overflow(event: dict[str, Json], paths: tuple[str, ...]) -> bool:
     """Whether the event has more keys than `event_keys` gives."""
     count = 1

@@ -30,9 +30,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.matching import (
     compile_stored,
-    event_keys,
-    key_hash,
-    keys_overflow,
+    event_hashes,
 )
 from greenroom.runtime.memory_read import MemoryKeeper, MemoryReader
 from greenroom.runtime.memory_tables import Instance, StoredEvent, Tables, Wait
@@ -471,10 +469,9 @@ class MemoryStore:
         for (namespace, type_, paths), shape in tables.shapes.items():
             if (namespace, type_) != (event.row.scope, event.row.event.type):
                 continue
-            if keys_overflow(event.data, paths):
+            keys = event_hashes(event.data, paths)
+            if keys is None:
                 keys = [hash_ for held, hash_ in tables.index if held == shape]
-            else:
-                keys = list(dict.fromkeys(map(key_hash, event_keys(event.data, paths))))
             found += [
                 (shape, n, op, wait)
                 for key in keys
@@ -558,6 +555,5 @@ def _matches(where: bytes, data: dict[str, Any]) -> bool:
 
 
 def _has_key(data: dict[str, Any], paths: tuple[str, ...], wanted: Sequence[int]) -> bool:
-    return keys_overflow(data, paths) or any(
-        key_hash(key) in wanted for key in event_keys(data, paths)
-    )
+    hashes = event_hashes(data, paths)
+    return hashes is None or any(one in wanted for one in hashes)

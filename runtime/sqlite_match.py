@@ -18,12 +18,7 @@ from greenroom.actors import ports
 from greenroom.actors.ports import INBOX_MAX, LOOK_BACK_MAX
 from greenroom.definitions.errors import GreenroomError
 from greenroom.definitions.events import Event
-from greenroom.definitions.matching import (
-    compile_stored,
-    event_keys,
-    key_hash,
-    keys_overflow,
-)
+from greenroom.definitions.matching import compile_stored, event_hashes
 from greenroom.runtime.sqlite_group import Facts, Group
 from greenroom.runtime.store import delivers_to, event_crc, signed
 
@@ -326,12 +321,8 @@ def nth_key(op: str, nth: int) -> str:
 def hashes(data: dict[str, Any], paths: tuple[str, ...]) -> list[int]:
     """The keys of an event under a shape; a path to a list gives several, a path to a long list
     `OVERFLOW`: it is tried with every wait of the shape."""
-    keys = event_keys(data, paths)
-    if len(keys) == 1:
-        return [key_hash(keys[0])]
-    if keys and keys_overflow(data, paths):
-        return [OVERFLOW]
-    return list(dict.fromkeys(map(key_hash, keys)))
+    found = event_hashes(data, paths)
+    return [OVERFLOW] if found is None else found
 
 
 __all__ = ["Found", "Matcher", "Shape", "decode_event", "delivers_to", "encode_event", "hashes"]

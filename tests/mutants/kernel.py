@@ -108,7 +108,7 @@ MUTANTS: Final = (
     mutant("an-event-is-taken-twice", "K30", rewrite(Kernel._offer, "or m.iq in p.taken", "")),
     mutant("an-event-is-handled-twice", "K30", rewrite(Kernel._offer, "and m.iq > p.seen", ""), RULES, LAWS),
     mutant("where-is-not-asked", "K30", rewrite(Kernel.taker, "match.where is None or compile_where(match.where).matches(m.event)", "True")),
-    mutant("the-newest-wait-takes", "K30", rewrite(Kernel.taker, "self.progress.ops.items()", "reversed(self.progress.ops.items())")),
+    mutant("the-newest-wait-takes", "K30", rewrite(Kernel.taker, "self._waiting(m.event)", "reversed(list(self._waiting(m.event)))")),
     mutant("a-handler-waits-for-its-own-event", "K31", rewrite(Kernel.taker, "m.pos is not None and m.pos <= match.since", "False")),
     mutant("a-handler-waits-for-its-own-event-now", "K31", rewrite(Kernel.taker, " or (m.pos is not None and m.pos <= match.own)", "")),
     mutant("late-events-are-taken", "K32", rewrite(Kernel.taker, "op.due is not None and m.at > op.due", "False")),
