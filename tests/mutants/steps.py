@@ -64,7 +64,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "a-guard-gets-the-state-itself", "W6",
-        rewrite(Walk._holds, "guard.test(self._shown(lanes))", "guard.test(self._view(lanes))"),
+        rewrite(Walk._shown, "Lent(view)", "view"),
         (SCOPES + "a_guard_cannot_change_the_state",),
     ),
     Mutant(
@@ -154,7 +154,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "taken-back-in-the-order-done", "saga",
-        rewrite(Walk._next_undo, "reversed(list(frame))", "list(frame)"),
+        rewrite(Walk._newest_first, "for key in reversed(frame)", "for key in frame"),
         (SCOPES + "a_cancel_takes_back_what_was_done_in_reverse_order",),
     ),
     Mutant(
