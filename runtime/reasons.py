@@ -100,7 +100,7 @@ async def why(engine: Engine, row: InstanceRow, p: Progress) -> shapes.Why:
         text = f"load the file that has it, or  greenroom cancel {row.id}"
         facts.append(shapes.Fact(text, {"status": row.status}))
     else:
-        facts.append(_next_fact(row, p, who))
+        facts.append(_next_fact(row, p, who, engine._passive))
     return shapes.Why("\n".join(fact.text for fact in facts), facts)
 
 
@@ -226,11 +226,20 @@ def _failure_facts(p: Progress, who: str) -> list[shapes.Fact]:
     return facts
 
 
-def _next_fact(row: InstanceRow, p: Progress, who: str) -> shapes.Fact:
-    """What a person can do."""
+def _asks(p: Progress) -> bool:
+    return any(op.request.kind == "ask" for op in p.ops.values())
+
+
+def _doubted(p: Progress) -> str:
+    """The op of which nobody knows whether it has run."""
+    return next((key for key, op in p.ops.items() if op.status == "doubt"), "OP")
+
+
+def _next_fact(row: InstanceRow, p: Progress, who: str, passive: bool) -> shapes.Fact:
+    """What a person can do. `passive`: nobody runs what is in the store."""
     match row.status:
         case "failed" if row.error_code == "in_doubt":
-            text = f"say what happened:  greenroom skip {row.id} OP …  or  greenroom resume {row.id} --run-again"
+            text = f"say what happened:  greenroom skip {row.id} {_doubted(p)} …  or  greenroom resume {row.id} --run-again"
         case "failed" if row.error_code == "code_changed":
             text = (
                 f"bring the old code back and  greenroom resume {row.id},  "
@@ -247,9 +256,11 @@ def _next_fact(row: InstanceRow, p: Progress, who: str) -> shapes.Fact:
             text = f"fix the cause, then:  greenroom resume {row.id}"
         case "paused":
             text = f"go on with:  greenroom resume {row.id}"
+        case "running" | "waiting" | "pending" if passive and not _asks(p):
+            text = "nobody runs it now: it goes on when a daemon is started on this store"
         case "waiting":
             text = "nothing to do: it goes on by itself when that comes"
-            if any(op.request.kind == "ask" for op in p.ops.values()):
+            if _asks(p):
                 text = f"somebody must answer:  greenroom ask answer {p.id}"
         case "pending" if p.starts is not None:
             text = f"nothing to do: it begins by itself; at once with  greenroom resume {row.id}"

@@ -33,6 +33,7 @@ from greenroom import (
     wait,
     workflow,
 )
+from greenroom.runtime.engine import Engine
 from greenroom.runtime.views import KINDS
 from tests.runtime.kits import FileEngine, MemoryEngine
 
@@ -404,6 +405,20 @@ async def test_why_an_event(kit: MemoryEngine) -> None:
     assert 'the event paid where {"data.id":"7"}' in said
     other = await kit.start("waits", {"id": "8"})
     assert '{"data.id":"8"}' in await text(kit, other.id)
+
+
+async def test_why_in_a_store_that_nobody_runs(tmp_path: Path) -> None:
+    """As `greenroom why --data DIR` says without a daemon: what waits does not go on by itself."""
+    async with Engine.open(tmp_path / "app.db", workflows=[sleeps, counts]) as engine:
+        slept, asked = await engine.start("sleeps"), await engine.start("counts", {"id": "a"})
+        async for entry in engine.watch(asked.id):
+            if entry.kind == "AskOpened":
+                break
+        assert "it goes on by itself" in (await engine.why(slept.id)).text
+    async with Engine.open(tmp_path / "app.db", passive=True) as looking:
+        said = (await looking.why(slept.id)).text
+        assert "nobody runs it now" in said and "by itself" not in said
+        assert "somebody must answer" in (await looking.why(asked.id)).text
 
 
 # -- explain -----------------------------------------------------------------------------------------

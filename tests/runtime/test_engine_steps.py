@@ -339,6 +339,7 @@ async def test_an_at_most_once_step_that_died_with_the_process_is_in_doubt(
     assert RUNS == ["once"]
     with pytest.raises(InDoubt):
         await kit.resume(handle.id)
+    assert f"greenroom skip {handle.id} once " in (await kit.why(handle.id)).text
     if run_again:
         await kit.resume(handle.id, run_again=True)
         await kit.quiet()
