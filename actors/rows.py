@@ -50,6 +50,9 @@ from greenroom.definitions.workflow import PLAN_KINDS, Definition
 
 WAITS_LISTED: Final = 100
 
+TRACE: Final = ("traceparent", "tracestate")
+"""The attributes in which an event carries its trace."""
+
 _EPOCH: Final = datetime.datetime(1970, 1, 1)
 _WAIT_KINDS: Final = {"sleep": "timer", "wait": "event", "child": "child"}
 
@@ -371,16 +374,27 @@ def emitted(p: Progress, request: Request) -> EventRow:
         subject=args.get("subject"),
         time=rfc3339(at),
         data=args.get("data"),
-        extra={"hops": hops},
+        extra={"hops": hops, **trace_of(p.event)},
     )
     return EventRow(
         p.namespace, event, at, f"instance:{p.id}", body_hash(event), hops, checked=True
     )
 
 
+def trace_of(event: Json) -> dict[str, str]:
+    """The trace an event is part of (W3C Trace Context): those it leads to are part of it too."""
+    if not isinstance(event, dict) or TRACE[0] not in event:
+        return {}
+    return {name: str(event[name]) for name in TRACE if event.get(name)}
+
+
 def body_hash(event: Event) -> int:
-    """Tells a repeat of an event from another one with its id; the time of arrival is left out."""
-    body = canonical([event.type, event.subject, event.data, event.extra])
+    """Tells a repeat of an event from another one with its id. The time of arrival is left out, and
+    the trace: whoever sends it again does so in another one."""
+    extra = event.extra
+    if TRACE[0] in extra:
+        extra = {name: value for name, value in extra.items() if name not in TRACE}
+    body = canonical([event.type, event.subject, event.data, extra])
     return int.from_bytes(hashlib.blake2b(body, digest_size=8).digest(), "big", signed=True)
 
 

@@ -86,7 +86,7 @@ The faces
                 and http_wire: what both know; clientverbs: the verbs, which blocking makes block)
     eventloops  which event loops an engine runs under
     daemon      greenroom serve; dev restarts it on save (socketfile, places, systemd, watchdog,
-                logs, loggers)
+                logs, loggers, tracing)
     main        the greenroom command; cli has a module a command
     testing     an engine in memory whose time moves when a test says so (pytest_plugin;
                 crashpoints)

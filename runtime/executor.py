@@ -15,7 +15,7 @@ import asyncio
 import contextvars
 import importlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from concurrent.futures import Executor as Pool
 from typing import Any, Final
@@ -79,6 +79,10 @@ class Executor:
         self.before_alone: Callable[[Call, Callable[[], None]], None] | None = None
         """Told of each call that had to run alone when its turn has come, calls back when it may
         begin."""
+        self.around: Callable[[Call, Callable[[Call], Awaitable[None]]], Awaitable[None]] | None = (
+            None
+        )
+        """Runs each attempt within something of its own: a span of a trace."""
         self.in_flight = in_flight
         self.queue: deque[Call] = deque()
         self.solo: deque[Call] = deque()
@@ -216,7 +220,10 @@ class Executor:
                     self._look_soon()
                 self.current = call.instance
                 place.begin(call.instance, call.key)
-                await self._attempt(call)
+                if self.around is None:
+                    await self._attempt(call)
+                else:
+                    await self.around(call, self._attempt)
                 call.runner = None
                 if contextvars.copy_context() != clean or task.cancelling():
                     break
@@ -283,7 +290,8 @@ class Executor:
                 call.arguments,
             )
         else:
-            context = self._fresh.copy()
+            clean = self.around is None  # else what it is within holds in its thread too
+            context = self._fresh.copy() if clean else contextvars.copy_context()
             context.run(ATTEMPT.set, Place(call.instance, call.key))
             work = loop.run_in_executor(
                 self._thread_pool(), context.run, _guarded, target, call.arguments

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
@@ -170,6 +171,8 @@ class Core:
         self.ask_link: Callable[[str, str | None], str] | None = None
         """Gives the address of a question for a person, where somebody shows pages."""
         self.links = Links(self.whole)
+        self.tracing: Any = None
+        """Where spans go, if somebody has set that up; see `tracing`."""
         self.log: Any = log if log is not None else LazyLogger("greenroom.engine")
         self._lock: locks.Lock | None = None
         self._token: Token[Any] | None = None
@@ -201,6 +204,16 @@ class Core:
     def whole(self) -> Engine:
         """The facade whose layer this is."""
         return cast("Engine", self)
+
+    def _trace(self) -> None:
+        """Begins to trace where OpenTelemetry is in use already: it is imported for nobody else."""
+        if "opentelemetry.trace" in sys.modules:
+            from greenroom.runtime.tracing import found  # noqa: PLC0415  it needs an extra
+
+            self.tracing = found(VERSION)
+        if self.tracing is not None:
+            self.executor.around = self.tracing.attempt
+            self.directory.watch(self.tracing.turn)
 
     async def _open(self) -> None:
         if self.state != "new":
@@ -234,6 +247,7 @@ class Core:
             self.directory.subjects = self.router.subjects
             self.directory.ticked = self._tick
             self.executor_context()
+            self._trace()
             self.registry.stored(await self.journal.call(ListDefinitions()))
             await self.grants.read()
             await self.schedules.load()

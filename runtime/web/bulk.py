@@ -8,6 +8,7 @@ the body has ended: a client that writes everything before it reads can always b
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from greenroom.runtime.web.app import Web
 
 NDJSON: Final = "application/x-ndjson"
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 WINDOW: Final = 1_024
 """Events of one request in work at once."""
 
@@ -46,7 +48,8 @@ _Answer = shapes.Accepted | GreenroomError
 class Bulk:
     """The events of one request. `add` takes one and waits while too many are in work."""
 
-    def __init__(self, web: Web, caller: Caller, query: dict[str, str]) -> None:
+    def __init__(self, web: Web, request: Request, caller: Caller, query: dict[str, str]) -> None:
+        self._trace = _trace(web, request)
         self._engine = web.engine
         self._max = web.rules.limits.bulk_events
         self._caller = caller
@@ -67,6 +70,7 @@ class Bulk:
             if isinstance(given, GreenroomError):
                 raise given
             _check_version(given)
+            _carry(given, self._trace)
             event = event_from(given)
             self._caller.must("publish", event.type)
             self._engine.post_nowait(event, future.set_result, by=self._caller.by, **self._options)
@@ -98,13 +102,14 @@ async def post(web: Web, request: Request, caller: Caller) -> Response:
     if kind == NDJSON:
         return await post_lines(web, request, caller, query)
     if is_binary(heads, kind):
-        return await _post_one(web, from_headers(heads, kind, await whole(request)), caller, query)
+        event = from_headers(heads, kind, await whole(request))
+        return await _post_one(web, request, event, caller, query)
     given = json_of(await body_of(request))
     if kind in (ONE, MANY) and isinstance(given, list) is not (kind == MANY):
         raise InvalidRequest(f"the body of {kind} is {'an array' if kind == MANY else 'one event'}")
     if isinstance(given, list):
-        return await post_array(web, given, caller, query)
-    return await _post_one(web, given, caller, query)
+        return await post_array(web, request, given, caller, query)
+    return await _post_one(web, request, given, caller, query)
 
 
 def takes_lines(request: Request) -> bool:
@@ -112,7 +117,27 @@ def takes_lines(request: Request) -> bool:
     return NDJSON in heads_of(request.scope).get(b"accept", b"").decode("latin-1")
 
 
-async def _post_one(web: Web, given: Any, caller: Caller, query: dict[str, str]) -> Response:
+def _trace(web: Web, request: Request) -> dict[str, str]:
+    """The trace a request is part of: events that say none of their own are part of it too."""
+    if web.engine.tracing is not None:
+        carried: dict[str, str] = web.engine.tracing.carried()
+        return carried
+    heads = heads_of(request.scope)
+    given = heads.get(b"traceparent", b"").decode("latin-1")
+    if not _TRACEPARENT.fullmatch(given):
+        return {}
+    state = heads.get(b"tracestate", b"").decode("latin-1")
+    return {"traceparent": given, **({"tracestate": state} if state.isprintable() else {})}
+
+
+def _carry(event: Any, trace: dict[str, str]) -> None:
+    if trace and isinstance(event, dict) and "traceparent" not in event:
+        event.update(trace)
+
+
+async def _post_one(
+    web: Web, request: Request, given: Any, caller: Caller, query: dict[str, str]
+) -> Response:
     """One event; what is wrong with it is the answer to the request."""
     future: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
 
@@ -123,6 +148,7 @@ async def _post_one(web: Web, given: Any, caller: Caller, query: dict[str, str])
     kind = object_of(given).get("type")
     caller.must("publish", kind if isinstance(kind, str) else "")
     _check_version(given)
+    _carry(given, _trace(web, request))
     web.engine.post_nowait(given, done, by=caller.by, **_options(query))
     answer = await future
     if isinstance(answer, GreenroomError):
@@ -148,17 +174,17 @@ async def post_lines(web: Web, request: Request, caller: Caller, query: dict[str
     body = request.scope[BODY]
     body.bytes_max = web.rules.limits.bulk_bytes
     body.total_s = None
-    bulk = Bulk(web, caller, query)
+    bulk = Bulk(web, request, caller, query)
     async for line in _lines(request):
         await bulk.add(line if isinstance(line, GreenroomError) else _value(line))
     return Response(b"".join(await bulk.finish()), media_type=NDJSON)
 
 
 async def post_array(
-    web: Web, events: list[Any], caller: Caller, query: dict[str, str]
+    web: Web, request: Request, events: list[Any], caller: Caller, query: dict[str, str]
 ) -> Response:
     """A JSON array in, one of the same length out."""
-    bulk = Bulk(web, caller, query)
+    bulk = Bulk(web, request, caller, query)
     for event in events:
         await bulk.add(event)
     lines = [line.rstrip() for line in await bulk.finish()]

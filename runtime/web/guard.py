@@ -8,6 +8,7 @@ who may not ask.
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,7 @@ from greenroom.runtime.web.forwarded import Proxies
 from greenroom.runtime.web.heads import Heads
 from greenroom.runtime.web.heads import read as read_heads
 from greenroom.runtime.web.limits import HttpLimits, Rate
+from greenroom.runtime.web.metrics import ROUTE, STATUS
 from greenroom.runtime.web.neighbours import owner_of
 from greenroom.runtime.web.origins import Origins
 from greenroom.runtime.web.patience import within
@@ -105,12 +107,19 @@ class Guard:
         self._added = [*_HEADERS, HSTS] if web.rules.tls else _HEADERS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1000})
-            else:
-                await _lifespan(receive, send)
-            return
+        tracing = self._web.engine.tracing
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+        elif scope["type"] != "http":
+            await _lifespan(receive, send)
+        elif tracing is None:
+            await self._serve(scope, receive, send)
+        else:
+            answered = functools.partial(_answered, scope)
+            with tracing.request(scope["method"], read_heads(scope), answered):
+                await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
         async def answer(message: Message) -> None:
@@ -308,6 +317,10 @@ async def _skipped(scope: Scope, heads: Heads, receive: Receive, status: int) ->
     except TimeoutError:
         pass
     return False
+
+
+def _answered(scope: Scope) -> tuple[str | None, int]:
+    return scope.get(ROUTE), scope.get(STATUS, 500)
 
 
 def _too_large(limit: int) -> HttpError:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from greenroom.runtime.web.app import Web
 
 ROUTE: Final = "greenroom.route"
+STATUS: Final = "greenroom.status"
+"""Where the scope of a request says what it was for, and how it was answered."""
 _BEGUN: Final = "greenroom.begun"
 
 
@@ -64,6 +66,7 @@ class Metrics:
     def answered(self, scope: Scope, status: int) -> None:
         """A response begins. `route` is the pattern, never the path: a path is anything."""
         route = scope.get(ROUTE, "none")
+        scope[STATUS] = status
         found = self._by_route.get((route, status))
         if found is None:
             found = self._requests.labels(route, status), self._seconds.labels(route)
