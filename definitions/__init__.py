@@ -13,6 +13,7 @@ The model
     values     what may be stored, and the round trip every value makes before it is handed on
     roots      a state that is no object, in an instance whose state is one
     limits     how many instances at once, how often, how long
+    inputs     what it is started with, as a JSON Schema: the fields of a form
     planshape  the stored form of a plan: enough to draw it, and to follow it with today's functions
     gates      only_if and classify: what may start, and what failures are called
     engines    how an author's class finds the engine that is open

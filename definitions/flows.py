@@ -616,6 +616,10 @@ class FlowDesk:
         sure = maps or flow.users.get(asked, {}).get(service) or user_named(asked, flow.users).email
         return (address or f"{service}:{id}") if sure else None
 
+    def schema(self) -> dict[str, Any]:
+        page = self.flow.form.page({}, self.flow.open_fields())
+        return {**page.__page__.schema(), "additionalProperties": False}
+
     def _actor(self, by: str | None, event: str) -> str:
         if not by:
             raise NotPermitted(

@@ -17,7 +17,7 @@ import msgspec
 from greenroom.definitions import instants
 from greenroom.definitions.actionerrors import ParameterInvalid
 from greenroom.definitions.actions import CALLBACK_NAMES, Action, Branch
-from greenroom.definitions.conditions import Condition
+from greenroom.definitions.conditions import Condition, OnFail
 from greenroom.definitions.documents import Document, Source
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import ConditionFailed, Fatal, InvalidInput
@@ -272,11 +272,16 @@ def _guards(action: Action, scope: Scope) -> tuple[Guard, ...]:
     condition = action.condition
     if condition is None:
         return ()
-    return (Guard(_test(condition, scope), "condition", condition.on_fail),)
+    return (_guard(condition, scope, "condition", condition.on_fail),)
 
 
-def _test(condition: Condition, scope: Scope) -> Callable[[dict[str, Any]], bool]:
-    return lambda state: condition.holds(scope.see(state))
+def _guard(condition: Condition, scope: Scope, name: str, on_false: OnFail = "skip") -> Guard:
+    return Guard(
+        lambda state: condition.holds(scope.see(state)),
+        name,
+        on_false,
+        lambda state: condition.explain(scope.see(state)),
+    )
 
 
 def _target(action: Action, works: Works, scope: Scope) -> Target:
@@ -524,7 +529,7 @@ def _branches(action: Action, works: Works, scope: Scope, common: dict[str, Any]
 def _lane(branch: Branch, works: Works, scope: Scope) -> Lane:
     guard = None
     if branch.condition is not None:
-        guard = Guard(_test(branch.condition, scope), f"branch {branch.order}")
+        guard = _guard(branch.condition, scope, f"branch {branch.order}")
     nodes = lower_actions(branch.actions, works, scope, f"{branch.order}-")
     return Lane(str(branch.order), nodes, guard)
 

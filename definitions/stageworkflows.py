@@ -134,6 +134,9 @@ class StageDesk:
         assignee = self.graph.stages[target].assignee or state.get("assignee")
         return {"stage": target, "data": state.get("data") or {}, "assignee": assignee}
 
+    def schema(self) -> dict[str, Any]:
+        return {}
+
     def check(self, stage: Stage, by: str | None) -> None:
         """Raises `NotPermitted` where the caller has none of the roles a stage is for."""
         if not self.may(stage, by):

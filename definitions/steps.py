@@ -462,7 +462,7 @@ def guard_of(p: Predicate | dict[str, Any]) -> Guard:
     """A guard from a predicate over the state or a condition object."""
     if isinstance(p, dict):
         condition = compile_condition(p)
-        return Guard(lambda state: condition.holds(state), "condition")
+        return Guard(lambda state: condition.holds(state), "condition", explain=condition.explain)
     if isinstance(p, Piece):
         raise InvalidDefinition(
             f"conditional asks a predicate, {p!r} is a step", hint="write  conditional(p)(step)"

@@ -20,6 +20,7 @@ from greenroom.definitions.collecting import Collect
 from greenroom.definitions.errors import InvalidDefinition, Problem
 from greenroom.definitions.events import NAME_MAX, Event
 from greenroom.definitions.expressions import Value, compile_value
+from greenroom.definitions.findings import Finding
 from greenroom.definitions.gates import Classify, Gate
 from greenroom.definitions.injection import Injector
 from greenroom.definitions.matching import Where, compile_where
@@ -75,6 +76,8 @@ class Guard(msgspec.Struct, frozen=True):
     test: Callable[[dict[str, Any]], Any]
     name: str
     on_false: Literal["skip", "fail", "stop"] = "skip"
+    explain: Callable[[dict[str, Any]], list[Finding]] | None = None
+    """What it looks at and what it sees there, where it is a condition and no function."""
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -325,6 +328,10 @@ class Desk(Protocol):
 
     def whois(self, state: Mapping[str, Json], service: str, id: str) -> str | None:
         """The user name of whoever a service calls `id`; None where that is not sure."""
+
+    def schema(self) -> dict[str, Any]:
+        """What a start asks for, as a JSON Schema."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

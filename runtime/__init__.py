@@ -69,6 +69,7 @@ The stores
     statements  what transactional steps hand in
     memory      the same answers out of dicts, for tests: memory_tables memory_read memory_resources
     audit       losses that SQLite does not notice, and how they are noticed
+    progresses  what an instance has come to: its newest snapshot, and the rows after it
     checks      what doctor asks of instances
     progresses  instances as they were
     backup      copies while it runs (upkeep: while nothing does; retention: what ended long ago
@@ -79,6 +80,7 @@ The faces
     calls       the table of methods: what each takes, and the verb that carries it out
     shapes      what every face gives (views makes them from rows)
     filters     status:failed age>1h (terms: what the words mean)
+    failures    which failures are one; many: a verb for all that a filter finds
     protocol    bytes in, frames out: the line protocol without a socket
     server      the Unix socket: lines in, replies out, in order
     web         HTTP: a package with a map of its own

@@ -53,6 +53,7 @@ class BlockingVerbs(Blocking[verbs.Verbs]):
     pause = blocking(verbs.Verbs.pause)
     resume = blocking(verbs.Verbs.resume)
     cancel = blocking(verbs.Verbs.cancel)
+    many = blocking(verbs.Verbs.many)
     skip = blocking(verbs.Verbs.skip)
     edit = blocking(verbs.Verbs.edit)
     migrate = blocking(verbs.Verbs.migrate)

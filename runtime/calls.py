@@ -115,6 +115,15 @@ class Cancel(Change):
     force: bool | UnsetType = UNSET
 
 
+class Many(Params):
+    verb: str
+    q: Text = UNSET
+    instances: list[str] | UnsetType | None = UNSET
+    like: Text = UNSET
+    reason: Text = UNSET
+    dry_run: bool | UnsetType = UNSET
+
+
 class Skip(Params):
     instance: str
     op: str
@@ -422,6 +431,7 @@ CALLS: Final[dict[str, Call]] = {
         _change("pause", Change, "instance"),
         _change("resume", Resume, "instance"),
         _change("cancel", Cancel, "instance"),
+        _change("many", Many, "verb"),
         _change("skip", Skip, "instance", "op"),
         _change("edit", Edit, "instance"),
         _change("migrate", Migrate, "instance", "to_version"),

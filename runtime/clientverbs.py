@@ -118,6 +118,21 @@ class Verbs(Asker):
         params = given(instance=instance, reason=reason, force=force, request_id=request_id)
         return await self.ask("cancel", params, shapes.Verb)
 
+    async def many(
+        self,
+        verb: str,
+        *,
+        q: str | None = None,
+        instances: Sequence[str] | None = None,
+        like: str | None = None,
+        reason: str | None = None,
+        dry_run: bool = False,
+    ) -> shapes.Many:
+        params = given(
+            verb=verb, q=q, instances=instances, like=like, reason=reason, dry_run=dry_run
+        )
+        return await self.ask("many", params, shapes.Many)
+
     async def skip(
         self,
         instance: str,

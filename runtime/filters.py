@@ -27,11 +27,13 @@ from greenroom.definitions.errors import InvalidInput, InvalidRequest
 from greenroom.runtime.shapes import STATUSES
 
 FIELDS: Final = (
-    "status", "workflow", "kind", "key", "step", "error", "age", "updated", "due", "assignee",
-    "namespace",
+    "status", "workflow", "kind", "key", "step", "wait", "error", "age", "updated", "due",
+    "assignee", "namespace",
 )  # fmt: skip
 OURS: Final = ("schedule", "stage")
 """Attributes greenroom gives itself: what started an instance, where a run of a stage graph stands."""
+WAITS: Final = ("retry", "timer", "event", "form", "approval", "callback", "child", "slot")
+"""What an instance can wait for."""
 TEXT_MAX: Final = 2_000
 TERMS_MAX: Final = 50
 
@@ -128,7 +130,9 @@ def _term(word: str, attributes: Collection[str] | None) -> Term:
         )
     term = Term(field=field, op=op, value=value, negated=bool(minus))
     if field == "status":
-        _check_status(value, word)
+        _check_word(value, STATUSES, "status", "statuses", word)
+    if field == "wait":
+        _check_word(value, WAITS, "wait", "waits", word)
     if field in _ORDERED:
         return _ordered(term, word)
     return term
@@ -171,13 +175,13 @@ def _field(field: str, word: str, attributes: Collection[str] | None) -> str:
     return field
 
 
-def _check_status(value: str, word: str) -> None:
-    if value in STATUSES:
+def _check_word(value: str, known: tuple[str, ...], one: str, all: str, word: str) -> None:
+    if value in known:
         return
-    near = get_close_matches(value.lower(), STATUSES, n=1, cutoff=0.5)
+    near = get_close_matches(value.lower(), known, n=1, cutoff=0.5)
     mend = f"; did you mean {near[0]}?" if near else ""
     raise InvalidRequest(
-        f'{word}: no status "{value}"{mend}', hint=f"statuses: {' '.join(STATUSES)}", word=word
+        f'{word}: no {one} "{value}"{mend}', hint=f"{all}: {' '.join(known)}", word=word
     )
 
 

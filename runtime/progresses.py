@@ -7,6 +7,7 @@ what came since the snapshot (at most a few hundred turns), however long the his
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 from greenroom.actors.entries import decode_entry
@@ -46,7 +47,10 @@ async def progress_of(journal: Any, n: int) -> Progress:
 
 async def progress_at(journal: Any, n: int, seq: int) -> Progress:
     """The progress after turn `seq`, or after the last one before it; `iseq` 0: there is none."""
-    p = Progress()
+    return await _onward(journal, n, Progress(), seq)
+
+
+async def _onward(journal: Any, n: int, p: Progress, seq: int) -> Progress:
     while p.iseq < seq:
         rows = await journal.call(ReadRows(n, p.iseq, min(BITE, seq - p.iseq)))
         if not rows:
@@ -62,3 +66,13 @@ async def states_at(journal: Any, n: int, seq: int) -> tuple[Json, Json]:
     for row in await journal.call(ReadRows(n, p.iseq, 1)):
         fold([decode_entry(row)], [row.epoch], p)
     return before, shown_state(p)
+
+
+async def states_after(journal: Any, n: int, turns: Sequence[int]) -> dict[int, Json]:
+    """The states after some turns (in order), as they are shown, in one pass over the history."""
+    found: dict[int, Json] = {}
+    p = Progress()
+    for turn in turns:
+        p = await _onward(journal, n, p, turn)
+        found[turn] = copy(shown_state(p))
+    return found

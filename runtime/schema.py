@@ -137,6 +137,14 @@ CREATE INDEX greenroom_resource_change_instance ON greenroom_resource_change (in
 """Tables that come after the first format begin with `greenroom_`: no statement of a step could
 ever have made one of that name."""
 
+RETRIED: Final = 'instr(CAST(waits AS TEXT), \'"kind":"retry"\') > 0'
+"""Whether an instance waits for another attempt."""
+
+RETRIES: Final = f"""
+CREATE INDEX greenroom_instance_retry ON instance (updated, n) WHERE {RETRIED};
+"""
+"""The few that fail are found among the many that wait."""
+
 NOTES: Final = """
 CREATE TABLE greenroom_ask_note (
   ask TEXT NOT NULL, name TEXT NOT NULL, payload BLOB NOT NULL, PRIMARY KEY (ask, name))
@@ -147,7 +155,7 @@ CREATE TRIGGER greenroom_ask_answered AFTER UPDATE OF answered ON ask BEGIN
   DELETE FROM greenroom_ask_note WHERE ask = old.id; END;
 """
 
-MIGRATIONS: Final = (FIRST, RESOURCES + NOTES)
+MIGRATIONS: Final = (FIRST, RESOURCES + NOTES + RETRIES)
 """One script a version; a released one never changes. The last is not released yet: what it makes may
 grow, and its golden store is made anew."""
 

@@ -222,6 +222,35 @@ class Verb(msgspec.Struct, frozen=True):
     pending: str | None = None
 
 
+class Kind(msgspec.Struct, frozen=True):
+    """How many instances of a workflow had a status when a verb for many began."""
+
+    workflow: str
+    status: Status
+    instances: int
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why instances did not take a verb, and how many said so; ids are left out of the message."""
+
+    message: str
+    instances: int
+
+
+class Many(msgspec.Struct, frozen=True):
+    """The answer to a verb for many. `found` is how many there were, `first` some of their ids, `more`
+    whether the verb reached not all of them; with `dry_run` nothing was done."""
+
+    verb: str
+    found: int
+    done: int = 0
+    refused: list[Refusal] = []
+    more: bool = False
+    dry_run: bool = False
+    kinds: list[Kind] = []
+    first: list[str] = []
+
+
 class Forked(msgspec.Struct, frozen=True):
     instance: str
     forked_from: str

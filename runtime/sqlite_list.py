@@ -17,6 +17,7 @@ import msgspec
 
 from greenroom.actors import ports
 from greenroom.runtime import terms as words
+from greenroom.runtime.schema import RETRIED
 from greenroom.runtime.sqlite_group import Group
 from greenroom.runtime.store import STATUS_CODE, STATUSES
 from greenroom.runtime.terms import Term
@@ -128,6 +129,10 @@ class Lister:
                 for w in self.group.names
                 for row in self.db.execute(query, (w, str(value), limit))
             ]
+        if field == "wait" and value == "retry":
+            return self.db.execute(
+                f"SELECT n FROM instance WHERE {RETRIED} LIMIT ?", (limit,)
+            ).fetchall()
         if field == "assignee":
             return self.db.execute(
                 "SELECT DISTINCT n FROM ask WHERE assignee=? AND answered IS NULL LIMIT ?",

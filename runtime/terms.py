@@ -25,6 +25,9 @@ OPS: Final[dict[str, Callable[[Any, Any], Any]]] = {
 }  # fmt: skip
 ORDERED: Final = frozenset({"age", "updated", "due"})
 COUNTED: Final = frozenset({"status", "workflow", "namespace"})
+WAITS_FOR: Final = "instr(CAST(i.waits AS TEXT), ?)"
+"""Where an instance waits for something of a kind; with the kind written out it is `RETRIED` of the
+schema, which has an index."""
 """Fields that the kept counters can answer."""
 
 _ASSIGNED: Final = (
@@ -106,6 +109,8 @@ def _sql_term(field: str, op: str, value: Any, now: int) -> tuple[str, list[Any]
             return f"i.{field}=?", [str(value)]
         case "step":
             return "instr(char(10) || i.steps || char(10), ?) > 0", [f"\n{value}\n"]
+        case "wait":
+            return f"{WAITS_FOR} > 0", [f'"kind":"{value}"']
         case "error":
             return (
                 "(i.error_code=? OR instr(CAST(i.error AS TEXT), ?) > 0)",
@@ -158,6 +163,8 @@ def _test_term(
             return bool(getattr(row, field) == str(value))
         case "step":
             return f"\n{value}\n" in f"\n{row.steps}\n"
+        case "wait":
+            return f'"kind":"{value}"'.encode() in (row.waits or b"")
         case "error":
             text = row.error.decode() if row.error is not None else ""
             return row.error_code == str(value) or (bool(text) and str(value) in text)

@@ -12,32 +12,18 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import click
+import msgspec
 
 from greenroom.definitions.errors import GreenroomError, InvalidRequest
 from greenroom.runtime.cli import errors, items, options, output, words
 from greenroom.runtime.cli.group import FILTER_HELP, Command, command
 from greenroom.runtime.cli.session import Session
 from greenroom.runtime.cli.start import would
-from greenroom.runtime.filters import parse_filter
+from greenroom.runtime.failures import is_like
+from greenroom.runtime.many import VERBS, narrowed
+from greenroom.runtime.shapes import Instance
 
 Data = dict[str, Any]
-
-_LIVE: Final = "-status:completed -status:cancelled"
-
-
-class Verb(NamedTuple):
-    """`implied` narrows a filter that names no status to those the verb is meant for."""
-
-    name: str
-    method: str
-    implied: str
-    done: str
-
-
-PAUSE: Final = Verb("pause", "pause", f"{_LIVE} -status:failed -status:paused", "paused")
-RESUME: Final = Verb("resume", "resume", "status:paused", "resumed")
-RETRY: Final = Verb("retry", "resume", "status:failed", "retried")
-CANCEL: Final = Verb("cancel", "cancel", _LIVE, "cancelled")
 
 
 class Target(NamedTuple):
@@ -48,11 +34,21 @@ class Target(NamedTuple):
 
 
 def apply(
-    session: Session, verb: Verb, given: Sequence[str], yes: bool, dry_run: bool, params: Data
+    session: Session,
+    verb: str,
+    given: Sequence[str],
+    yes: bool,
+    dry_run: bool,
+    like: str | None,
+    params: Data,
 ) -> None:
     """Carries the verb out on every target."""
     text = options.instances_or_filter(given)
-    targets = [Target(one, one) for one in given] if text is None else _found(session, verb, text)
+    if text is None and like is not None:
+        raise InvalidRequest("--like narrows a filter", hint="it takes no instances by name")
+    targets = [Target(one, one) for one in given]
+    if text is not None:
+        targets = _found(session, verb, text, like)
     if text is not None and session.format == "table":
         output.note(f"{words.count(len(targets), 'instance')} {_matching(verb, text, targets)}")
     if dry_run:
@@ -67,47 +63,48 @@ def apply(
     _all(session, verb, targets, params)
 
 
-def _matching(verb: Verb, text: str, targets: list[Target]) -> str:
-    return f"{'matches' if len(targets) == 1 else 'match'} {_narrowed(verb, text)}"
+def _matching(verb: str, text: str, targets: list[Target]) -> str:
+    return f"{'matches' if len(targets) == 1 else 'match'} {narrowed(verb, text)}"
 
 
-def _narrowed(verb: Verb, text: str) -> str:
-    return text if parse_filter(text).of("status") else f"{verb.implied} {text}"
-
-
-def _found(session: Session, verb: Verb, text: str) -> list[Target]:
+def _found(session: Session, verb: str, text: str, like: str | None) -> list[Target]:
     return [
         Target(one["id"], words.name(one["workflow"], one["key"], one["id"]))
-        for one in session.pages("list", q=_narrowed(verb, text))
+        for one in session.pages("list", q=narrowed(verb, text))
+        if like is None or is_like(msgspec.convert(one, Instance), like)
     ]
 
 
-def _would(session: Session, verb: Verb, targets: list[Target], params: Data) -> None:
+def _would(session: Session, verb: str, targets: list[Target], params: Data) -> None:
     if session.format == "table":
         for target in targets:
-            output.line(f"would {verb.name} {target.called}")
+            output.line(f"would {verb} {target.called}")
         return
     given = {name: value for name, value in params.items() if value is not None}
     plans = [
-        {"dry_run": True, "method": verb.method, "params": {"instance": one.instance, **given}}
+        {
+            "dry_run": True,
+            "method": VERBS[verb].method,
+            "params": {"instance": one.instance, **given},
+        }
         for one in targets
     ]
     session.page(plans, [], lambda _: [], "instance")
 
 
-def _ask(verb: Verb, number: int) -> None:
-    question = f"{verb.name} {words.count(number, 'instance')}?"
+def _ask(verb: str, number: int) -> None:
+    question = f"{verb} {words.count(number, 'instance')}?"
     if not sys.stdin.isatty():
         raise InvalidRequest(f"{question[:-1]} needs a yes", hint="add --yes, or look: --dry-run")
     click.confirm(question, abort=True, err=True)
 
 
-def _one(session: Session, verb: Verb, target: Target, params: Data) -> Data:
-    reply: Data = session.call(verb.method, instance=target.instance, **params)
+def _one(session: Session, verb: str, target: Target, params: Data) -> Data:
+    reply: Data = session.call(VERBS[verb].method, instance=target.instance, **params)
     return reply
 
 
-def _all(session: Session, verb: Verb, targets: list[Target], params: Data) -> None:
+def _all(session: Session, verb: str, targets: list[Target], params: Data) -> None:
     replies: list[Data] = []
     refused = 0
     for number, target in enumerate(targets):
@@ -132,48 +129,62 @@ def _all(session: Session, verb: Verb, targets: list[Target], params: Data) -> N
         output.document(replies)
     elif session.format == "table":
         refusals = f", {refused:,} refused" if refused else ""
-        output.line(f"{words.count(len(targets) - refused, 'instance')} {verb.done}{refusals}")
+        output.line(
+            f"{words.count(len(targets) - refused, 'instance')} {VERBS[verb].done}{refusals}"
+        )
 
 
-def _said(verb: Verb, target: Target, reply: Data) -> str:
+def _said(verb: str, target: Target, reply: Data) -> str:
     if reply.get("pending") == "pause":
         return f"{target.called} is {reply['status']} and pauses after its running steps"
     return f"{target.called} is {output.status(reply['status'])}"
 
 
-def _declare(verb: Verb, help: str, example: str, *extra: Any) -> Command:
+_like = click.option(
+    "--like",
+    metavar="MESSAGE",
+    help="Those that failed with this message, but for numbers and ids.",
+)
+
+
+def _declare(verb: str, help: str, example: str, *extra: Any) -> Command:
     def run(
-        session: Session, targets: tuple[str, ...], yes: bool, dry_run: bool, **params: Any
+        session: Session,
+        targets: tuple[str, ...],
+        yes: bool,
+        dry_run: bool,
+        like: str | None,
+        **params: Any,
     ) -> None:
         flags = {name: value or None for name, value in params.items()}
-        apply(session, verb, targets, yes, dry_run, flags)
+        apply(session, verb, targets, yes, dry_run, like, flags)
 
     run.__doc__ = f"{help}\n\n{FILTER_HELP}"
     declared: Any = run
-    for option in (options.dry_run, options.yes, options.request_id, options.reason, *extra):
+    for option in (options.dry_run, options.yes, options.request_id, options.reason, _like, *extra):
         declared = option(declared)
-    return command(verb.name, example)(options.targets(declared))
+    return command(verb, example)(options.targets(declared))
 
 
 pause = _declare(
-    PAUSE,
+    "pause",
     "Pause instances; running steps end first.",
     "greenroom pause order/7 --reason audit\ngreenroom pause workflow:order 'age<1h' --dry-run",
 )
 resume = _declare(
-    RESUME,
+    "resume",
     "Resume instances that are paused or failed.",
     "greenroom resume order/7\ngreenroom resume workflow:order --yes",
     click.option("--run-again", is_flag=True, help="Run a step again whose end nobody knows."),
 )
 retry = _declare(
-    RETRY,
+    "retry",
     "Retry failed instances, or one that waits for its next attempt.",
     "greenroom retry order/7\ngreenroom retry 'workflow:order step:send_invoice' --dry-run",
     click.option("--run-again", is_flag=True, help="Run a step again whose end nobody knows."),
 )
 cancel = _declare(
-    CANCEL,
+    "cancel",
     "Cancel instances for good.",
     "greenroom cancel order/7 --reason 'ordered twice'",
     click.option("--force", is_flag=True, help="Do not wait for clean-up."),

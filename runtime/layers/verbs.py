@@ -33,6 +33,7 @@ from greenroom.runtime import reasons, shapes, steering
 from greenroom.runtime.forks import prefix_of
 from greenroom.runtime.layers.core import Unset
 from greenroom.runtime.layers.starting import Starting, check_request_id, hash_of
+from greenroom.runtime.many import many
 
 
 class Verbs(Starting):
@@ -80,6 +81,22 @@ class Verbs(Starting):
                 return await steering.close_damaged(self.whole, instance, error, reason, by)
             hint = f"greenroom cancel {instance} --force  closes it and reads nothing"
             raise StoreDamaged(error.message, hint=hint, **error.details) from None
+
+    async def many(
+        self,
+        verb: str,
+        *,
+        q: str | None = None,
+        instances: Sequence[str] | None = None,
+        like: str | None = None,
+        reason: str | None = None,
+        dry_run: bool = False,
+        by: str | None = None,
+    ) -> shapes.Many:
+        """`pause`, `resume`, `retry` or `cancel` for all that a filter finds, or for the instances
+        named; `like` narrows both to those whose failure has this message, but for numbers, ids and
+        quoted texts. A filter that names no status is narrowed to those the verb is meant for."""
+        return await many(self.whole, verb, q, instances, like, reason, dry_run, by)
 
     async def skip(
         self,

@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from greenroom.definitions.errors import GreenroomError, NotPermitted
 from greenroom.runtime.web.access import NOBODY, SCOPES, Caller
 from greenroom.runtime.web.guard import BODY, CALLER, SAFE
 from greenroom.runtime.web.metrics import ROUTE
@@ -61,13 +62,15 @@ def page(
     purpose: Callable[[Request], str] | None = None,
     csrf: bool = True,
     body_bytes: int | None = None,
+    on_error: Callable[[Request, GreenroomError], Awaitable[Response]] | None = None,
 ) -> PageRoute:
     """A route with a rule: its caller holds `scope` (`PUBLIC`: anybody), and a form of a session
-    carries its token. `body_bytes` allows more than the usual body, for uploads."""
+    carries its token. `body_bytes` allows more than the usual body, for uploads. `on_error` answers
+    who may not; without it they are told as every program is."""
     if scope != PUBLIC and scope not in SCOPES:
         raise ValueError(f"{scope!r} is not a scope")
 
-    async def ruled(request: Request) -> Response:
+    async def check(request: Request) -> None:
         caller = caller_of(request)
         request.scope[ROUTE] = path
         if scope != PUBLIC:
@@ -80,6 +83,14 @@ def page(
                 token = str((await request.form()).get("csrf", ""))
                 used = purpose(request) if purpose is not None else request.url.path
             await web_of(request).sessions.check_csrf(caller, token, used)
+
+    async def ruled(request: Request) -> Response:
+        try:
+            await check(request)
+        except NotPermitted as error:
+            if on_error is None:
+                raise
+            return await on_error(request, error)
         return await endpoint(request)
 
     ruled.__name__ = getattr(endpoint, "__name__", "page").lstrip("_")

@@ -139,6 +139,8 @@ ROWS: Final = (
     _verb("pause", shapes.Verb, "Pauses: running steps finish, nothing new is started."),
     _verb("resume", shapes.Verb, "Goes on, or tries a failed step again."),
     _verb("cancel", shapes.Verb, "Cancels."),
+    Route(_POST, "/v1/instances/many", "many", "control", shapes.Many,
+          about="Pauses, resumes, retries or cancels all that a filter finds."),
     _verb("skip", shapes.Verb, "Takes a value as the result of an op."),
     _verb("edit", shapes.Verb, "Changes the state by hand."),
     _verb("migrate", shapes.Verb, "Lets it follow another version."),

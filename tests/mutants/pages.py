@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from greenroom.runtime import links
-from greenroom.runtime.web.pages import deeds, events, inbox, instances, screen
+from greenroom.runtime import failures, links, many
+from greenroom.runtime.web.pages import deeds, inbox, instances, screen
 from tests.mutants.registry import Mutant, rewrite
 
 PAGES: Final = "tests/runtime/web/test_pages.py::test_"
+ACTIONS: Final = "tests/runtime/web/test_actions.py::test_E_"
+MANY: Final = "tests/runtime/test_many.py::test_"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
@@ -46,21 +48,33 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "going-back-forgets-the-page", "D",
-        rewrite(
-            inbox._page_sent,
-            "await engine.asks.draft(found.ask.id, [*pages, *rest], by=found.by)\n        if step",
-            "if step",
-        ),
+        rewrite(inbox._deed, "[*pages, *found.kept[number:]]", "found.kept"),
         (PAGES + "a_form_of_two_pages_is_answered_page_by_page",),
     ),
     Mutant(
+        "a-request-that-is-shown-is-not-what-is-done", "E",
+        rewrite(deeds.sent, "[*fields, (name, value)] if sign else fields", "fields"),
+        (ACTIONS + "every_button_of_every_page_has_its_request_beside_it",),
+    ),
+    Mutant(
+        "asking-for-a-request-does-it", "E",
+        rewrite(deeds.do, "if shown:\n            return await show(request, deed)", "pass"),
+        (ACTIONS + "the_request_that_is_shown_comes_to_the_same_end_as_the_button",),
+    ),
+    Mutant(
+        "a-group-is-its-workflow", "D",
+        rewrite(many._found, "if like is None or is_like(one, like)", ""),
+        (ACTIONS + "the_request_that_is_shown_comes_to_the_same_end_as_the_button",
+         MANY + "failures_that_are_one_are_taken_by_their_message",),
+    ),
+    Mutant(
         "many-are-done-without-asking", "D",
-        rewrite(instances.bulk, 'if not form.get("sure")', "if False"),
+        rewrite(instances._dry, '"dry_run": True', '"dry_run": False'),
         (PAGES + "a_verb_for_many_is_tried_dry_first",),
     ),
     Mutant(
         "failures-are-never-one", "D",
-        rewrite(events.fingerprint, '_VARIES.sub("…", message)', "message"),
+        rewrite(failures.fingerprint, '_VARIES.sub("…", message)', "message"),
         (PAGES + "a_fingerprint_leaves_out_what_differs",),
     ),
 )  # fmt: skip

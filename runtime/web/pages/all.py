@@ -11,7 +11,9 @@ from greenroom.runtime.web.pages.home import home
 from greenroom.runtime.web.pages.instance import instance
 from greenroom.runtime.web.pages.instances import bulk, instances
 from greenroom.runtime.web.pages.live import live
+from greenroom.runtime.web.pages.retries import retries
 from greenroom.runtime.web.pages.screen import screen
+from greenroom.runtime.web.pages.start import start
 from greenroom.runtime.web.routes import LOGIN
 from greenroom.runtime.web.table import PUBLIC
 
@@ -32,8 +34,7 @@ def routes(web: Web) -> list[BaseRoute]:
         screen("/events", events.events, "read"),
         screen("/events/{id}", events.event, "read"),
         screen("/subscriptions", events.subscriptions, "read"),
-        screen("/retries", events.retries, "read"),
-        screen("/retries", events.retry_group, "control", methods=POST),
+        screen("/retries", retries, "read"),
         screen("/definitions", definitions.definitions, "read"),
         screen("/definitions/{name}", definitions.definition, "read"),
         screen("/document", definitions.editor, "define", methods=BOTH),
@@ -46,6 +47,6 @@ def routes(web: Web) -> list[BaseRoute]:
         screen("/as", inbox.go_by, "answer", methods=POST),
         screen("/asks/{id:path}", inbox.question, "answer", methods=BOTH),
         screen("/a/{token}", inbox.by_link, PUBLIC, methods=BOTH, csrf=False),
-        screen("/start/{workflow}", inbox.start, "start", methods=BOTH),
+        screen("/start/{workflow}", start, "start", methods=BOTH),
         screen("/i/{instance:path}", instance, "read", name="instance"),
     ]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from greenroom.actors.ports import Counts, CountsRow
+from greenroom.actors.rows import rfc3339
 from greenroom.definitions.errors import GreenroomError, InvalidDefinition, InvalidRequest
 from greenroom.definitions.workflow import Plan
-from greenroom.runtime import calls
 from greenroom.runtime.web.pages import drawing
-from greenroom.runtime.web.pages.deeds import Deed
-from greenroom.runtime.web.pages.screen import go, render, say
+from greenroom.runtime.web.pages.deeds import Deed, run, sent, show
+from greenroom.runtime.web.pages.screen import go, render, root_of, say
 from greenroom.runtime.web.routes import caller_of, web_of
 
 TIMES: Final = 10
+LATELY_MS: Final = 86_400_000
+"""What a backfill reaches back to unless told otherwise: a day."""
 
 
 async def definitions(request: Request) -> Response:
@@ -56,6 +59,8 @@ async def definition(request: Request) -> Response:
     return await render(
         request, "definition.html", one=one, versions=versions, diff=diff, a=a, b=b,
         checked=checked, boxes=boxes, deeds_of=_deeds, shown=one.document,
+        gated=[deed for row in versions if checked and row.version == checked.version
+               and not row.release for deed in _deeds(row)] if caller_of(request).may("promote") else [],
     )  # fmt: skip
 
 
@@ -76,31 +81,59 @@ def _deeds(row: Any) -> list[tuple[str, Deed]]:
 
 
 async def editor(request: Request) -> Response:
-    """`GET /definitions/new?from=NAME` and `POST`: a document, checked while it is written."""
+    """`GET /document?from=NAME` and `POST`: a document, checked while it is written."""
     engine = web_of(request).engine
-    text = ""
-    source = request.query_params.get("from")
+    report: Any = None
+    wrong: list[str] | None = None
     if request.method == "GET":
-        if source:
-            document = (await engine.definitions.get(source)).document
-            text = document if isinstance(document, str) else _pretty(document)
-        return await render(request, "document.html", text=text, report=None, wrong=None)
-    form = await request.form()
+        source = request.query_params.get("from")
+        document = (await engine.definitions.get(source)).document if source else ""
+        text = document if isinstance(document, str) else _pretty(document)
+        return await _written(request, text, None, None)
+    form, shown = await sent(request)
     text = str(form.get("document", ""))
-    caller = caller_of(request)
     try:
-        value = _document(text)
-        if form.get("step") == "push":
-            caller.must("define")
-            given = {"document": value, "draft": not caller.may("promote")}
-            made = await calls.run(engine, "definitions.push", given, caller.by)
-            response = go(request, f"/definitions/{made.name}")
-            return say(request, response, f"{made.name} v{made.version} is stored")
-        report = await calls.run(engine, "definitions.validate", {"document": value}, None)
+        deed = _pushed(request, text, form.get("step") == "push")
+        if shown:
+            return await show(request, deed)
+        report = await run(request, deed)
     except GreenroomError as error:
-        return await render(request, "document.html", 422 if not request.headers.get("hx-request") else 200,
-                            text=text, report=None, wrong=problems_of(error))  # fmt: skip
-    return await render(request, "document.html", text=text, report=report, wrong=None)
+        if shown:
+            return await show(request, error)
+        wrong = problems_of(error)
+    if wrong is None and form.get("step") == "push":
+        response = go(request, f"/definitions/{quote(report.name)}")
+        return say(request, response, f"{report.name} v{report.version} is stored")
+    return await _written(request, text, report, wrong)
+
+
+def _pushed(request: Request, text: str, push: bool) -> Deed:
+    """What Store or Check does. Raises `InvalidRequest` for what is no document yet."""
+    document = _document(text)
+    if not push:
+        return Deed("definitions.validate", {"document": document})
+    draft = not caller_of(request).may("promote")
+    return Deed("definitions.push", {"document": document, **({"draft": True} if draft else {})})
+
+
+async def _written(request: Request, text: str, report: Any, wrong: list[str] | None) -> Response:
+    place = f"{root_of(request)}/document"
+    steps = (("Store as a version", "push"), ("Check", "check"))
+    known = [(label, step, _or_empty(request, text, step)) for label, step in steps]
+    is_part = request.headers.get("hx-request") == "true"
+    return await render(
+        request, "document.html", 422 if wrong and not is_part else 200,
+        text=text, report=report, wrong=wrong,
+        buttons=[[label, deed, place, f"step={step}", ""] for label, step, deed in known],
+    )  # fmt: skip
+
+
+def _or_empty(request: Request, text: str, step: str) -> Deed:
+    """The request of what is written so far; where that is none yet, of an empty document."""
+    try:
+        return _pushed(request, text, step == "push")
+    except InvalidRequest:
+        return _pushed(request, "{}", step == "push")
 
 
 def _pretty(document: Any) -> str:
@@ -138,6 +171,7 @@ async def schedules(request: Request) -> Response:
     assume = request.query_params.get("assume", "").strip()
     times = []
     wrong = None
+    since = rfc3339(engine.clock.now() - LATELY_MS)
     if name is not None:
         try:
             times = await engine.schedules.preview(name, count=TIMES, assume=assume.split())
@@ -145,7 +179,8 @@ async def schedules(request: Request) -> Response:
             wrong = error
     return await render(
         request, "schedules.html", found=found, name=name, times=times, assume=assume, wrong=wrong,
-        deeds_of=_schedule_deeds, deed=Deed,
+        deeds_of=_schedule_deeds,
+        backfill=Deed("schedules.backfill", {"name": name, "start": since}) if name else None,
     )  # fmt: skip
 
 

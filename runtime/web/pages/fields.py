@@ -166,6 +166,27 @@ def _dress(
             made.limits["maxlength"] = field["maxLength"]
 
 
+def as_sent(fields: Sequence[Field]) -> FormData:
+    """What a browser would send of a form in which nobody has touched anything."""
+    return FormData([one for field in walk(fields) for one in _sent(field)])
+
+
+def _sent(field: Field) -> Iterator[tuple[str, str]]:
+    match field.look:
+        case "shown" | "label" | "divider" | "group":
+            return
+        case "yes":
+            if field.value:
+                yield field.name, "1"
+        case "many" | "radio":
+            yield from ((field.name, value) for value, _ in field.options if value in field.value)
+        case "choice":
+            chosen = [value for value, _ in field.options if value in field.value]
+            yield field.name, chosen[0] if chosen else ""
+        case _:
+            yield field.name, "" if field.value is None else str(field.value)
+
+
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else _compact(value)
 

@@ -30,10 +30,11 @@ from greenroom.definitions.errors import (
 from greenroom.definitions.values import Json
 from greenroom.runtime import calls, shapes
 from greenroom.runtime.identity import person
-from greenroom.runtime.web.pages.deeds import Deed
-from greenroom.runtime.web.pages.fields import answer_of, fields_of
+from greenroom.runtime.views import instance_shape
+from greenroom.runtime.web.pages.deeds import Deed, sent, show
+from greenroom.runtime.web.pages.fields import answer_of, as_sent, fields_of
 from greenroom.runtime.web.pages.home import with_names
-from greenroom.runtime.web.pages.screen import back, ms_of, render, say
+from greenroom.runtime.web.pages.screen import back, ms_of, render, root_of, say
 from greenroom.runtime.web.routes import caller_of, web_of
 
 PAGE: Final = 50
@@ -117,13 +118,19 @@ class Question(msgspec.Struct):
 
     ask: shapes.Ask
     by: str | None
+    """Who answers, as it will be recorded."""
+    said: str | None = None
+    """The name they gave, where they may give any."""
     number: int = 1
     kept: list[Json] = []
     schema: Any = None
     pages: int = 1
     wrong: list[dict[str, Any]] = []
     given: Json = None
-    title: str = ""
+
+    def deed(self, method: str, data: Json) -> Deed:
+        said = {"by": self.said} if self.said else {}
+        return Deed(method, {"ask": self.ask.id, "data": data, **said})
 
 
 async def question(request: Request) -> Response:
@@ -134,20 +141,22 @@ async def question(request: Request) -> Response:
     row = await engine.asks.find(id)
     if caller.is_limited("answer") and not caller.may("answer", row.assignee or ""):
         raise NoSuchAsk(f"there is no question {id}", ask=id)
-    return await _asked(request, row.id, by_of(request), f"/asks/{quote(row.id)}", "ask.html")
+    place, said = f"/asks/{quote(row.id)}", said_name(request)
+    return await _asked(request, row.id, by_of(request), said, place, "ask.html")
 
 
 async def by_link(request: Request) -> Response:
     """`GET` and `POST /a/{token}`: the link is the permission, for this question alone."""
     token = request.path_params["token"]
     link = web_of(request).engine.links.read(token)
-    return await _asked(request, link.ask, link.by, f"/a/{token}", "ask_link.html")
+    return await _asked(request, link.ask, link.by, None, f"/a/{token}", "ask_link.html")
 
 
-async def _asked(request: Request, id: str, by: str | None, place: str, template: str) -> Response:
-    engine = web_of(request).engine
-    ask = await engine.asks.get(id, by=by)
-    found = Question(ask, by, title=ask.title)
+async def _asked(
+    request: Request, id: str, by: str | None, said: str | None, place: str, template: str
+) -> Response:
+    ask = await web_of(request).engine.asks.get(id, by=by)
+    found = Question(ask, by, said)
     if ask.answered is None and ask.kind == "form":
         await _turn_to(request, found, _number(request.query_params.get("page")))
     if request.method == "POST":
@@ -191,55 +200,58 @@ async def _next(request: Request, ask: str, pages: list[Json]) -> Json:
 
 async def _posted(request: Request, found: Question, place: str) -> Response | None:
     """Takes what was sent; None: the page is shown again with what is wrong."""
-    form = await request.form()
+    form, shown = await sent(request)
     ask = found.ask
     if ask.answered is not None:
         raise AlreadyDecided(f"{ask.title!r} was answered by {ask.answered['by']}", ask=ask.id)
-    if ask.kind == "form":
-        return await _page_sent(request, found, form, place)
     try:
-        await _answer(request, found, _decision(ask, form))
+        deed = await _deed(request, found, form)
+    except GreenroomError as error:
+        if shown:
+            return await show(request, error)
+        raise
+    if shown:
+        return await show(request, deed)
+    try:
+        await _do(request, found, deed)
     except FormInvalid as error:
+        page = error.details.get("page") or found.number
+        if ask.kind == "form" and page != found.number:
+            return say(request, _at(request, place, page), error.message, "bad")
         found.wrong = error.errors
         return None
-    return _thanks(request, found, place)
+    if deed.method == "answer":
+        return _thanks(request, found, place)
+    match form.get("step"):
+        case "back":
+            return _at(request, place, max(1, found.number - 1))
+        case "keep":
+            response = _at(request, place, found.number)
+            return say(request, response, "kept; it is here another day too")
+    return _at(request, place, found.number + 1)
 
 
-async def _page_sent(
-    request: Request, found: Question, form: FormData, place: str
-) -> Response | None:
-    engine = web_of(request).engine
+async def _deed(request: Request, found: Question, form: FormData) -> Deed:
+    """What the button that was pressed does: it answers, or keeps the pages there are so far."""
+    if found.ask.kind != "form":
+        return found.deed("answer", _decision(found.ask, form))
     number = _number(str(form.get("page", ""))) or found.number
     if number != found.number:
         await _turn_to(request, found, number)
-    data = answer_of(found.schema, form)
-    pages = [*found.kept[: number - 1], data]
-    rest = found.kept[number:]
-    step = str(form.get("step", "next"))
-    if step in ("back", "keep"):
-        await engine.asks.draft(found.ask.id, [*pages, *rest], by=found.by)
-        if step == "back":
-            return _at(request, place, max(1, number - 1))
-        return say(request, _at(request, place, number), "kept; it is here another day too")
-    try:
-        await _answer(request, found, pages)
-    except FormNotComplete:
-        await engine.asks.draft(found.ask.id, [*pages, *rest], by=found.by)
-        return _at(request, place, number + 1)
-    except FormInvalid as error:
-        page = error.details.get("page") or number
-        if page != number:
-            return say(request, _at(request, place, page), error.message, "bad")
-        found.wrong, found.given = error.errors, data
-        return None
-    return _thanks(request, found, place)
+    found.given = answer_of(found.schema, form)
+    pages = [*found.kept[: number - 1], found.given]
+    whole = form.get("step", "next") == "next" and await _next(request, found.ask.id, pages) is None
+    if whole:
+        return found.deed("answer", pages)
+    return found.deed("asks.draft", [*pages, *found.kept[number:]])
 
 
-async def _answer(request: Request, found: Question, data: Json) -> None:
-    params: dict[str, Any] = {"ask": found.ask.id, "data": data}
+async def _do(request: Request, found: Question, deed: Deed) -> None:
+    """Carries it out as whoever the page is for: a link is the permission, for its question."""
+    params = {name: value for name, value in deed.params.items() if name != "by"}
     if found.by:
         params["by"] = found.by
-    await calls.run(web_of(request).engine, "answer", params, None)
+    await calls.run(web_of(request).engine, deed.method, params, None)
 
 
 def _decision(ask: shapes.Ask, form: FormData) -> Json:
@@ -294,120 +306,31 @@ async def _shown(request: Request, found: Question, place: str, template: str) -
     fields, rest = fields_of(schema, found.given, found.wrong)
     title = str((schema or {}).get("title") or "") if ask.kind == "form" else ""
     hands_over = ask.kind == "approval" and any(one.name == "f.delegate" for one in fields)
-    data: Json = {"approved": True} if ask.kind == "approval" else found.kept or {}
     return await render(
         request, template, 422 if found.wrong else 200,
         found=found, ask=ask, fields=fields, rest=rest, place=place, row=row, hands_over=hands_over,
         page_title=title if title != "unknown" else "", about=str((schema or {}).get("description") or ""),
-        deed=Deed("answer", {"ask": ask.id, "data": data}), said_name=found.by,
+        deeds=await _deeds(request, found, root_of(request) + place) if ask.answered is None else [],
+        since=next((wait.since for wait in instance_shape(row).waits if wait.ask == ask.id), None),
     )  # fmt: skip
 
 
-# -- before an instance exists -------------------------------------------------------------------
-
-
-async def start(request: Request) -> Response:
-    """`GET` and `POST /start/{workflow}`: its initial form page by page, else its input.
-
-    Nothing is kept for it here: there is no instance yet. The pages so far travel in the form."""
-    engine = web_of(request).engine
-    name = request.path_params["workflow"]
-    definition = engine.registry.released(name)
-    form = await request.form() if request.method == "POST" else FormData()
-    kept = _kept(form)
-    schema: Any = None
-    wrong: list[dict[str, Any]] = []
-    given: Json = None
-    key = str(form.get("key", "")).strip()
-    has_form = definition.form is not None
-    if has_form:
-        schema = await _first(request, name, kept)
-    else:
-        schema = input_schema(definition)
-    if request.method == "POST":
-        data: Any = answer_of(schema, form)
-        if not has_form and not schema:
-            data = _input(form)
-        pages = [*kept, data]
-        if form.get("step") == "back" and kept:
-            given, kept = kept[-1], kept[:-1]
-            schema = await _first(request, name, kept)
-        else:
-            params: dict[str, Any] = {"workflow": name, **({"key": key} if key else {})}
-            params |= {"form": pages} if has_form else {"input": data}
-            caller_of(request).must("start", name)
-            try:
-                made = await calls.run(engine, "start", params, caller_of(request).by)
-            except FormNotComplete as wanted:
-                kept, schema = pages, wanted.schema
-            except FormInvalid as error:
-                wrong, given = error.errors, data
-            except GreenroomError as error:
-                wrong, given = [{"loc": [], "msg": error.message}], data
-            else:
-                root = request.scope.get("root_path", "").rstrip("/")
-                response = RedirectResponse(f"{root}/i/{made.instance}", 303)
-                return say(request, response, f"{name} was started")
-    fields, rest = fields_of(schema, given, wrong)
-    return await render(
-        request, "start.html", 422 if wrong else 200,
-        definition=definition, fields=fields, rest=rest, kept=kept, has_form=has_form, key=key,
-        free=not has_form and not schema, given=given,
-        page_title=_titled(schema), deed=Deed("start", {"workflow": name, **({"form": kept} if has_form else {"input": {}})}),
-    )  # fmt: skip
-
-
-def _titled(schema: Any) -> str:
-    title = str((schema or {}).get("title") or "")
-    return "" if title == "unknown" else title
-
-
-def _kept(form: FormData) -> list[Json]:
-    try:
-        found = msgspec.json.decode(str(form.get("kept") or "[]"))
-    except msgspec.DecodeError:
-        return []
-    return found if isinstance(found, list) else []
-
-
-def _input(form: FormData) -> Json:
-    try:
-        return msgspec.json.decode(str(form.get("input") or "{}"))
-    except msgspec.DecodeError as error:
-        raise InvalidRequest(f"the input is not JSON: {error}") from None
-
-
-async def _first(request: Request, name: str, pages: list[Json]) -> Any:
-    """The schema of the page after these, of an initial form."""
-    engine = web_of(request).engine
-    definition = engine.registry.released(name)
-    try:
-        await engine.forms.started(definition, {}, pages, caller_of(request).by, False)
-    except FormNotComplete as wanted:
-        return wanted.schema
-    return {}
-
-
-_KINDS: Final[dict[Any, dict[str, str]]] = {
-    str: {"type": "string"}, int: {"type": "integer"}, float: {"type": "number"},
-    bool: {"type": "boolean"},
-}  # fmt: skip
-
-
-def input_schema(definition: Any) -> dict[str, Any]:
-    """The arguments of a function as a schema; empty where anything may be given."""
-    injector = getattr(definition.body, "injector", None)
-    if injector is None or injector.open_keywords or not injector.parameters:
-        return {}
-    fields: dict[str, Any] = {}
-    required = []
-    for one in injector.parameters:
-        if one.name == "state" or one.resource is not None:
-            return {}
-        fields[one.name] = dict(_KINDS.get(one.annotation, {"type": "object"}))
-        fields[one.name]["title"] = one.name
-        if one.required:
-            required.append(one.name)
-        elif isinstance(one.default, str | int | float | bool):
-            fields[one.name]["default"] = one.default
-    return {"type": "object", "properties": fields, "required": required}
+async def _deeds(request: Request, found: Question, place: str) -> list[list[Any]]:
+    """The buttons, as the requests they are as long as nothing is filled in (see `requests_of`)."""
+    if found.ask.kind == "callback":
+        return [["Answer for them", found.deed("answer", {}), place, "", ""]]
+    if found.ask.kind == "approval":
+        yes, no = (
+            found.deed("answer", {"approved": True}),
+            found.deed("answer", {"approved": False}),
+        )
+        return [["Approve", yes, place, "decision=approve", ""],
+                ["Reject", no, place, "decision=reject", ""]]  # fmt: skip
+    page = answer_of(found.schema, as_sent(fields_of(found.schema, found.given)[0]))
+    kept, n = found.kept, found.number
+    pages = [*kept[: n - 1], page]
+    keep = found.deed("asks.draft", [*pages, *kept[n:]])
+    whole = await _next(request, found.ask.id, pages) is None
+    go_on = found.deed("answer", pages) if whole else keep
+    return [["Continue", go_on, place, "step=next", ""],
+            ["Keep for later", keep, place, "step=keep", ""]]  # fmt: skip

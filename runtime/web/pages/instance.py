@@ -14,9 +14,9 @@ from starlette.responses import Response
 from greenroom.actors.ports import InstanceRow
 from greenroom.actors.progress import Progress
 from greenroom.actors.rows import result_of
+from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Plan
-from greenroom.runtime import differences, reasons, shapes, views
-from greenroom.runtime.progresses import states_at
+from greenroom.runtime import differences, progresses, reasons, shapes, views
 from greenroom.runtime.web.pages import drawing
 from greenroom.runtime.web.pages.deeds import Deed
 from greenroom.runtime.web.pages.screen import render
@@ -40,10 +40,11 @@ async def instance(request: Request) -> Response:
     one = views.instance_shape(row)
     made: dict[str, Any] = await _TAB[tab](request, row, one, p)
     why = await reasons.why(engine, row, p)
+    found = verbs(one)
     return await render(
         request, "instance.html",
         one=made.pop("one", one), tab=tab, tabs=TABS, head=head, why=why.text.split("\n")[1:], asks=asks.items,
-        verbs=verbs(one), **made,
+        verbs=found, buttons=[[label, deed, "", "", about] for label, deed, about in found], **made,
     )  # fmt: skip
 
 
@@ -109,7 +110,7 @@ async def _state(
     text = request.query_params.get("seq", "")
     seq = int(text) if text.isdecimal() and len(text) < 12 else p.iseq
     seq = max(1, min(seq, p.iseq))
-    before, state = await states_at(engine.journal, row.n, seq)
+    before, state = await progresses.states_at(engine.journal, row.n, seq)
     lines = (await engine.history(one.id, after=seq - 1, limit=1)).items
     changes = differences.changes(before, state) if seq > 1 else []
     return {"seq": seq, "state": state, "changes": changes, "lines": lines, "one": one}
@@ -122,8 +123,16 @@ async def _graph(
     after = max(0, p.iseq - 1_000)
     found = await engine.history(one.id, after=after, limit=1_000)
     definition = engine.registry.version(one.workflow, one.version)
-    boxes, whole = drawing.drawn(definition, found.items)
+    states: dict[int, Json] = {}
+    if definition is not None and p.iseq <= BRANCHES_MAX:
+        turns = drawing.turns_of(definition, found.items)
+        states = await progresses.states_after(engine.journal, row.n, turns)
+    boxes, whole = drawing.drawn(definition, found.items, states)
     return {"boxes": boxes, "whole": whole, "cut": after > 0}
+
+
+BRANCHES_MAX: Final = 20_000
+"""Turns up to which the page folds the states in which branches were decided."""
 
 
 async def _actions(
@@ -138,7 +147,16 @@ async def _actions(
     versions = sorted(
         {row.version for row in engine.registry.versions() if row.name == one.workflow}
     )
-    return {"stuck": stuck, "ops": ops, "is_plan": is_plan, "versions": versions, "deed": Deed}
+    given: dict[str, Any] = {"instance": one.id}
+    others = [version for version in versions if version != one.version]
+    return {
+        "skips": [Deed("skip", {**given, "op": op, "output": {}}) for op in stuck],
+        "send": Deed("send", {**given, "event": {"type": "", "data": {}}}),
+        "edit": Deed("edit", {**given, "set": {}}),
+        "fork": Deed("fork", given),
+        "migrate": Deed("migrate", {**given, "to_version": others[0]}) if others else None,
+        "ops": ops, "is_plan": is_plan, "versions": versions,
+    }  # fmt: skip
 
 
 _TAB: Final[dict[str, Any]] = {

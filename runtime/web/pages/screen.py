@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import msgspec
 from markupsafe import Markup, escape
@@ -21,6 +22,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from greenroom.definitions.durations import text as duration_text
 from greenroom.definitions.errors import GreenroomError, NotAuthenticated
+from greenroom.runtime.filters import Term
 from greenroom.runtime.web.app import Web
 from greenroom.runtime.web.problems import HttpError
 from greenroom.runtime.web.routes import PageRoute, caller_of, page, web_of
@@ -82,8 +84,9 @@ def screen(
             return await failed(request, error)
 
     return page(
-        path, shown, scope, methods=methods, name=name, csrf=csrf, purpose=lambda request: PURPOSE
-    )
+        path, shown, scope, methods=methods, name=name, csrf=csrf, on_error=failed,
+        purpose=lambda request: PURPOSE,
+    )  # fmt: skip
 
 
 async def failed(request: Request, error: GreenroomError, status: int | None = None) -> Response:
@@ -99,7 +102,7 @@ async def render(request: Request, template: str, status: int = 200, **values: A
     )  # fmt: skip
     response = HTMLResponse(text, status)
     if told is not None:
-        response.delete_cookie(SAID, path=_root(request) or "/", httponly=True, samesite="strict")
+        response.delete_cookie(SAID, path=root_of(request) or "/", httponly=True, samesite="strict")
     return response
 
 
@@ -109,10 +112,10 @@ async def _reach(request: Request) -> dict[str, Any]:
     caller = caller_of(request)
     now = web.engine.clock.now()
     return {
-        "root": _root(request),
+        "root": root_of(request),
         "base": str(request.base_url).rstrip("/"),
-        "here": _root(request)
-        + request.scope["path"].removeprefix(_root(request))
+        "here": root_of(request)
+        + request.scope["path"].removeprefix(root_of(request))
         + (f"?{request.url.query}" if request.url.query else ""),
         "by": caller.by,
         "way": caller.way,
@@ -127,7 +130,8 @@ async def _reach(request: Request) -> dict[str, Any]:
     }
 
 
-def _root(request: Request) -> str:
+def root_of(request: Request) -> str:
+    """What stands before every address of ours: the prefix the pages are mounted under."""
     root: str = request.scope.get("root_path", "")
     return root.rstrip("/")
 
@@ -140,12 +144,12 @@ def _version() -> str:
 
 def go(request: Request, path: str) -> Response:
     """The browser goes on to a page of ours."""
-    return RedirectResponse(_root(request) + path, 303)
+    return RedirectResponse(root_of(request) + path, 303)
 
 
 def back(request: Request, place: Any, path: str = "/") -> Response:
     """To the page an action was asked for on; only ever one of ours."""
-    root, text = _root(request), str(place or "")
+    root, text = root_of(request), str(place or "")
     inside = text.startswith(root + "/") and not text.startswith("//") and "\\" not in text
     return RedirectResponse(text if inside and text.isprintable() else root + path, 303)
 
@@ -154,7 +158,7 @@ def say(request: Request, response: Response, text: str, kind: str = "good") -> 
     """What the next page says first; `kind` is good or bad."""
     told = msgspec.json.encode([kind, text[:SAID_MAX]])
     response.set_cookie(
-        SAID, urlsafe_b64encode(told).decode(), max_age=60, path=_root(request) or "/",
+        SAID, urlsafe_b64encode(told).decode(), max_age=60, path=root_of(request) or "/",
         httponly=True, samesite="strict",
     )  # fmt: skip
     return response
@@ -254,6 +258,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters.update(
         json=shown_json, brief=brief, called=called, status=status, span=span, clock=clock,
+        term=lambda text: quote(str(Term("", ":", text)).removeprefix(":")),
         escape_json=lambda value: escape(msgspec.json.encode(value, enc_hook=str).decode()),
     )  # fmt: skip
     return environment

@@ -86,28 +86,42 @@ function count() {
 }
 setInterval(count, 250);
 
-// -- requests: what a person typed is in the command that is shown --------------------------------
+// -- requests: the server spells the form as it is filled in now, as it would carry it out ----------
 
-function spelled(lines, form) {
-  const params = JSON.parse(lines.dataset.params);
-  for (const field of form.elements) {
-    if (!field.name || ["csrf", "back"].includes(field.name) || !field.value || ["hidden", "submit"].includes(field.type)) continue;
-    if (field.name.endsWith(":json")) {
-      try { params[field.name.slice(0, -5)] = JSON.parse(field.value); } catch { /* not whole yet */ }
-    } else params[field.name] = field.value;
-  }
-  return JSON.stringify({ jsonrpc: "2.0", id: 1, method: lines.dataset.method, params });
+const asking = new WeakMap();
+
+async function spell(lines) {
+  const data = new FormData(lines.closest("form"));
+  data.set("show", lines.dataset.press);
+  const turn = (asking.get(lines) ?? 0) + 1; // an answer that is overtaken is dropped
+  asking.set(lines, turn);
+  const answer = await fetch(lines.dataset.place, { method: "POST", body: data, headers: { "HX-Request": "true" } });
+  const text = await answer.text();
+  if (asking.get(lines) === turn) lines.innerHTML = text;
 }
 
-document.addEventListener("input", (event) => {
-  const form = event.target.closest("form");
-  for (const lines of form ? $$(".lines", form) : [])
-    lines.querySelector("code.socket").textContent = spelled(lines, form);
-  if (event.target.id === "seq") {
-    const shown = document.getElementById("seq-shown");
-    if (shown) shown.textContent = event.target.value;
-  }
-});
+const waiting = new WeakMap();
+
+function spellAll(form) {
+  const open = $$("details.request[open] .lines", form);
+  clearTimeout(waiting.get(form));
+  if (open.length) waiting.set(form, setTimeout(() => open.forEach(spell), 120));
+}
+
+document.addEventListener("toggle", (event) => {
+  const form = event.target.matches?.("details.request") ? event.target.closest("form") : null;
+  if (form && event.target.open) spellAll(form);
+}, true);
+
+for (const kind of ["input", "change"])
+  document.addEventListener(kind, (event) => {
+    const form = event.target.form;
+    if (form) spellAll(form);
+    if (event.target.id === "seq") {
+      const shown = document.getElementById("seq-shown");
+      if (shown) shown.textContent = event.target.value;
+    }
+  });
 
 document.addEventListener("click", async (event) => {
   const copy = event.target.closest("button.copy");
@@ -120,7 +134,7 @@ document.addEventListener("click", async (event) => {
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-choose-all]"))
     for (const box of $$("td input[type=checkbox]")) box.checked = event.target.checked;
-});
+}, true); // before the request is spelled
 
 // -- keys -----------------------------------------------------------------------------------------
 

@@ -32,13 +32,12 @@ from greenroom import (
 )
 from greenroom.definitions.errors import InvalidInput, InvalidRequest, NotPermitted
 from greenroom.definitions.fields import Email, LongText, choice_list, read_only
-from greenroom.runtime import calls
+from greenroom.runtime.failures import fingerprint
 from greenroom.runtime.server import Server
 from greenroom.runtime.socketfile import bind
 from greenroom.runtime.web.app import Web
 from greenroom.runtime.web.guard import HEADERS
 from greenroom.runtime.web.pages import deeds, fields, instances
-from greenroom.runtime.web.pages.events import fingerprint
 from greenroom.runtime.web.routes import rule_of
 from tests.runtime.web.conftest import Face, MakeFace
 
@@ -235,7 +234,7 @@ async def test_a_session_without_its_token_can_do_nothing_on_a_page(
     face = make_face()
     key = await face.make_key("admin")
     await face.http.post("/session", data={"key": key})
-    for path in ("/do/cancel", "/instances/bulk", "/retries", "/document"):
+    for path in ("/do/cancel", "/instances/bulk", "/do/many", "/document"):
         assert (await face.http.post(path, data={"instance": id})).status_code == 403
     text = (await face.get(f"/i/{id}", headers=HTML)).text
     token = re.search(r'name="csrf" value="([^"]+)"', text)
@@ -280,27 +279,6 @@ async def test_an_action_is_shown_as_requests_and_the_socket_takes_the_very_line
         assert [(await pages.engine.get(id)).status for id in (one, two)] == [status, status]
     history = await pages.engine.history(one)
     assert [e.data["reason"] for e in history.items if e.kind == "InstancePaused"] == ["audit"]
-
-
-async def test_every_action_of_every_page_shows_its_request(pages: Face) -> None:
-    failed = await started(pages.engine, "importer", {"n": 1})
-    steps = await started(pages.engine, "charging", {"order_id": "7"})
-    posted = await pages.engine.post({"type": "card.due", "data": {"order_id": "9"}})
-    schedule = (await pages.engine.schedules.list())[0].id
-    seen = set()
-    for path in (*ADDRESSES, f"/i/{failed}", f"/i/{failed}?tab=actions", f"/i/{steps}?tab=actions",
-                 f"/events/{posted.id}", f"/schedules?name={schedule}"):  # fmt: skip
-        text = (await pages.get(path)).text
-        for form in re.findall(r"<form[^>]*>.*?</form>", text, re.DOTALL):
-            for method in re.findall(r'action="/do/([\w.]+)"', form):
-                line = json.loads(code_in(form, "socket", method))
-                assert line["method"] == method
-                calls.read(method, calls.CALLS[method].params, line["params"])
-                seen.add(method)
-    assert seen >= {
-        "resume", "cancel", "skip", "send", "edit", "fork", "post", "events.resend",
-        "schedules.pause", "schedules.trigger", "schedules.backfill", "definitions.disable",
-    }  # fmt: skip
 
 
 async def test_what_an_action_said_is_told_once(pages: Face) -> None:
@@ -372,9 +350,10 @@ async def test_a_verb_for_many_is_tried_dry_first(pages: Face) -> None:
     assert "Cancel 5 instances?" in dry.text and "Nothing was done yet" in dry.text
     assert "-status:completed -status:cancelled workflow:holiday" in html.unescape(dry.text)
     assert (await engine.list("workflow:holiday status:waiting")).total == 5
-    answer = await pages.http.post("/instances/bulk", data={**form, "sure": "1"})
+    deed = json.loads(code_in(dry.text, "socket", "many"))["params"]
+    answer = await pages.http.post("/do/many", data={**deed, "back": "/instances"})
     assert answer.status_code == 303
-    assert "cancel: 5 done" in (await pages.get("/instances")).text
+    assert "cancel: 5 of 5" in (await pages.get("/instances")).text
     assert (await engine.list("workflow:holiday status:cancelled")).total == 5
     assert (await engine.list("status:failed")).total == 1
 
@@ -383,23 +362,15 @@ async def test_refusals_of_many_are_counted_and_the_others_done(pages: Face) -> 
     engine = pages.engine
     live = await started(engine, "holiday", {"id": "ann"})
     gone = await started(engine, "report")
-    await pages.http.post(
-        "/instances/bulk", data={"verb": "pause", "id": [live, gone], "sure": "1"}
-    )
+    chosen = json.dumps([live, gone, "nobody-is-called-so"])
+    await pages.http.post("/do/many", data={"verb": "pause", "instances:json": chosen})
     text = (await pages.get("/")).text
-    assert "pause: 1 done, 1 refused" in text
+    assert "pause: 1 of 2" in text and "there is no instance nobody" in text
+    assert text.count("1 times: ") == 2
     assert (await engine.get(live)).status == "paused"
     empty = await pages.http.post("/instances/bulk", data={"verb": "pause"})
     assert empty.status_code == 303
     assert (await pages.http.post("/instances/bulk", data={"verb": "skip"})).status_code == 422
-
-
-def test_filters_are_narrowed_as_on_the_command_line() -> None:
-    from greenroom.runtime.cli import verbs  # noqa: PLC0415
-
-    for verb in (verbs.PAUSE, verbs.RESUME, verbs.RETRY, verbs.CANCEL):
-        assert set(instances.IMPLIED[verb.name].split()) == set(verb.implied.split())
-        assert instances.METHOD[verb.name] == verb.method
 
 
 async def test_an_instance_shows_its_attempts_waits_and_the_countdown(pages: Face) -> None:
@@ -519,10 +490,11 @@ async def test_a_form_answered_by_the_line_its_page_shows_ends_alike(pages: Face
     place = f"/asks/{id}.confirm"
     data = {"page": "1", "step": "keep", "f.name": "Ann", "f.email": "ann@x.org"}
     await pages.http.post(place, data=data)
-    line = json.loads(code_in((await pages.get(f"{place}?page=1")).text, "socket", "answer"))
-    assert line["params"]["data"] == [{"name": "Ann", "email": "ann@x.org"}]
-    line["params"]["data"].append({"agree": True})
-    reply = await by_socket(pages.engine, json.dumps(line))
+    first = json.loads(code_in((await pages.get(f"{place}?page=1")).text, "socket", "asks.draft"))
+    assert first["params"]["data"] == [{"name": "Ann", "email": "ann@x.org", "country": "CH"}]
+    line = code_in((await pages.get(f"{place}?page=2")).text, "socket", "answer")
+    assert json.loads(line)["params"]["data"][1] == {"agree": False}
+    reply = await by_socket(pages.engine, line)
     await pages.engine.until_idle()
     assert reply["result"]["ask"] == f"{id}.confirm"
     assert (await pages.engine.get(id)).status == "completed"
@@ -764,14 +736,16 @@ async def test_failures_that_are_one_are_retried_together(pages: Face) -> None:
     await started(pages.engine, "charging", {"order_id": "7"})
     text = (await pages.get("/retries")).text
     assert text.count('class="card group"') == 2 and "3 failed" in text and "will try again" in text
-    key = html.unescape(re.search(r'name="key" value="([^"]+)"', text)[1])  # type: ignore[index]
-    await pages.http.post("/retries", data={"key": key, "verb": "retry"})
+    group = json.loads(code_in(text, "socket", "many"))["params"]
+    assert group["q"] == "status:failed workflow:importer step:1"
+    await pages.http.post("/do/many", data=group)
     assert "retry: 3 of 3" in (await pages.get("/retries")).text
     await pages.engine.until_idle()
-    await pages.http.post("/retries", data={"key": key, "verb": "cancel"})
-    assert (await pages.engine.list("workflow:importer status:cancelled")).total == 3
-    await pages.http.post("/retries", data={"key": key, "verb": "cancel"})
-    assert "nothing fails like that any more" in (await pages.get("/retries")).text
+    await started(pages.engine, "importer", {"n": 4})
+    await pages.http.post("/do/many", data={**group, "verb": "cancel"})
+    assert (await pages.engine.list("workflow:importer status:cancelled")).total == 4
+    await pages.http.post("/do/many", data={**group, "verb": "cancel"})
+    assert "cancel: 0 of 0" in (await pages.get("/retries")).text
 
 
 def test_a_fingerprint_leaves_out_what_differs() -> None:
