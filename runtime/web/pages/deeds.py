@@ -44,8 +44,8 @@ METHODS: Final = frozenset({
 })  # fmt: skip
 """All that pages do. Each has its entry in the table of `test_actions.py`, which sends the request a
 page shows to a twin and compares the ends."""
-ON_A_PAGE_OF_THEIR_OWN: Final = frozenset({"answer", "asks.draft", "start"})
-"""Those whose fields a schema makes: `POST /do/METHOD` does not take them."""
+ON_A_PAGE_OF_THEIR_OWN: Final = frozenset({"answer", "asks.draft"})
+"""Those a page asks for by its own rules of who may: `POST /do/METHOD` does not take them."""
 
 _WORDS: Final[dict[str, tuple[str, str]]] = {
     "pause": ("pause", "instance"), "resume": ("resume", "instance"),
@@ -242,7 +242,7 @@ async def do(request: Request) -> Response:
         return say(request, back(request, place), text, "bad")
     if is_script:
         return _json({"ok": True, "text": told(method, params, reply), "reply": reply}, 200)
-    new = reply.instance if method == "fork" else None
+    new = reply.instance if method in ("fork", "start") else None
     response = go(request, f"/i/{new}") if new else back(request, place)
     refused = method == "many" and reply.refused and not reply.done
     return say(request, response, told(method, params, reply), "bad" if refused else "good")
@@ -255,6 +255,8 @@ def _json(value: Any, status: int) -> Response:
 def told(method: str, params: Mapping[str, Any], reply: Any) -> str:
     """What was done, in a sentence."""
     match method:
+        case "start":
+            return f"{params['workflow']} was started"
         case "fork":
             return f"this is the new instance; it comes from {reply.forked_from}"
         case "post" | "events.resend" | "schedules.trigger":
