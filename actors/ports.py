@@ -337,13 +337,15 @@ class Prune(Struct, frozen=True):
     Events accepted and requests made before `forget` (None: `before`) are no longer known by
     their ids; the request that made an instance is known as long as the instance. With `only`,
     the instances of these numbers however they stand, of which none may be loaded, and no more. With
-    `workflow` the ended instances of that name, in all namespaces, and no more."""
+    `workflow` the ended instances of that name, in all namespaces, and no more. `resources`: what
+    these instances were the last to save goes with them, with its history."""
 
     before: int
     limit: int = 500
     forget: int | None = None
     only: tuple[int, ...] | None = None
     workflow: str | None = None
+    resources: bool = False
 
 
 class SetMeta(Struct, frozen=True):
@@ -485,6 +487,8 @@ class ListAsks(Struct, frozen=True):
     id: str | None = None
     limit: int = 50
     after: str | None = None
+    tests: bool = True
+    """Whether questions of test runs are among them."""
 
 
 class ListDefinitions(Struct, frozen=True):

@@ -32,6 +32,7 @@ Groups of verbs, each over one noun
     schedules     a nominal time comes, and by the schedule's rules work is started
     resources     engine.resources (saves: what a step returned becomes rows; resource_rules for
                   both stores)
+    trials        test runs: a namespace of their own, gone at the next start
     stages        engine.stages: graph, deploy, and what the editor does (stagetree: the files of a
                   folder; stageboard, stagelogs: where runs are, and what they did)
     steering      edit, migrate, closing a damaged instance

@@ -214,6 +214,7 @@ class MemoryReader:
             and work.instance in (None, ask.instance)
             and work.id in (None, ask.id)
             and (work.after is None or ask.id > work.after)
+            and (work.tests or not i.row.test)
         ]  # fmt: skip
         return sorted(found, key=lambda ask: ask.id)[: work.limit]
 
@@ -428,6 +429,8 @@ class MemoryKeeper:
             if not alone and e.cursor is None and e.row.accepted < forget
             and e.pos not in undelivered
         ][: work.limit]  # fmt: skip
+        if work.resources:
+            tables.resources.forget({tables.instances[n].row.id for _, n in old})
         account = [self._prune_instance(n) for _, n in old]
         rows = sum(int(gone["rows"]) for gone in account)
         for pos in events:

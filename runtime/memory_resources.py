@@ -45,6 +45,11 @@ class MemoryResources:
             )
         )  # fmt: skip
 
+    def forget(self, instances: set[str]) -> None:
+        """What these instances were the last to save, and the history of it."""
+        for id in [id for id, row in self.rows.items() if row.instance in instances]:
+            del self.rows[id], self.versions[id]
+
     def get(self, work: ports.GetResources) -> list[ports.ResourceRow]:
         found = [self.rows[id] for id in sorted(set(work.ids)) if id in self.rows]
         return [row for row in found if row.namespace == work.namespace]

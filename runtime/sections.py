@@ -131,8 +131,8 @@ class Asks:
     async def list(
         self, q: str = "", *, limit: int = 50, cursor: str | None = None
     ) -> shapes.Page[shapes.Ask]:
-        """Open questions; `q` is `assignee:NAME`, `instance:ID`, `all` or empty. Forms of test runs of
-        stage graphs are nobody's: they come with `test`, or with the id of their instance."""
+        """Open questions; `q` is `assignee:NAME`, `instance:ID`, `all` or empty. Questions of test
+        runs are nobody's: they come with `test`, or with the id of their instance."""
         words = dict(word.partition(":")[::2] for word in q.split())
         limit = max(1, min(limit, 1_000))
         rows: list[AskView] = await self._engine.journal.call(
@@ -143,12 +143,11 @@ class Asks:
                 None,
                 limit,
                 cursor,
+                tests="test" in words or "instance" in words,
             )
         )
         after = rows[-1].id if len(rows) == limit else None
         until = time.monotonic() + FORM_S
-        if "test" not in words and "instance" not in words:
-            rows = [row for row in rows if not await self._engine.stages.is_test(row)]
         items = [await self._shown(row, until - time.monotonic()) for row in rows]
         return shapes.Page(items, after)
 

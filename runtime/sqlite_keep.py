@@ -168,6 +168,8 @@ class Keeper:
             "SELECT e.pos FROM event e WHERE e.cursor IS NULL AND e.accepted<? AND NOT EXISTS"
             " (SELECT 1 FROM given g JOIN inbox b ON b.n = g.n AND b.pos = e.pos"
             " WHERE g.pos = e.pos) ORDER BY e.pos LIMIT ?", (forget, work.limit))]  # fmt: skip
+        if work.resources:
+            self._prune_resources([id for _, id in ended])
         account: list[dict[str, Any]] = [self._prune_instance(n, id) for n, id in ended]
         rows = sum(int(gone["rows"]) for gone in account)
         self._prune_events(events)
@@ -234,6 +236,17 @@ class Keeper:
         ):  # fmt: skip
             self.db.execute(f"DELETE FROM {table} WHERE n=?", (n,))
         return {"id": id, "rows": rows, "first": first, "last": last}
+
+    def _prune_resources(self, instances: list[str]) -> None:
+        """What these instances were the last to save, and the history of it."""
+        ids = (msgspec.json.encode(instances).decode(),) * 2
+        among = "instance IN (SELECT value FROM json_each(?))"
+        gone = self.db.execute(
+            "SELECT id FROM greenroom_resource WHERE id IN"
+            f" (SELECT id FROM greenroom_resource_change WHERE {among}) AND {among}", ids
+        ).fetchall()  # fmt: skip
+        self.db.executemany("DELETE FROM greenroom_resource WHERE id=?", gone)
+        self.db.executemany("DELETE FROM greenroom_resource_change WHERE id=?", gone)
 
     def _prune_events(self, events: list[int]) -> None:
         """Their keys go with them: a look back must find either both or none."""

@@ -253,6 +253,8 @@ class Reader:
                 values.append(value)
         if work.open_only:
             tests.append("a.answered IS NULL")
+        if not work.tests:
+            tests.append("NOT i.test")
         rows = self.db.execute(
             "SELECT a.id, a.n, i.id, a.op, a.kind, a.title, a.schema, a.assignee, a.due, a.by,"
             " a.answered, w.name, i.version FROM ask a JOIN instance i ON i.n = a.n"

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from greenroom.actors.ports import AskView, Listed, ListInstances, Prune
 from greenroom.actors.rows import rfc3339
 from greenroom.definitions.errors import (
     IdConflict,
@@ -30,13 +29,11 @@ from greenroom.runtime import shapes
 from greenroom.runtime.stageboard import StageBoard
 from greenroom.runtime.stagelogs import LINES_MAX, StageLogs, Wanted
 from greenroom.runtime.stagetree import begin_files, code, disk, edit, etag, write
+from greenroom.runtime.trials import TEST
 
 if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
 
-TEST: Final = "test"
-"""The namespace of test runs: erased whenever an engine is opened."""
-PAGE: Final = 200
 FOLLOW_S: Final = 1.0
 
 
@@ -53,10 +50,6 @@ class Stages:
         """Those the engine was given: a graph does not change them."""
 
     # -- life --------------------------------------------------------------------------------------
-
-    async def open(self) -> None:
-        """Test runs of the time before are erased, before anything is recovered."""
-        await self._erase_tests()
 
     def settle(self) -> None:
         """What the graphs that are released bring: teams, and hooks."""
@@ -75,29 +68,14 @@ class Stages:
         ):
             engine.hooks.finders.append(StageHooks(engine).find)
 
-    async def _erase_tests(self) -> None:
-        call, cursor = self._engine.journal.call, None
-        terms = [("namespace", ":", TEST, False), ("kind", ":", KIND, False)]
-        while True:
-            page: Listed = await call(
-                ListInstances(terms, PAGE, cursor, self._engine.clock.now(), total=False)
-            )
-            tests = tuple(row.n for row in page.rows if row.test)
-            if tests:
-                await call(Prune(0, only=tests))
-            cursor = page.cursor
-            if cursor is None:
-                return
-
     async def opened(
         self,
         definition: Definition,
         input: dict[str, Json],
         form: Any,
         test: bool,
-        namespace: str | None,
-    ) -> tuple[dict[str, Json], str | None]:
-        """The input of a run with its first form filled in, if pages were given; where it runs."""
+    ) -> dict[str, Json]:
+        """The input of a run with its first form filled in, if pages were given."""
         graph = graph_in(definition)
         stage = graph.stages[input["stage"]]
         if test and stage.kind == "hook":
@@ -109,19 +87,12 @@ class Stages:
                 **input,
                 "answer": await self._engine.forms.begun(definition, input, form, test),
             }
-        return input, TEST if test and namespace is None else namespace
+        return input
 
     def _released(self) -> builtins.list[Definition]:
         registry = self._engine.registry
         found = [registry.released(name) for name in registry.names()]
         return [one for one in found if one.kind == KIND and isinstance(one.desk, StageDesk)]
-
-    async def is_test(self, ask: AskView) -> bool:
-        """Whether a question is of a test run."""
-        if ask.kind != "form" or not self._released():
-            return False
-        p = await self._engine._progress(ask.n)
-        return p.test and p.kind == KIND
 
     def works(self, workflow: str) -> Any:
         """What the stages of the released version do; None where there is none any more."""

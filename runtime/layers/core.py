@@ -61,7 +61,7 @@ from greenroom.definitions.networks import Network
 from greenroom.definitions.values import canonical
 from greenroom.definitions.workflow import Definition
 from greenroom.runtime import lock as locks
-from greenroom.runtime import retention, shapes
+from greenroom.runtime import retention, shapes, trials
 from greenroom.runtime.callbacks import Callbacks
 from greenroom.runtime.clock import SystemClock
 from greenroom.runtime.connectors import ingestion
@@ -257,8 +257,7 @@ class Core:
             await self.definitions.settle(sync=self._sync, promote=self._promote)
             self.settle_stages()
             if not self._passive:
-                if self.registry.has_stages():
-                    await self.stages.open()
+                await trials.erase(self.whole)
                 self.ledger.settled()
                 await self.directory.slots.recover(
                     [self.registry.released(name) for name in self.registry.names()]

@@ -41,6 +41,7 @@ from greenroom.runtime import shapes
 from greenroom.runtime.connectors import ingestion
 from greenroom.runtime.layers.answering import Answering
 from greenroom.runtime.layers.core import accepted_shape
+from greenroom.runtime.trials import TEST
 
 if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
@@ -112,7 +113,7 @@ class Starting(Answering):
             made = definition.desk.started(back, form, by, stage)
             back = encode_decode(made, "the input")[1]
         if definition.kind == "stages":
-            back, namespace = await self.stages.opened(definition, back, form, test, namespace)
+            back = await self.stages.opened(definition, back, form, test)
         key = self._key(definition, back, key)
         if definition.opening is not None:
             back = wrapped(back) if raw else definition.opening(back)
@@ -125,11 +126,12 @@ class Starting(Answering):
             )
         if delay is not None:
             due = self.clock.now() + round(seconds(delay, "delay") * 1000)
+        own = TEST if test else self.namespace
         return await self._create(
             definition,
             back,
             key=key,
-            namespace=self.namespace if namespace is None else namespace,
+            namespace=own if namespace is None else namespace,
             due=due,
             test=test,
             request_id=request_id,

@@ -9,7 +9,7 @@ from greenroom.definitions import stageworkflows
 from greenroom.definitions.stagegraphs import StageGraph
 from greenroom.definitions.stageruns import Walker
 from greenroom.definitions.stageworkflows import StageDesk
-from greenroom.runtime import stagelogs, stagemail
+from greenroom.runtime import stagelogs, stagemail, trials
 from greenroom.runtime.forms import Forms
 from greenroom.runtime.notes import Noted
 from greenroom.runtime.stagefolders import FolderWorks, unnamed
@@ -92,7 +92,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "tests-are-kept", "A13",
-        rewrite(Stages._erase_tests, "if tests:", "if False:"),
+        rewrite(trials.erase, "if tests:", "if False:"),
         (STAGES + "test_A13_a_test_run_goes_on_tells_nobody_and_is_gone_at_the_next_start",),
     ),
     Mutant(

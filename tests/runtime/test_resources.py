@@ -951,3 +951,24 @@ async def test_c21_whatever_collides_and_crashes_each_step_counts_once(seed: int
             history = (await kit.resources.history(row.id)).items
             wrote = [f"{one.instance}/{one.op}" for one in history[1:]]
             assert wrote == row.data["by"]
+
+
+async def test_A13_a_test_run_saves_nothing_real_and_leaves_nothing(tmp_path: Path) -> None:
+    """Of any kind of workflow: its resources are of its namespace, and gone at the next start."""
+    options: dict[str, Any] = {"workflows": [create, modify]}
+    async with Engine.open(tmp_path / "app.db", **options) as engine:
+        real = (await (await engine.start("create", NEW)).result())["light_path"]
+        trial = await engine.start("create", NEW, test=True)
+        path = (await trial.result())["light_path"]
+        assert (await engine.get(trial.id)).namespace == "test"
+        assert [one.id for one in (await engine.resources.list()).items] == [real["id"]]
+        listed = await engine.resources.list("namespace:test")
+        assert [one.id for one in listed.items] == [path["id"]]
+        blind = await engine.start("modify", {"light_path": real["id"]}, test=True)
+        with pytest.raises(InstanceFailed, match="there is no resource"):
+            await blind.result()
+        assert (await engine.resources.get(real["id"])).version == 1
+    async with Engine.open(tmp_path / "app.db", **options) as engine:
+        assert (await engine.resources.list("namespace:test")).items == []
+        assert [one.workflow for one in (await engine.list("")).items] == ["create"]
+        assert (await engine.resources.get(real["id"])).version == 1

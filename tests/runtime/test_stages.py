@@ -43,7 +43,7 @@ from greenroom.definitions.stagegraphs import graph_from
 from greenroom.integrations import provide
 from greenroom.runtime import stagelogs
 from greenroom.runtime.stagehooks import StageHooks
-from greenroom.runtime.stages import TEST
+from greenroom.runtime.trials import TEST
 from greenroom.runtime.web.hooks import HookRequest, HookResponse
 from greenroom.testing import TestEngine
 

@@ -226,7 +226,10 @@ class World:
             ports.DueTimers(self.now, 5, dice.choice([None, (self.now - 5_000, 2, "op1")])),
             ports.BusyInstances(0, 5), ports.UnroutedEvents(5),
             ports.FindRequest(f"r-{dice.randrange(5)}"),
-            ports.ListAsks(dice.random() < 0.5, dice.choice([None, "anna"]), None, None, 5),
+            ports.ListAsks(
+                dice.random() < 0.5, dice.choice([None, "anna"]), None, None, 5,
+                tests=dice.random() < 0.7,
+            ),
             ports.ListDefinitions(dice.choice([None, "a"])), ports.ListSchedules(), ports.Counts(),
             ports.GetResources(["res-0-0000", "res-1-0000", "none"], dice.choice(["", "test"])),
             ports.FindResource(dice.choice(["res-2-0000", "res-2-00", "res-", "res-9-0000"])),

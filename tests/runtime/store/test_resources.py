@@ -145,6 +145,17 @@ def test_a_pruned_instance_leaves_its_resources_and_their_history(store: Any, ma
     assert len(one(store, ports.ResourceHistory(ONE))) == 1
 
 
+def test_what_a_test_run_saved_goes_with_it(store: Any, make: Any) -> None:
+    """What somebody else has saved since stays: it is no longer that run's."""
+    store.run([make.create(1), saving(make, 1, 2, save(), save(TWO))])
+    store.run([make.create(2), saving(make, 2, 2, save(TWO, version=2))])
+    one(store, ports.Prune(0, only=(1,), resources=True))
+    assert one(store, ports.Find(make.id(1))) is None
+    assert one(store, ports.GetResources([ONE])) == one(store, ports.ResourceHistory(ONE)) == []
+    assert [row.version for row in one(store, ports.GetResources([TWO]))] == [2]
+    assert len(one(store, ports.ResourceHistory(TWO))) == 2
+
+
 def test_no_statement_of_a_step_touches_the_tables_of_resources(store: Any, make: Any) -> None:
     store.run([make.create(1), saving(make, 1, 2, save())])
     for sql in ("DELETE FROM greenroom_resource", "SELECT * FROM greenroom_resource_change",
