@@ -51,7 +51,7 @@ async def reload(engine: Engine, what: Iterable[str], *, promote: bool = True) -
         for folder in stage_folders(words):
             forget_modules(folder)
         await engine.definitions.reload(changed, promote=promote)
-        engine.stages.settle()
+        engine.settle_stages()
     return [one.name for one in changed]
 
 
