@@ -73,6 +73,7 @@ from greenroom.actors.progress import (
     DEADLINE,
     OpState,
     Progress,
+    called,
     can_be_taken_back,
     evolve,
     hops_after,
@@ -86,11 +87,12 @@ from greenroom.actors.walk import (
     apply_to_plan,
     callback_around,
     merges,
+    overdue,
     result_problem,
+    takes_back,
     target_in,
     view_of,
 )
-from greenroom.definitions.durations import text as duration_text
 from greenroom.definitions.errors import (
     CodeChanged,
     InDoubt,
@@ -267,10 +269,11 @@ class Kernel:
         return []
 
     def _late(self, now: int) -> list[Entry]:
-        """The instance has not ended in time: it is parked, whatever it waits for stays open."""
-        timeout = duration_text((self.progress.timeout or 0) / 1000)
-        error = Failure("Timeout", f"{self._who()} has not ended within {timeout}", "timeout")
-        return [Parked(at=now, end=Died(error))]
+        """The instance has not ended in time: what was done is taken back, as after any failure.
+        Where there is nothing to, it is parked, and whatever it waits for stays open."""
+        if self.is_plan and takes_back(self.definition, self.progress):
+            return self._turn(TimerFired(at=now, key=DEADLINE))
+        return [Parked(at=now, end=Died(overdue(self.progress)))]
 
     def _offer(self, m: Offer, now: int) -> list[Entry]:
         p = self.progress
@@ -948,8 +951,7 @@ class Kernel:
     # -- words ---------------------------------------------------------------------------------
 
     def _who(self) -> str:
-        p = self.progress
-        return f"{p.workflow}/{p.key}" if p.key else f"{p.workflow} {p.id}"
+        return called(self.progress)
 
     def _refuse(self, done: str) -> InvalidTransition:
         status = status_of(self.progress)

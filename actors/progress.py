@@ -171,6 +171,11 @@ def status_of(p: Progress) -> str:
     return "waiting" if p.ops else "running"
 
 
+def called(p: Progress) -> str:
+    """What people call an instance."""
+    return f"{p.workflow}/{p.key}" if p.key else f"{p.workflow} {p.id}"
+
+
 def fold(entries: list[Entry], epochs: list[int], progress: Progress | None = None) -> Progress:
     """Evolves through stored entries; `epochs` are those of their rows."""
     p = progress or Progress()
@@ -215,6 +220,8 @@ def evolve(p: Progress, entry: Entry, epoch: int) -> None:
             else:
                 p.hops = hops_after(p, entry)
                 _close(p, entry.key)
+                if entry.key == DEADLINE:
+                    p.deadline = None
         case EventReceived():
             if dead:
                 _hold(p, entry)

@@ -29,7 +29,7 @@ from greenroom.actors.entries import (
     encode_entry,
 )
 from greenroom.actors.messages import Answer, Begin, Due, Message, Offer, Outcome
-from greenroom.actors.progress import Progress, evolve, fold
+from greenroom.actors.progress import DEADLINE, Progress, evolve, fold
 from greenroom.actors.replay import texts, voided
 from greenroom.actors.rows import result_of
 from greenroom.definitions.errors import Rejected
@@ -124,6 +124,9 @@ class _Walk:
             offer = Offer(cause.iq, cause.at, cause.event, cause.pos)
             return self._tell(offer, at)
         key = getattr(cause, "key", "")
+        if key == DEADLINE:
+            due = p.deadline
+            return due is not None and self._tell(Due(key, due), max(at, due))
         op = p.ops.get(key)
         if op is None or not self._known(op.request):
             return False

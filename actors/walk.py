@@ -36,10 +36,11 @@ from greenroom.actors.entries import (
     TimerFired,
 )
 from greenroom.actors.machine import REQUESTS_PER_TURN_MAX, Death, Turn, failure_of
-from greenroom.actors.progress import Progress, apply_delta
+from greenroom.actors.progress import DEADLINE, Progress, apply_delta, called
 from greenroom.actors.replay import Changed
 from greenroom.actors.spots import DUE, UNDO, Spot, failed_frame, fixed, lane_frame, locate
 from greenroom.definitions import instants
+from greenroom.definitions.durations import text as duration_text
 from greenroom.definitions.injection import VIRTUAL
 from greenroom.definitions.instants import Instant
 from greenroom.definitions.lent import Lent
@@ -165,6 +166,8 @@ class Walk:
                 self._failed(cause)
             case CancelRequested():
                 self._unwind(None)
+            case TimerFired() if cause.key == DEADLINE:
+                raise Death(overdue(self.p))
             case TimerFired() if cause.key.endswith(DUE):
                 self._expired(cause.key.removesuffix(DUE), again)
             case TimerFired() if self._expires(cause.key):
@@ -638,7 +641,7 @@ class Walk:
             return False
         for cause in (*held, entry):
             if isinstance(cause, TimerFired) and (
-                cause.key.endswith(DUE) or self._expires(cause.key)
+                cause.key == DEADLINE or cause.key.endswith(DUE) or self._expires(cause.key)
             ):
                 continue
             self._absorb(cause)
@@ -859,6 +862,20 @@ def target_in(definition: Definition, key: str) -> Target | None:
         return undo_of(definition, key.removeprefix(UNDO))
     node = node_of(definition, key)
     return None if node is None else node.target
+
+
+def takes_back(definition: Definition, p: Progress) -> bool:
+    """Whether a failure would take back something that was done."""
+    if definition.on_failure == "park" or p.cancelling:
+        return False
+    frame = p.frames.get(UNDONE, {})
+    return bool(frame) and ERROR not in frame
+
+
+def overdue(p: Progress) -> Failure:
+    """An instance has not ended in time."""
+    timeout = duration_text((p.timeout or 0) / 1000)
+    return Failure("Timeout", f"{called(p)} has not ended within {timeout}", "timeout")
 
 
 def undo_of(definition: Definition, key: str) -> Target | None:

@@ -20,6 +20,7 @@ from greenroom.actors.entries import (
 )
 from greenroom.actors.messages import Edit, Migrate, Outcome, encode_message
 from greenroom.actors.ports import Append, InboxRow, InstanceRow, Loaded, StatusChange
+from greenroom.actors.progress import DEADLINE
 from greenroom.definitions.errors import GreenroomError, InvalidRequest, InvalidTransition
 from greenroom.definitions.values import Json, encode_decode
 from greenroom.definitions.workflow import Definition
@@ -95,6 +96,7 @@ def done_keys(entries: list[Entry]) -> list[str]:
     for entry in entries:
         if isinstance(entry, OpCompleted | OpSkipped | Answered | TimerFired):
             found[entry.key] = None
+    found.pop(DEADLINE, None)
     return list(found)
 
 

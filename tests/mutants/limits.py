@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from greenroom.actors import effects, progress
+from greenroom.actors import effects, progress, walk
 from greenroom.actors.decide import Kernel
 from greenroom.actors.rows import AppendBuilder, status_change
 from greenroom.runtime import census, forks
@@ -52,6 +52,9 @@ MUTANTS: Final = (
         ("tests/runtime/test_hostile.py::test_what_doubles_each_time_is_stopped_by_its_number",),
     ),
     mutant("time-is-never-up", "timeout", rewrite(Kernel._due, "if p.deadline == m.due <= now", "if False"), LATE),
+    mutant("what-is-late-is-not-taken-back", "timeout", rewrite(Kernel._late, "if self.is_plan and", "if False and"), "test_limits_what_an_instance_did_that_is_late_is_taken_back"),
+    mutant("what-is-late-is-taken-back-all-the-same", "timeout", rewrite(walk.takes_back, 'definition.on_failure == "park"', "False"), "test_limits_where_a_person_decides_nothing_is_taken_back"),
+    mutant("what-is-taken-back-is-late-again", "timeout", rewrite(progress.evolve, "if entry.key == DEADLINE:", "if False:"), "test_limits_what_an_instance_did_that_is_late_is_taken_back"),
     mutant("time-is-not-given-again", "timeout", rewrite(progress._go_on, "_whole_time(p, at)", "pass"), LATE),
     mutant("time-is-not-stored", "timeout", rewrite(AppendBuilder.add, "if self.p.deadline != self.deadline:", "if False:"), LATE),
     mutant("time-runs-on-in-a-pause", "timeout", rewrite(progress.evolve, "p.paused, p.pause_reason, p.deadline = True, entry.reason, None", "p.paused, p.pause_reason = True, entry.reason"), PAUSE),

@@ -129,6 +129,85 @@ async def test_limits_an_instance_that_has_not_ended_in_time_fails_and_may_go_on
     assert not [one for one in await engine.doctor(deep=True) if one.level != "ok"]
 
 
+@step("Reserve", compensate=lambda id: SEEN.append(f"released {id}"))
+def reserve(id: int) -> None:
+    SEEN.append(f"reserved {id}")
+
+
+def saga(**options: Any) -> Any:
+    @workflow(name="saga", timeout="1h", **options)
+    def saga() -> StepList:
+        return begin >> reserve >> ask_step("Go on?", key="go") >> note >> done
+
+    return saga
+
+
+async def test_limits_what_an_instance_did_that_is_late_is_taken_back(engine: Any) -> None:
+    engine.register(saga())
+    late = await engine.start("saga", {"id": 1})
+    await engine.advance("59m")
+    assert SEEN == ["reserved 1"]
+    await engine.crash()
+    await engine.advance("1m")
+    await engine.quiet()
+    found = await engine.get(late.id)
+    assert SEEN == ["reserved 1", "released 1"]
+    assert (found.status, found.outcome, found.waits) == ("cancelled", "compensated", [])
+    assert (found.error.code, found.error.details["type"]) == ("timeout", "Timeout")
+    assert "has not ended within 1 h" in found.error.message
+    assert (await engine.info()).timers == 0
+    assert not [one for one in await engine.doctor(deep=True) if one.level != "ok"]
+    await engine.advance("2h")
+    assert (await engine.get(late.id)).status == "cancelled"
+
+
+async def test_limits_what_takes_back_and_fails_has_a_time_of_its_own(engine: Any) -> None:
+    """And when that is over too, the instance is failed and nothing is taken back twice."""
+    fails = [ValueError("no"), ValueError("no")]
+
+    def release(id: int) -> None:
+        if fails:
+            raise fails.pop()
+        SEEN.append(f"released {id}")
+
+    @step("Hold", compensate=release)
+    def hold(id: int) -> None: ...
+
+    @workflow(name="hold", timeout="1h")
+    def held() -> StepList:
+        return begin >> hold >> ask_step("Go on?", key="go") >> done
+
+    engine.register(held)
+    late = await engine.start("hold", {"id": 1})
+    await engine.advance("1h")
+    await engine.quiet()
+    found = await engine.get(late.id)
+    assert (found.status, found.error.message) == ("failed", "no")
+    await engine.crash()
+    await engine.resume(late.id)
+    await engine.quiet()
+    assert (await engine.get(late.id)).status == "failed"
+    await engine.advance("3h")
+    assert SEEN == []
+    await engine.resume(late.id)
+    await engine.quiet()
+    found = await engine.get(late.id)
+    assert (SEEN, found.status, found.outcome) == (["released 1"], "cancelled", "compensated")
+    assert found.error.code == "timeout"
+
+
+async def test_limits_where_a_person_decides_nothing_is_taken_back(engine: Any) -> None:
+    engine.register(saga(on_failure="park"))
+    late = await engine.start("saga", {"id": 1})
+    await engine.advance("1h")
+    found = await engine.get(late.id)
+    assert (found.status, found.error.code, SEEN) == ("failed", "timeout", ["reserved 1"])
+    await engine.resume(late.id)
+    await engine.answer(f"{late.id}.go", {"approved": True})
+    await engine.quiet()
+    assert (await engine.get(late.id)).status == "completed"
+
+
 @TIMED
 async def test_limits_the_time_stands_still_while_it_is_paused_and_ends_with_a_cancel(
     engine: Any, name: str
