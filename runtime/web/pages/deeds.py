@@ -40,7 +40,7 @@ METHODS: Final = frozenset({
     "definitions.promote", "definitions.push", "definitions.validate", "edit", "events.redrive",
     "events.resend", "fork", "many", "migrate", "pause", "post", "resume", "schedules.backfill",
     "schedules.pause", "schedules.resume", "schedules.trigger", "send", "skip", "stages.deploy",
-    "stages.move", "stages.open", "stages.save", "stages.validate", "start",
+    "stages.logs", "stages.move", "stages.open", "stages.save", "stages.validate", "start",
 })  # fmt: skip
 """All that pages do. Each has its entry in the table of `test_actions.py`, which sends the request a
 page shows to a twin and compares the ends."""

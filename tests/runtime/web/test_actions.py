@@ -614,6 +614,7 @@ EDITOR: dict[str, Callable[[Path], dict[str, str]]] = {
         {**json.loads((folder / "stages.json").read_text()), "notes": ["kept"]})},
     "stages.deploy": lambda folder: {"what": "onboarding"},
     "stages.validate": lambda folder: {"what": "onboarding"},
+    "stages.logs": lambda folder: {"workflow": "onboarding", "test:json": "true"},
 }  # fmt: skip
 """What the script of the graph's editor sends, by method. `stages.open` opens a file in somebody's
 own editor: nothing comes of it that could be compared."""
