@@ -249,6 +249,7 @@ class Preview(Params):
 class Backfill(OneSchedule):
     start: str
     end: Text = UNSET
+    dry_run: bool | UnsetType = UNSET
 
 
 class ById(Params):

@@ -383,8 +383,10 @@ class Schedules(Group):
         ticks = builtins.list[shapes.PlannedTick]
         return await self._asker.ask("schedules.preview", params, ticks)
 
-    async def backfill(self, name: str, start: str, end: str | None = None) -> shapes.Backfilled:
-        params = given(name=name, start=start, end=end)
+    async def backfill(
+        self, name: str, start: str, end: str | None = None, *, dry_run: bool = False
+    ) -> shapes.Backfilled:
+        params = given(name=name, start=start, end=end, dry_run=dry_run or None)
         return await self._asker.ask("schedules.backfill", params, shapes.Backfilled)
 
 

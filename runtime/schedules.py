@@ -25,6 +25,7 @@ from greenroom.actors.ports import (
     Appended,
     ChangeSchedule,
     DropSchedules,
+    GetEvent,
     GetMeta,
     Listed,
     ListInstances,
@@ -32,6 +33,7 @@ from greenroom.actors.ports import (
     SaveSchedule,
     ScheduleRow,
     SetMeta,
+    StoredEventRow,
 )
 from greenroom.actors.rows import rfc3339
 from greenroom.definitions.errors import (
@@ -64,6 +66,7 @@ QUEUE: Final = "schedule.queue:"
 """Name of the note with the nominal times of a schedule that wait, oldest first."""
 
 QUEUE_MAX: Final = 1_000
+AT_ONCE: Final = 100
 LATE_MS: Final = 60_000
 """A tick this late was missed, though the process lived: it was stopped, or its clock set."""
 _RUNNING: Final = ("pending", "running", "waiting", "paused")
@@ -187,17 +190,19 @@ class Schedules:
         event = Event(
             type=TICK_TYPE,
             id=f"{row.id}@now-{self._engine.new_id()}",
-            source=f"/schedules/{row.id}",
+            source=_source(row),
             data={"schedule": row.id, "nominal": rfc3339(now), "triggered": True, **_start(row)},
         )
         return await self._engine.post_tick(
             event, self._started_by(row), None, self._namespace(row)
         )
 
-    async def backfill(self, name: str, start: str, end: str | None = None) -> shapes.Backfilled:
+    async def backfill(
+        self, name: str, start: str, end: str | None = None, *, dry_run: bool = False
+    ) -> shapes.Backfilled:
         """Runs the nominal times from `start` to `end` (default: now) that had no run yet; each
         nominal time has one, so the same again starts nothing. With `overlap: queue` one after
-        another, otherwise all at once. At most 1,000."""
+        another, otherwise all at once. At most 1,000. `dry_run` counts them and runs none."""
         row = await self._row(name)
         schedule = _schedule(row)
         low = _instant(start, "start")
@@ -210,16 +215,28 @@ class Schedules:
                 f"{row.id} has more than {CATCH_UP_MAX:,} nominal times in that range",
                 hint="backfill it in several parts",
             )
+        if dry_run:
+            known = sum(await asyncio.gather(*(self._has_run(row, nominal) for nominal in times)))
+            left = len(times) - known
+            started, queued = (0, left) if schedule.overlap == "queue" else (left, 0)
+            return shapes.Backfilled(row.id, len(times), started, known, queued, True)
         if schedule.overlap == "queue":
             await self._enqueue(row.id, times, [])
             self._take_up(row.id)
             return shapes.Backfilled(row.id, len(times), 0, 0, len(times))
         started = known = 0
-        for nominal in times:
-            reply = await self._post(row, nominal, None)
-            known += reply.duplicate
-            started += not reply.duplicate and any(m.action == "started" for m in reply.matched)
+        for first in range(0, len(times), AT_ONCE):
+            some = times[first : first + AT_ONCE]
+            for reply in await asyncio.gather(*(self._post(row, at, None) for at in some)):
+                known += reply.duplicate
+                started += not reply.duplicate and any(m.action == "started" for m in reply.matched)
         return shapes.Backfilled(row.id, len(times), started, known, 0)
+
+    async def _has_run(self, row: ScheduleRow, nominal: int) -> bool:
+        found: StoredEventRow | None = await self._engine.journal.call(
+            GetEvent(_tick_id(row, nominal), self._namespace(row))
+        )
+        return found is not None and found.event.source == _source(row)
 
     # -- schedules made while running ------------------------------------------------------------
 
@@ -406,8 +423,8 @@ class Schedules:
     ) -> shapes.Accepted:
         event = Event(
             type=TICK_TYPE,
-            id=f"{row.id}@{rfc3339(nominal)}",
-            source=f"/schedules/{row.id}",
+            id=_tick_id(row, nominal),
+            source=_source(row),
             time=rfc3339(nominal),
             data={"schedule": row.id, "nominal": rfc3339(nominal), **_start(row)},
         )
@@ -419,8 +436,8 @@ class Schedules:
         """An event tells that there was no run, and why."""
         event = Event(
             type=SKIPPED_TYPE,
-            id=f"{row.id}@{rfc3339(nominal)}",
-            source=f"/schedules/{row.id}/skipped",
+            id=_tick_id(row, nominal),
+            source=f"{_source(row)}/skipped",
             time=rfc3339(nominal),
             data={"schedule": row.id, "nominal": rfc3339(nominal), "running": held},
         )
@@ -514,6 +531,15 @@ def _planned(one: Planned) -> shapes.PlannedTick:
 def _check_count(count: int) -> None:
     if not 1 <= count <= COUNT_MAX:
         raise InvalidRequest(f"count must be 1 to {COUNT_MAX}, got {count}")
+
+
+def _tick_id(row: ScheduleRow, nominal: int) -> str:
+    """The idempotency key of a nominal time."""
+    return f"{row.id}@{rfc3339(nominal)}"
+
+
+def _source(row: ScheduleRow) -> str:
+    return f"/schedules/{row.id}"
 
 
 def _schedule(row: ScheduleRow) -> Schedule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -35,6 +36,30 @@ if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
 
 
+EVENT_PAGE: Final = 500
+EVENT_PAGES_MAX: Final = 20
+"""So many pages are looked through for a page of events of a source or subject."""
+
+
+def _event_words(q: str) -> tuple[str | None, dict[str, str]]:
+    """The type and the other attributes that a filter of events names."""
+    found: dict[str, str] = {}
+    rest: list[str] = []
+    for word in q.split():
+        name, colon, value = word.partition(":")
+        if colon and name in ("type", "source", "subject"):
+            found[name] = value
+        else:
+            rest.append(word)
+    type = found.pop("type", None)
+    if rest and type is not None:
+        raise InvalidRequest(
+            f"{rest[0]!r} is no word of this filter",
+            hint="type:order.created source:/shop subject:o-7",
+        )
+    return type or " ".join(rest) or None, found
+
+
 class Events:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -42,18 +67,31 @@ class Events:
     async def list(
         self, q: str = "", *, limit: int = 50, cursor: str | None = None
     ) -> shapes.Page[shapes.StoredEvent]:
-        """Events, newest first; `q` is an event type or empty."""
-        type = q.removeprefix("type:").strip() or None
+        """Events, newest first; `q` is an event type, or words: `type:TYPE`, `source:SOURCE`,
+        `subject:SUBJECT`."""
+        type, wanted = _event_words(q)
         limit = max(1, min(limit, 1_000))
         try:
             before = int(cursor) if cursor else None
         except ValueError:
             raise InvalidRequest(f"{cursor!r} is not a cursor of this list") from None
-        rows: list[StoredEventRow] = await self._engine.journal.call(
-            ListEvents(type, None, before, limit, self._engine.namespace)
-        )
-        after = str(rows[-1].pos) if len(rows) == limit else None
-        return shapes.Page([views.event_shape(row) for row in rows], after)
+        found: builtins.list[StoredEventRow] = []
+        for _ in range(EVENT_PAGES_MAX):
+            size = limit if not wanted else EVENT_PAGE
+            rows: builtins.list[StoredEventRow] = await self._engine.journal.call(
+                ListEvents(type, None, before, size, self._engine.namespace)
+            )
+            for row in rows:
+                before = row.pos
+                if all(getattr(row.event, name) == value for name, value in wanted.items()):
+                    found.append(row)
+                    if len(found) == limit:
+                        break
+            if len(found) == limit or len(rows) < size:
+                break
+        more = len(found) == limit or len(rows) == size
+        shown = [views.event_shape(row) for row in found]
+        return shapes.Page(shown, str(before) if more else None)
 
     async def _row(self, id: str) -> StoredEventRow:
         found: StoredEventRow | None = await self._engine.journal.call(

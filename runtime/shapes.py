@@ -478,6 +478,7 @@ class Backfilled(msgspec.Struct, frozen=True):
     started: int
     known: int
     queued: int
+    dry_run: bool = False
 
 
 class Held(msgspec.Struct, frozen=True):

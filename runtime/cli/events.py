@@ -21,7 +21,10 @@ Data = dict[str, Any]
 @options.limit
 @options.cursor
 def ls(session: Session, filter: tuple[str, ...], limit: int, cursor: str | None) -> None:
-    """List stored events, the newest first."""
+    """List stored events, the newest first.
+
+    FILTER is an event type, or words: type:order.created source:/shop subject:o-7.
+    """
     page = session.call("events.list", q=" ".join(filter), limit=limit, cursor=cursor)
     session.page(page, ["pos", "at", "type", "id", "data"], _row, "event", "greenroom events ls")
 

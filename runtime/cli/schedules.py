@@ -113,21 +113,16 @@ def _planned(one: Data) -> list[str]:
 @options.dry_run
 def backfill(session: Session, name: str, start: str, end: str | None, dry_run: bool) -> None:
     """Run the times from START to END (now) that had no run yet."""
-    params = {"name": name, "start": start, "end": end}
-    if dry_run:
-        session.show(
-            {"dry_run": True, "method": "schedules.backfill", "params": params},
-            lambda: f"would run the times of {name} from {start} to {end or 'now'} that had no run",
-        )
-        return
+    params: Data = {"name": name, "start": start, "end": end, "dry_run": dry_run or None}
     reply = session.call("schedules.backfill", **params)
     session.show(reply, lambda: _backfilled(reply))
 
 
 def _backfilled(reply: Data) -> str:
     waits = f", {reply['queued']} wait for each other" if reply["queued"] else ""
+    would = "would start" if reply["dry_run"] else "started"
     return (
-        f"{reply['schedule']}: {count_of(reply['times'], 'time')}, {reply['started']} started, "
+        f"{reply['schedule']}: {count_of(reply['times'], 'time')}, {reply['started']} {would}, "
         f"{reply['known']} had run before{waits}"
     )
 

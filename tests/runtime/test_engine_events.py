@@ -13,6 +13,7 @@ from greenroom import (
     Event,
     IdConflict,
     InvalidEvent,
+    InvalidRequest,
     Workflow,
     emit,
     gather,
@@ -439,3 +440,26 @@ async def test_events_are_listed_in_pages_newest_first(kit: MemoryEngine) -> Non
     assert [item.data for item in page.items] == [4, 3]
     page = await kit.events.list("x", limit=2, cursor=page.cursor)
     assert [item.data for item in page.items] == [2, 1]
+
+
+async def test_events_are_listed_by_their_type_source_and_subject(kit: MemoryEngine) -> None:
+    for n in range(12):
+        await kit.post(
+            Event(type="a" if n % 2 else "b", source=f"/{n % 3}", subject=f"s{n % 4}", data=n)
+        )
+
+    async def listed(q: str, **options: Any) -> list[Any]:
+        page = await kit.events.list(q, **options)
+        return [event.data for event in page.items]
+
+    assert await listed("a") == await listed("type:a") == [11, 9, 7, 5, 3, 1]
+    assert await listed("subject:s1") == [9, 5, 1]
+    assert await listed("source:/0 type:a") == [9, 3]
+    assert await listed("a source:/0") == [9, 3]
+    assert await listed("subject:s1 source:/2") == [5]
+    assert await listed("subject:none") == []
+    first = await kit.events.list("subject:s1", limit=2)
+    assert [event.data for event in first.items] == [9, 5]
+    assert await listed("subject:s1", cursor=first.cursor) == [1]
+    with pytest.raises(InvalidRequest, match="no word of this filter"):
+        await listed("type:a b")

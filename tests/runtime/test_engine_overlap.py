@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from greenroom import InvalidRequest, sleep, workflow
@@ -129,7 +130,9 @@ async def test_jitter_delays_the_run_and_not_its_name(kit: MemoryEngine) -> None
 
 async def test_backfill_runs_each_time_of_a_range_once(kit: MemoryEngine) -> None:
     await kit.advance("2h")
+    dry = await kit.schedules.backfill("windowed", "2025-12-31T22:00:00Z", dry_run=True)
     made = await kit.schedules.backfill("windowed", "2025-12-31T22:00:00Z")
+    assert msgspec.structs.replace(dry, dry_run=False) == made
     assert (made.times, made.started, made.known) == (5, 3, 2)
     again = await kit.schedules.backfill("windowed", "2025-12-31T22:00:00Z", "2026-01-01T01:00:00Z")
     assert (again.times, again.started, again.known) == (4, 0, 4)

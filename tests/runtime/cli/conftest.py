@@ -268,8 +268,11 @@ class FakeDaemon:
             {"nominal": at, "at": None, "what": "skipped", "why": "missed, catch_up one"},
         ][: params["count"]]
 
-    def do_schedules_backfill(self, name: str, start: str, end: str | None = None) -> Data:
-        return {"schedule": name, "times": 7, "started": 5, "known": 2, "queued": 0}
+    def do_schedules_backfill(
+        self, name: str, start: str, end: str | None = None, dry_run: bool = False
+    ) -> Data:
+        found = {"schedule": name, "times": 7, "started": 5, "known": 2, "queued": 0}
+        return {**found, "dry_run": dry_run}
 
     def do_schedules_pause(self, name: str) -> Data:
         return {"id": name, "paused": True}
