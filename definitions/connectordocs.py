@@ -9,6 +9,10 @@
 All problems are reported at once, each with its JSON path. A connector decides where requests go
 and which secrets they carry, so its documents are an operator's: they are read from files, never
 taken from the network.
+
+A secret is given by its name. One that is written out, as in the original's documents, works with a
+warning: it becomes a secret of the connector's own, with a name, and is held beside the connector,
+which shows the name alone.
 """
 
 from __future__ import annotations
@@ -39,6 +43,7 @@ from greenroom.definitions.schemas import Schema, compile_schema
 from greenroom.definitions.signatures import signature_from
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import Json, encode_decode
+from greenroom.definitions.workflow import data_hash
 
 ACTIONS_MAX: Final = 200
 EVENTS_MAX: Final = 200
@@ -103,6 +108,10 @@ class _Reader:
         self.found = found
         self.source = source
         self.problems: list[Problem] = list(found.problems)
+        self.warnings: list[Problem] = []
+        self.id = ""
+        self.written: dict[str, str] = {}
+        """Secrets that are written out: value by name."""
 
     # -- small things --------------------------------------------------------------------------
 
@@ -172,6 +181,7 @@ class _Reader:
         type = self.text(data, "type", "$", need=True)
         name = self.text(data, "name", "$")
         id = self.text(data, "id", "$") or type
+        self.id = id or ""
         config = self.config(data.get("config", {}))
         actions = [
             self.action(item, f"$.actions[{at}]")
@@ -194,6 +204,7 @@ class _Reader:
             self.checked("$.actions", _add_action, connector, action)
         for event in filter(None, events):
             self.checked("$.events", _add_event, connector, *event)
+        connector.written, connector.warnings = self.written, tuple(self.warnings)
         if self.problems:
             raise InvalidDefinition("the connector is not valid", self.problems)
         return connector
@@ -318,13 +329,32 @@ class _Reader:
                 }
             else:
                 value = self.text(data, name, path, need=required)
+            if name in _SECRET and isinstance(value, str):
+                value = self.secret(value, name, f"{path}.{name}")
             if value is not None:
                 values[name] = value
-            if name in _SECRET and isinstance(value, str):
-                self.checked(f"{path}.{name}", secret_name, value)
         if len(self.problems) > before:
             return None
         return kind(**values)
+
+    def secret(self, value: str, field: str, path: str) -> str:
+        """The reference to a secret, made here for one that is written out."""
+        if value.startswith(SCHEME):
+            self.checked(path, secret_name, value)
+            return value
+        if not value:
+            self.wrong(path, "must not be empty")
+            return value
+        word = self.id.replace(" ", "_")[:40]
+        mark = "" if word == self.id else "_" + data_hash(self.id)[:6]  # no other has this name
+        name = f"{word}_{field}{mark}"
+        self.written[name] = value
+        message = (
+            f'is written out: anybody who may read this file has it; write "{SCHEME}{name}" and keep '
+            "the value where secrets are kept"
+        )
+        self.warnings.append(self.found.placed(Problem(path, message)))
+        return SCHEME + name
 
     # -- events and actions ----------------------------------------------------------------------
 

@@ -256,6 +256,10 @@ class Connector:
             credentials.secrets()  # refuses values where names belong
             if host is None:
                 raise InvalidDefinition(f"{id}: credentials need a host that they are for")
+        self.written: Mapping[str, str] = {}
+        """Secrets that its document has written out, by the names it knows them by: shown nowhere."""
+        self.warnings: tuple[Problem, ...] = ()
+        """What is odd about its document."""
         self.id = id
         self.type = type or id
         self.name = name or self.type

@@ -2,8 +2,9 @@
 
 `secret://slack` is looked for, in this order, in the environment (`GREENROOM_SECRET_SLACK`), among
 the credentials systemd gave the service, in a file of mode 0600 (`secrets/slack` in the data
-directory, or what `GREENROOM_SECRETS` names), and in the keyring if one is installed. A value is a
-`Secret`: it has no text of its own, and no encoder takes it.
+directory, or what `GREENROOM_SECRETS` names), in the keyring if one is installed, and last among
+those a connector's document has written out. A value is a `Secret`: it has no text of its own, and
+no encoder takes it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import importlib
 import os
 import re
 import stat
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -92,6 +93,14 @@ class SecretStore:
 
     def __init__(self, data: Path | None = None) -> None:
         self._data = data
+        self._lent: dict[str, str] = {}
+
+    def lend(self, values: Mapping[str, str]) -> None:
+        """Takes secrets that a connector's document has written out: they count where there is no
+        other of the name."""
+        self._lent.update(values)
+        for value in values.values():
+            masking.secrets.hide_spellings(value)
 
     # -- one -----------------------------------------------------------------------------------
 
@@ -135,6 +144,8 @@ class SecretStore:
         value = await asyncio.to_thread(_from_keyring, name)
         if value is not None:
             return value, "keyring"
+        if name in self._lent:
+            return self._lent[name], "document"
         raise SecretMissing(
             f"there is no secret {name}",
             hint=f"set {env_name(name)}, or put it into {self._place() / name} (mode 0600)",

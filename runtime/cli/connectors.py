@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from greenroom.runtime.cli import items, options, output
+from greenroom.runtime.cli.documents import warned
 from greenroom.runtime.cli.group import command, subgroup
 from greenroom.runtime.cli.session import Session
 from greenroom.runtime.cli.words import compact, count
@@ -117,6 +118,8 @@ def validate(session: Session, what: tuple[str, ...]) -> None:
     for one in found:
         counted = f"{count(len(one.actions), 'action')}, {count(len(one.events), 'event')}"
         output.line(f"{one.id}  {counted}  valid  ({one.source})")
+        for warning in one.warnings:
+            output.line(warned(warning))
     output.line(f"{count(len(found), 'connector')}, no problems")
 
 
@@ -124,6 +127,7 @@ def _valid(one: Connector) -> Data:
     return {
         "id": one.id, "source": one.source, "actions": sorted(one.actions),
         "events": sorted(one.events), "secrets": one.secrets(),
+        "warnings": [warning.as_data() for warning in one.warnings],
     }  # fmt: skip
 
 

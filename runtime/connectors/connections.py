@@ -90,6 +90,8 @@ class Connections:
         self.clock: Clock = clock or SystemClock()
         self.secrets = secrets or SecretStore()
         self.network = network_from_environment() if network is None else network
+        for connector in self.connectors:
+            self.secrets.lend(connector.written)
         self.resolver = resolver
         self.loop: asyncio.AbstractEventLoop | None = None
         self.closed = False

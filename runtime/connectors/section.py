@@ -41,6 +41,13 @@ class Section(Connectors):
         self.shipped = SHIPPED
         self._engine = engine
 
+    def add(self, connector: Connector) -> None:
+        """As `Connectors.add`; what is odd about its document is logged."""
+        super().add(connector)
+        self._engine.connections.secrets.lend(connector.written)
+        for warning in connector.warnings:
+            self._engine.log.warning(str(warning), connector=connector.id)
+
     async def list(self) -> list[ConnectorInfo]:
         """Those the engine was given, then those that come with it."""
         given = list(self)

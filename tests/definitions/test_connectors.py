@@ -148,7 +148,7 @@ def test_all_problems_of_a_document_are_reported_at_once() -> None:
             "confg": {},
             "config": {
                 "host": "a b",
-                "credentials": {"type": "BearerToken", "bearer_token": "xoxb-very-secret"},
+                "credentials": {"type": "BearerToken", "bearer_token": "secret://../very-secret"},
                 "rate_limit": "often",
                 "allow": ["*"],
                 "redirects": 9,
@@ -208,16 +208,9 @@ def test_schema_version_is_the_number_one(version: Any) -> None:
 @pytest.mark.parametrize(
     "credentials",
     [
-        {"type": "BearerToken", "bearer_token": "plain"},
-        {"type": "ApiKey", "api_key": "plain", "api_key_header": "X-Key"},
-        {"type": "Basic", "username": "u", "password": "plain"},
-        {
-            "type": "OAuth2Client",
-            "client_id": "a",
-            "client_secret": "plain",
-            "token_url": "https://x",
-        },
         {"type": "BearerToken"},
+        {"type": "BearerToken", "bearer_token": ""},
+        {"type": "Basic", "username": "u", "password": ["plain"]},
         {"type": "Bearer", "bearer_token": "secret://a"},
         {"type": "BearerToken", "bearer_token": "secret://../etc/passwd"},
         "secret://a",
@@ -228,6 +221,45 @@ def test_credentials_are_references_never_values(credentials: Any) -> None:
     found = problems(document(config=config))
     assert all(path.startswith("$.config.credentials") for path in found)
     assert "plain" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "field"),
+    [
+        ({"type": "BearerToken", "bearer_token": "<Token>"}, "bearer_token"),
+        ({"type": "ApiKey", "api_key": "<Key>", "api_key_header": "<HeaderName>"}, "api_key"),
+        ({"type": "Basic", "username": "u", "password": "<Password>"}, "password"),
+        (
+            {"type": "OAuth2Client", "client_id": "<ClientId>", "client_secret": "<ClientSecret>",
+             "token_url": "<Oauth2TokenUrl>", "basic_auth": True},
+            "client_secret",
+        ),
+    ],
+)  # fmt: skip
+def test_F8_a_secret_that_is_written_out_as_in_the_original_works_and_is_shown_nowhere(
+    credentials: Any, field: str
+) -> None:
+    config = {**document()["config"], "credentials": credentials}
+    text = json.dumps(document(config=config), indent=1)
+    connector = read_connector(text, "systems.json")
+    assert connector is not None
+    (warning,) = connector.warnings
+    assert warning.path == f"$.config.credentials.{field}"
+    assert str(warning.where).startswith("systems.json:")
+    (name,) = connector.written
+    assert name in connector.secrets()
+    assert f'"secret://{name}"' in warning.message
+    assert dict(connector.written) == {name: credentials[field]}
+    shown = f"{connector.as_data()} {connector!r} {connector.hash()} {warning} {connector.config!r}"
+    assert credentials[field] not in shown
+
+
+def test_two_connectors_never_share_a_secret_that_is_written_out() -> None:
+    names: set[str] = set()
+    for id in ("a b", "a_b", "a" * 64, "a" * 63 + "b"):
+        config = {"host": "x.org", "credentials": {"type": "BearerToken", "bearer_token": "t"}}
+        names |= compile_connector(document(id=id, config=config)).written.keys()
+    assert len(names) == 4
 
 
 def test_a_connector_in_python_refuses_a_value_in_the_place_of_a_secret() -> None:

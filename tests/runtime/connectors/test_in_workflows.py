@@ -329,3 +329,36 @@ async def test_E1_no_secret_is_in_store_logs_errors_or_answers(
     ]
     assert hits == []
     assert not any(f"token-{n}-of-me".encode() in raw for raw in places.values() for n in range(99))
+
+
+async def test_a_secret_that_a_document_has_written_out_is_sent_and_kept_nowhere(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    token = "canary-that-is-written-out-9c1e"
+    credentials = {"type": "BearerToken", "bearer_token": token}
+    with caplog.at_level(logging.WARNING):
+        engine = FileEngine(tmp_path, connectors=[peer(service, credentials=credentials)])
+    (warning,) = [one for one in caplog.messages if "is written out" in one]
+    assert '"secret://peer_bearer_token"' in warning
+    async with engine:
+        engine.register({
+            "schema_version": 1, "name": "w",
+            "actions": [{"connector_id": "peer", "type": "Read", "order": 1,
+                         "parameters": {"path": "echo"}, "transform": {"::": "::"}}],
+        })  # fmt: skip
+        started = await engine.start("w")
+        found = await ended(engine, started.id)
+        assert found.status == "completed" and token not in str(found)
+        (request,) = service.seen()
+        assert request["headers"]["authorization"] == f"Bearer {token}"
+        shown = await engine.connectors.show("peer")
+        (secret,) = await engine.connectors.check("peer")
+        assert (secret.name, secret.source) == ("peer_bearer_token", "document")
+        assert token not in str([shown, secret, await engine.secrets.list()])
+        monkeypatch.setenv("GREENROOM_SECRET_PEER_BEARER_TOKEN", "another-that-is-kept-well")
+        await engine.connectors.call("peer", "Read", {"path": "echo"})
+        (request,) = service.seen()
+        assert request["headers"]["authorization"] == "Bearer another-that-is-kept-well"
+    for path in tmp_path.rglob("*"):
+        assert path.is_dir() or token.encode() not in path.read_bytes(), path
+    assert token not in caplog.text
