@@ -10,6 +10,8 @@ The model
     declare    @workflow: from a function or class to a Definition
     errors     every error a user can meet; the class says whose fault it is
     events     an event, with the attribute names of CloudEvents
+    patterns   regular expressions of forms, on an engine that no answer makes slow
+    names      what workflows and namespaces may be called
     values     what may be stored, and the round trip every value makes before it is handed on
     roots      a state that is no object, in an instance whose state is one
     limits     how many instances at once, how often, how long

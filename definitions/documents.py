@@ -25,9 +25,11 @@ from greenroom.definitions.errors import (
     InvalidInput,
     Problem,
 )
+from greenroom.definitions.events import NAME_MAX
 from greenroom.definitions.expressions import Value, compile_value, is_expression
 from greenroom.definitions.limits import span_ms
 from greenroom.definitions.located import Located, in_order, located, read_located
+from greenroom.definitions.names import name_problem
 from greenroom.definitions.schedules import Schedule, parse_schedule
 from greenroom.definitions.shapes import PROBLEMS_MAX, Problems, TooMany, check_shape
 from greenroom.definitions.suggest import did_you_mean
@@ -144,8 +146,8 @@ class _Reader:
             )
             return None
         name = data.get("name")
-        if isinstance(name, str) and "/" in name:
-            self.problems.add("$.name", 'must not have a "/"')
+        if isinstance(name, str) and 0 < len(name) <= NAME_MAX and (wrong := name_problem(name)):
+            self.problems.add("$.name", wrong)
         source = self.source(data["source"]) if isinstance(data.get("source"), dict) else None
         key = self.value(data.get("key"), "$.key")
         attributes = {

@@ -23,6 +23,7 @@ from greenroom.definitions.errors import FormInvalid, InvalidDefinition
 from greenroom.definitions.fieldlimits import is_field, is_foreign, said_by, translated
 from greenroom.definitions.fields import Accept, Choice, DisplayOnly, ReadOnly
 from greenroom.definitions.injection import converter, location
+from greenroom.definitions.patterns import on_that_engine
 from greenroom.definitions.reading import (
     MISSING,
     ROOT,
@@ -118,7 +119,7 @@ class FieldsPage:
         self.name = cls.__name__
         self.title = title
         self.doc = doc
-        self.fields = fields
+        self.fields = tuple(_with_patterns(cls, field) for field in fields)
 
     @property
     def title_inside(self) -> str:
@@ -347,6 +348,18 @@ def _fields(cls: type) -> Iterable[Field]:
     for item in dataclasses.fields(cls):  # type: ignore[arg-type]
         if item.init:
             yield _checked(cls, _from_dataclass(item, hints[item.name]))
+
+
+def _with_patterns(cls: type, field: Field) -> Field:
+    """The field, its patterns where nobody's answer can make them slow."""
+    try:
+        annotation = on_that_engine(field.annotation)
+    except InvalidDefinition as error:
+        message = f"{cls.__name__}.{field.name}: {error.message}   {location(cls)}"
+        raise InvalidDefinition(message, hint=error.hint) from None
+    if annotation is field.annotation:
+        return field
+    return dataclasses.replace(field, annotation=annotation)
 
 
 def _from_dataclass(item: dataclasses.Field[Any], annotation: Any) -> Field:

@@ -22,6 +22,7 @@ from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import GreenroomError, InvalidDefinition, InvalidInput, Problem
 from greenroom.definitions.limits import LIMITS, Limits, limits_from
 from greenroom.definitions.matching import Where, compile_where
+from greenroom.definitions.names import name_problem
 from greenroom.definitions.retries import RetryPolicy, retry_policy
 from greenroom.definitions.schedules import Schedule, parse_schedule
 from greenroom.definitions.schemas import Schema, compile_schema
@@ -234,9 +235,9 @@ def graph_from(document: Json, place: str, unnamed: Mapping[str, str] | None = N
         raise InvalidDefinition(f"{place}: stages.json holds one object")
     reader = _Reader(place)
     name = document.get("name")
-    if not isinstance(name, str) or not name.strip() or "/" in name or len(name) > 256:
-        reader.wrong("$.name", "a name of 1 to 256 characters without '/' is needed")
-        name = "?"
+    if (wrong := name_problem(name)) is not None:
+        reader.wrong("$.name", f"a name {wrong}")
+    name = str(name)
     stages = reader.stages(document.get("stages", []))
     for file, kind in (unnamed or {}).items():
         path = file.removesuffix(".py").replace("_", "-").lstrip("-")

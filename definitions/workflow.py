@@ -24,6 +24,7 @@ from greenroom.definitions.findings import Finding
 from greenroom.definitions.gates import Classify, Gate
 from greenroom.definitions.injection import Injector
 from greenroom.definitions.matching import Where, compile_where
+from greenroom.definitions.names import name_problem
 from greenroom.definitions.retries import RetryPolicy
 from greenroom.definitions.schedules import Schedule
 from greenroom.definitions.values import Json, canonical
@@ -493,11 +494,6 @@ def data_hash(value: Json) -> str:
 
 
 def check_name(name: str, where: str) -> None:
-    if not isinstance(name, str) or not name or len(name) > NAME_MAX or "/" in name:
-        raise InvalidDefinition(
-            problems=[
-                Problem(
-                    "name", f"a workflow name needs 1 to {NAME_MAX} characters and no '/'", where
-                )
-            ]
-        )
+    problem = name_problem(name)
+    if problem is not None:
+        raise InvalidDefinition(problems=[Problem("name", f"a workflow's name {problem}", where)])

@@ -9,6 +9,7 @@ as not cleanly closed: steps that ran when the copy was made are in doubt.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import tempfile
@@ -26,6 +27,29 @@ from greenroom.runtime.sqlite import SqliteStore
 
 SLICE_PAGES: Final = 256
 EPOCHS_SKIPPED: Final = 1_000
+
+
+FOLDER: Final = "backups"
+"""Beside the store: copies that were asked for over the network."""
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+
+
+def own_place(journal: Journal, name: str) -> Path:
+    """Where a copy is made for whoever may not say where. Raises `InvalidRequest` for a path."""
+    store = journal.store
+    if not isinstance(store, SqliteStore):
+        raise InvalidRequest("a store in memory cannot be backed up")
+    folder = store.path.parent / FOLDER
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            "over the network a backup has a name and no path: letters, digits, _ . -",
+            hint=f"it is written to {folder}; at the daemon's socket its owner may name any file",
+            path="$.path",
+        )
+    if folder.is_symlink():
+        raise InvalidRequest(f"{folder} is a link; it must be a folder")
+    folder.mkdir(0o700, exist_ok=True)
+    return folder / name
 
 
 async def backup(journal: Journal, path: Path) -> int:

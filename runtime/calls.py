@@ -501,7 +501,7 @@ CALLS: Final[dict[str, Call]] = {
         _look("info", Nothing),
         _look("doctor", Doctor),
         _look("replay", Replay, verb="check_replay"),
-        _look("backup", Backup, "path"),
+        _change("backup", Backup, "path"),
         _look("prune", Prune, "older_s"),
         Call("keys.create", NewKey, "keys.create", ("name", "scopes"), records_by=True),
         _look("keys.list", Nothing),

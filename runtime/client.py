@@ -129,6 +129,9 @@ class SyncClient(blocking.BlockingVerbs):
     when no daemon answers there.
     """
 
+    is_far: bool = False
+    """See `Asker`."""
+
     def __new__(
         cls,
         server: str | Path | None = None,
@@ -298,6 +301,7 @@ class _Asking(verbs.Verbs):
 
     def __init__(self, client: SyncClient) -> None:
         self._client = client
+        self.is_far = client.is_far
 
     async def ask(
         self,

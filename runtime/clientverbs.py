@@ -29,6 +29,9 @@ Findings = list[shapes.Finding]
 class Asker(ABC):
     """Who carries a method of the daemon's table out."""
 
+    is_far: bool = False
+    """Reached over the network: its files are not those of this machine."""
+
     @abstractmethod
     async def ask(
         self,
@@ -267,7 +270,8 @@ class Verbs(Asker):
         return await self.ask("prune", params, shapes.Pruned)
 
     async def backup(self, path: str | Path) -> dict[str, Any]:
-        answer: dict[str, Any] = await self.ask("backup", {"path": absolute(path)})
+        place = str(path) if self.is_far else absolute(path)
+        answer: dict[str, Any] = await self.ask("backup", {"path": place})
         return answer
 
 

@@ -32,6 +32,8 @@ HEAD_BYTES_MAX: Final = 64 << 10
 class HttpClient(Client):
     """`Client` to an address of HTTP."""
 
+    is_far = True
+
     def __init__(
         self,
         server: str | Path | None = None,

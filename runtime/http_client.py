@@ -21,6 +21,8 @@ T = TypeVar("T")
 class SyncHttpClient(SyncClient):
     """`SyncClient` to an address of HTTP. One connection, kept open."""
 
+    is_far = True
+
     def __init__(
         self,
         server: str | Path | None = None,

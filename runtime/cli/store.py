@@ -92,8 +92,12 @@ def check(session: Session) -> None:
 @command("backup", example="greenroom db backup /backup/greenroom.db")
 @click.argument("path")
 def backup(session: Session, path: str) -> None:
-    """Copy the store to a file while it is in use."""
-    reply = session.call("backup", path=str(Path(path).absolute()))
+    """Copy the store to a file while it is in use.
+
+    Over HTTP PATH is a name: the copy is in `backups/` of the daemon's data directory.
+    """
+    is_far = places.is_http(session.server, session.data)
+    reply = session.call("backup", path=path if is_far else str(Path(path).absolute()))
     session.show(reply, lambda: f"{reply['path']}  {reply['bytes']:,} bytes")
 
 

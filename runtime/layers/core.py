@@ -57,6 +57,7 @@ from greenroom.definitions.errors import (
     NotFound,
 )
 from greenroom.definitions.events import Event
+from greenroom.definitions.names import check_namespace
 from greenroom.definitions.networks import Network
 from greenroom.definitions.values import canonical
 from greenroom.definitions.workflow import Definition
@@ -133,6 +134,7 @@ class Core:
         on_fatal: Callable[[BaseException], None] | None = None,
         log: Any = None,
     ) -> None:
+        check_namespace(namespace)
         self.target = target
         self.namespace = namespace
         self.clock: Clock = clock or SystemClock()

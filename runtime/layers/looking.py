@@ -30,6 +30,7 @@ from greenroom.definitions.errors import (
     InvalidRequest,
     NotFound,
 )
+from greenroom.definitions.people import actor_of
 from greenroom.definitions.values import Json
 from greenroom.runtime import checks, compare, reasons, replays, retention, shapes, views
 from greenroom.runtime.archive import moment, place_before
@@ -223,12 +224,15 @@ class Looking(Core):
         work = retention.prunable if dry_run else retention.prune
         return await work(self.journal, self.clock.now(), age_ms)
 
-    async def backup(self, path: str) -> dict[str, Json]:
-        """Copies the store to a new file while it runs."""
-        from greenroom.runtime.backup import backup  # noqa: PLC0415  rare
+    async def backup(self, path: str, *, by: str | None = None) -> dict[str, Json]:
+        """Copies the store to a new file while it runs. Whoever comes over the network gives a name,
+        and the copy is in `backups/` beside the store: it writes nowhere else."""
+        from greenroom.runtime.backup import backup, own_place  # noqa: PLC0415  rare
 
-        size = await backup(self.journal, Path(path))
-        return {"path": str(path), "bytes": size}
+        is_owner = by is None or actor_of(by).owner
+        place = Path(path) if is_owner else own_place(self.journal, path)
+        size = await backup(self.journal, place)
+        return {"path": str(place), "bytes": size}
 
 
 def result_shape(p: Progress) -> Json:

@@ -34,6 +34,7 @@ from greenroom.definitions.errors import (
     NotFound,
 )
 from greenroom.definitions.events import NAME_MAX, Event, check_event, check_posted, event_from
+from greenroom.definitions.names import check_namespace
 from greenroom.definitions.roots import wrapped
 from greenroom.definitions.values import Json, canonical, encode_decode
 from greenroom.definitions.workflow import Definition, key_text
@@ -94,6 +95,8 @@ class Starting(Answering):
         document's source must hold and its transform is applied, unless `raw`.
         """
         self._check_open()
+        if namespace is not None:
+            check_namespace(namespace)
         if request_id is not None:
             check_request_id(request_id)
         definition = self._startable(workflow, version)
@@ -247,6 +250,8 @@ class Starting(Answering):
         durable or refused."""
         try:
             self._check_open()
+            if namespace is not None:
+                check_namespace(namespace)
             event = check_event(event) if isinstance(event, Event) else event_from(event)
             check_posted(event)
             if event.data is not None:

@@ -39,6 +39,7 @@ from greenroom import (
     read_only_list,
 )
 from greenroom.definitions.forms import Result, form_target, run_form, run_target
+from greenroom.definitions.pages import page_of
 
 
 class Colour(enum.StrEnum):
@@ -829,3 +830,42 @@ def test_a_page_can_be_made_and_read_without_a_form() -> None:
         First(ok=1.5, z=1)
     with pytest.raises(FormInvalid):
         First.model_validate([])
+
+
+# -- patterns that whoever answers would make slow ------------------------------------------------
+
+
+class Coded(FormPage):
+    code: Annotated[str, msgspec.Meta(pattern="^(a+)+$", title="Code")]
+    codes: list[Annotated[str, msgspec.Meta(pattern="^(a|a)*$", max_length=90_000)]] | None = None
+    maybe: Annotated[str, msgspec.Meta(pattern="^(a|aa)+$")] | None = None
+
+
+class CodedStruct(msgspec.Struct):
+    code: Annotated[str, msgspec.Meta(pattern="^(a+)+$")]
+
+
+def test_D_patterns_of_code_run_in_time_in_proportion_to_the_answer() -> None:
+    slow = "a" * 40_000 + "!"
+    for page in (Coded, CodedStruct):
+        found = page_of(page)
+        assert found is not None
+        assert found.read({"code": "aaa"})[1] == []
+        (error,) = found.read({"code": slow})[1]
+        assert (error["loc"], error["type"]) == (["code"], "string_pattern_mismatch")
+        assert found.schema()["properties"]["code"]["pattern"] == "^(a+)+$"
+    errors = Coded.__page__.read({"code": "a", "codes": ["a", slow], "maybe": slow})[1]
+    assert [error["loc"] for error in errors] == [["codes", 1], ["maybe"]]
+    assert Coded(code="a", maybe=None).maybe is None
+    assert Coded.model_json_schema()["properties"]["code"]["title"] == "Code"
+
+
+def test_D_a_pattern_that_can_be_made_slow_is_refused_where_it_is_written() -> None:
+    with pytest.raises(
+        InvalidDefinition, match=r"Behind.code: the pattern .* is none here"
+    ) as caught:
+
+        class Behind(FormPage):
+            code: Annotated[str, msgspec.Meta(pattern="^(?!x)a$")]
+
+    assert "__post_init__" in str(caught.value.hint)

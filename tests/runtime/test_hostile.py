@@ -30,6 +30,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.events import Event
 from greenroom.definitions.previews import preview
+from greenroom.definitions.stagegraphs import graph_from
 from greenroom.runtime import calls, loops
 from greenroom.runtime.engine import Engine
 from greenroom.runtime.testing import TestEngine
@@ -320,6 +321,64 @@ async def test_a_backup_to_a_path_that_is_none_is_refused(tmp_path: Path) -> Non
     async with Engine(tmp_path / "a.db", []) as engine:
         with pytest.raises(InvalidRequest, match="NUL"):
             await calls.run(engine, "backup", {"path": f"{tmp_path}/a\x00b"}, None)
+
+
+async def test_whoever_comes_over_the_network_copies_the_store_to_its_own_folder_alone(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir(0o700)
+    async with Engine(f"{data}/", []) as engine:
+        for path in (f"{tmp_path}/x.db", "../x.db", "a/b.db", ".hidden", "", "x" * 200, "a\nb"):
+            for by in ("key:1/k", "oidc:ann", "local:1001/bob", "link:0193/ann"):
+                with pytest.raises(InvalidRequest, match="has a name and no path"):
+                    await calls.run(engine, "backup", {"path": path}, by)
+        made = await calls.run(engine, "backup", {"path": "one.db"}, "key:1/k")
+        assert made["path"] == str(data / "backups" / "one.db")
+        assert (data / "backups").stat().st_mode & 0o777 == 0o700
+        assert Path(made["path"]).stat().st_mode & 0o777 == 0o600
+        with pytest.raises(InvalidRequest, match="is there already"):
+            await calls.run(engine, "backup", {"path": "one.db"}, "key:1/k")
+        for number, owner in enumerate((None, "uid:0/root")):
+            await calls.run(engine, "backup", {"path": f"{tmp_path}/{number}.db"}, owner)
+        (data / "backups" / "one.db").unlink()
+        (data / "backups").rmdir()
+        (data / "backups").symlink_to(tmp_path)
+        with pytest.raises(InvalidRequest, match="is a link"):
+            await calls.run(engine, "backup", {"path": "two.db"}, "key:1/k")
+
+
+# -- names ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("namespace", ["x" * 257, "x" * 10_000, "a\0b", "a\nb", "\x1b[2J"])
+async def test_a_namespace_is_a_short_printable_name(engine: TestEngine, namespace: str) -> None:
+    engine.register(document(core("Log", 1, {"text": "x"})))
+    for method, params in (
+        ("start", {"workflow": "w"}),
+        ("post", {"event": {"type": "go"}}),
+    ):
+        with pytest.raises(InvalidRequest, match="a namespace is a name of at most 256 printable"):
+            await calls.run(engine, method, {**params, "namespace": namespace}, None)
+    with pytest.raises(InvalidRequest, match="a namespace is a name"):
+        Engine(":memory:", [], namespace=namespace)
+    assert (await engine.list()).items == []
+    for fine in ("", "Produktion Süd", "x" * 256):
+        assert await calls.run(engine, "start", {"workflow": "w", "namespace": fine}, None)
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/b", "a\0b", "a\nb", " ", "x" * 257])
+def test_a_workflow_is_called_what_an_address_and_a_terminal_can_have(name: str) -> None:
+    with pytest.raises(InvalidDefinition):
+        read_document(json.dumps(document(core("Log", 1, {"text": "x"}), name=name)))
+    with pytest.raises(InvalidDefinition):
+
+        @workflow(name=name)
+        async def made() -> None:
+            pass
+
+    with pytest.raises(InvalidDefinition):
+        graph_from({"name": name, "stages": []}, "stages.json")
 
 
 # -- events that pass for ours -----------------------------------------------------------------
