@@ -359,7 +359,7 @@ def _with_patterns(cls: type, field: Field) -> Field:
         raise InvalidDefinition(message, hint=error.hint) from None
     if annotation is field.annotation:
         return field
-    return dataclasses.replace(field, annotation=annotation)
+    return msgspec.structs.replace(field, annotation=annotation)
 
 
 def _from_dataclass(item: dataclasses.Field[Any], annotation: Any) -> Field:
