@@ -172,7 +172,7 @@ def replay(
         lambda: (
             f"{into}: {reply['looked_at']:,} events, {reply['matched']:,} match, {would} "
             f"{reply['started']:,}, {reply['known']:,} had started it, {reply['refused']:,} refused"
-            + (f", {reply['held']:,} held" if reply["held"] else "")
+            + (f", {reply['held']:,} held" if reply.get("held") else "")
         ),
     )
 

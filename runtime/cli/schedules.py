@@ -120,7 +120,7 @@ def backfill(session: Session, name: str, start: str, end: str | None, dry_run: 
 
 def _backfilled(reply: Data) -> str:
     waits = f", {reply['queued']} wait for each other" if reply["queued"] else ""
-    would = "would start" if reply["dry_run"] else "started"
+    would = "would start" if reply.get("dry_run") else "started"
     return (
         f"{reply['schedule']}: {count_of(reply['times'], 'time')}, {reply['started']} {would}, "
         f"{reply['known']} had run before{waits}"
