@@ -131,7 +131,7 @@ def connector_in(path: Path) -> Connector | None:
     from greenroom.runtime.connectors import connector as ours  # noqa: PLC0415  start-up time
 
     try:
-        return read_connector(raw, str(path), cls=ours.Connector)
+        return read_connector(raw, ours.place_of(path), cls=ours.Connector)
     except InvalidDefinition:
         if path.suffix == ".json" and not _is_json(raw):
             return None  # neither is it a workflow: whoever reads those says what is wrong

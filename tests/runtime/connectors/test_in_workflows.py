@@ -15,7 +15,7 @@ import pytest
 from greenroom import begin, done, retrystep, step, workflow
 from greenroom.definitions.connectordocs import compile_connector
 from greenroom.definitions.connectors import Connector as Declared
-from greenroom.definitions.errors import StepFailed
+from greenroom.definitions.errors import InvalidDefinition, StepFailed
 from greenroom.definitions.retries import RetryPolicy
 from greenroom.runtime import logs, masking
 from greenroom.runtime.connectors.connector import Connector
@@ -210,6 +210,45 @@ async def test_retry_after_is_when_the_next_attempt_comes_if_the_policy_agrees(
         assert (await ended(engine, started.id)).result["got"] == {"n": 2}
         refused = await engine.start("fails")
         assert (await ended(engine, refused.id)).status == "failed"
+
+
+async def test_a_program_calls_the_connector_of_a_document_that_is_loaded_too(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "connectors").mkdir()
+    (tmp_path / "connectors/peer.json").write_text(json.dumps({
+        "type": "peer", "schema_version": 1, "config": {"host": service.host},
+        "actions": [{"type": "Read", "method": "get", "path": "echo"}],
+    }))  # fmt: skip
+    (tmp_path / "app.py").write_text(
+        "from pathlib import Path\n"
+        "from greenroom import Connector, workflow\n"
+        "peer = Connector.read(Path(__file__).parent / 'connectors/peer.json')\n"
+        "@workflow\n"
+        "async def reads():\n"
+        "    return (await peer.call('Read'))['path']\n"
+    )
+    async with MemoryEngine("app.py", connectors=["connectors/"]) as engine:
+        started = await engine.start("reads")
+        assert (await ended(engine, started.id)).result == "/echo"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "cannot be read: No such file"),
+        ('{"name": "a"}', "is no connector"),
+        ('{"type": "a", "config": {"hots": "x"}}', r'did you mean "host"'),
+        (" " * 300_000, "300,000 bytes"),
+    ],
+)
+def test_what_is_no_connector_is_not_read(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "one.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InvalidDefinition, match=message):
+        Connector.read(path)
 
 
 async def test_a_plan_can_run_an_action_by_its_target(service: Service) -> None:
