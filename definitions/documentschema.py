@@ -25,6 +25,7 @@ from greenroom.definitions.coreactions import (
 )
 from greenroom.definitions.operands import OPERANDS
 from greenroom.definitions.schedules import CATCH_UP, DST, OVERLAP
+from greenroom.definitions.shapes import Schema
 from greenroom.definitions.values import Json
 
 SCHEMA_ID: Final = "greenroom://workflow.v1.json"
@@ -59,6 +60,51 @@ _ABOUT: Final = {
     "connector_id": "The connector that has the action or event.",
     "description": "For people.",
 }
+
+
+SOURCES_ABOUT: Final = {
+    "CustomEvent": "Events of one type, from anywhere; their data is the input.",
+    "Schedule": "A cron expression, a rate or a time; there is no input.",
+}
+
+PARAMETERS: Final = {
+    "event_type": "The type of the event.",
+    "content_type": "What body is, as application/json; together with body.",
+    "body": "The data of the event: any value, or JSON text.",
+    "subject": "What the event is about; events of one subject are routed in order.",
+    "workflow_id": "The name of the workflow.",
+    "workflow_version": "Which version; the released one if not told.",
+    "workflow_input": "Its input; the state if not told.",
+    "key": "The name the value is kept under.",
+    "RunWorkflow.key": "At most one live instance has each key.",
+    "mode": "wait: its result is the response. async: go on at once.",
+    "Iterator.mode": "sequential: one item after the other. parallel: at the same time.",
+    "array_path": "An expression that finds the list.",
+    "actions": "What is done for each item; the item is their state.",
+    "limit": "How many items at once, with mode parallel.",
+    "on_item_error": "fail: the instance fails. continue: leave the item out. collect: keep its error.",
+    "branches": "Asked in ascending order; the first whose condition holds is taken.",
+    "seconds": "How long, in seconds.",
+    "duration": 'How long, as "1h30m" or "3 days".',
+    "until": "A time: ISO 8601, or seconds since 1970.",
+    "where": "Paths of the event to the values they must have, as data.id.",
+    "since": "What counts as come already: events since the start of the instance, or from now on.",
+    "on_timeout": "When the time is over: continue with null, fail, or stop.",
+    "title": "The question, as people read it.",
+    "schema": "JSON Schema of what may be answered: its properties are the fields.",
+    "kind": "form: fields of schema. approval: yes or no.",
+    "assignee": "Who is asked: a user, team:NAME or role:NAME.",
+    "operation": "What is done with the value.",
+    "scope": "Who shares the value: everybody, this workflow, or this instance alone.",
+    "value": "What is written, or by how much it is counted.",
+    "ttl": "How long it is kept.",
+    "text": "The line.",
+    "level": "How important it is.",
+    "data": "A value to log beside the text.",
+    "step": "The name of a step on offer (@offer).",
+    "arguments": "Its arguments by name.",
+}
+"""What a parameter of a core action is for; `Kind.name` where one name means two things."""
 
 
 def document_schema(connectors: Iterable[Connector] = ()) -> dict[str, Any]:
@@ -102,56 +148,78 @@ def _when(test: dict[str, Any], then: dict[str, Any]) -> dict[str, Any]:
 
 
 def _action(connectors: Mapping[str, Connector]) -> dict[str, Any]:
-    kinds = [prefix + name for prefix in reversed(CORE) for name in CORE_ACTIONS]
+    services = [_of_connector(name, one) for name, one in sorted(connectors.items())]
+    core = [_core_action(name, core) for name, core in CORE_ACTIONS.items()]
     return {
         "type": "object",
-        "properties": _told(ACTION_KEYS)
-        | {"type": {"type": "string", "description": _ABOUT["type"], "examples": kinds}},
+        "properties": _with_services(ACTION_KEYS, list(connectors)),
         "required": ["type", "order"],
         "additionalProperties": False,
-        "allOf": [
-            *(_core_action(name, core) for name, core in CORE_ACTIONS.items()),
-            *_connector_actions(connectors),
-        ],
+        "if": {"required": ["connector_id"]},
+        "then": {
+            "properties": _only(ACTION_KEYS, (*COMMON_KEYS, *CONNECTOR_KEYS)),
+            **_all(services),
+        },
+        "else": {
+            "properties": {"type": _kinds({name: one.about for name, one in CORE_ACTIONS.items()})},
+            **_all(core),
+        },
+    }
+
+
+def _with_services(keys: Mapping[str, Any], connectors: list[str]) -> dict[str, Any]:
+    """Keys with what they are for, `connector_id` with the connectors there are to choose from."""
+    told = _told(keys)
+    return {**told, "connector_id": {**told["connector_id"], "examples": sorted(connectors)}}
+
+
+def _all(rules: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"allOf": rules} if rules else {}
+
+
+def _kinds(about: Mapping[str, str]) -> dict[str, Any]:
+    """The names of core types, short ones first, with what editors show beside each."""
+    prefixes = CORE[::-1]
+    return {
+        "enum": [prefix + name for prefix in prefixes for name in about],
+        "enumDescriptions": [text for _ in prefixes for text in about.values()],
     }
 
 
 def _core_action(name: str, core: Core) -> dict[str, Any]:
-    keys = (*COMMON_KEYS, *core.keys)
     then: dict[str, Any] = {
         "description": core.about,
-        "properties": _only(ACTION_KEYS, keys),
+        "properties": _only(ACTION_KEYS, (*COMMON_KEYS, *core.keys)),
     }
     if core.parameters is None:
         then["properties"]["parameters"] = {"type": "object", "maxProperties": 0}
         then["anyOf"] = [{"required": ["transform"]}, {"required": ["remove"]}]
     else:
-        then["properties"]["parameters"] = core.parameters
+        then["properties"]["parameters"] = _parameters(name, core.parameters)
         if core.parameters.get("required"):
             then["required"] = ["parameters"]
     return _when({"type": {"enum": [prefix + name for prefix in CORE]}}, then)
 
 
-def _connector_actions(connectors: Mapping[str, Connector]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for name, connector in sorted(connectors.items()):
-        found.append(
-            _when(
-                {"connector_id": {"const": name}},
-                {
-                    "properties": {
-                        "type": {"enum": sorted(connector.actions)},
-                        **_only(ACTION_KEYS, (*COMMON_KEYS, *CONNECTOR_KEYS)),
-                    }
-                },
-            )
-        )
-        for kind, action in sorted(connector.actions.items()):
-            if action.schema is not None:
-                then = {"properties": {"parameters": open_schema(action.schema.source)}}
-                test = {"connector_id": {"const": name}, "type": {"const": kind}}
-                found.append(_when(test, then))
-    return found
+def _parameters(kind: str, schema: Schema) -> dict[str, Any]:
+    """The parameters of a core action, each with what it is for."""
+    told = {
+        name: {**one, "description": PARAMETERS.get(f"{kind}.{name}") or PARAMETERS[name]}
+        for name, one in schema["properties"].items()
+    }
+    return {**schema, "properties": told}
+
+
+def _of_connector(name: str, connector: Connector) -> dict[str, Any]:
+    """Once its connector is named, an action has one of its types, and each type its parameters."""
+    types = sorted(connector.actions)
+    rules = []
+    for kind, action in sorted(connector.actions.items()):
+        if action.schema is not None:
+            then = {"properties": {"parameters": open_schema(action.schema.source)}}
+            rules.append(_when({"type": {"const": kind}}, then))
+    of_type = {"properties": {"type": {"enum": types}} if types else {}, **_all(rules)}
+    return _when({"connector_id": {"const": name}}, of_type)
 
 
 def open_schema(schema: Json) -> Json:
@@ -175,31 +243,30 @@ def _or_expression(schema: Json) -> Json:
 
 
 def _source(connectors: Mapping[str, Connector]) -> dict[str, Any]:
-    kinds = [prefix + name for prefix in reversed(CORE) for name in SOURCES]
-    rules = [
+    core = [
         _when(
             {"type": {"enum": [prefix + name for prefix in CORE]}},
             {
                 "required": ["parameters"],
-                "properties": {"parameters": schema, "connector_id": False}
+                "properties": {"parameters": schema}
                 | (dict.fromkeys(("condition", *COLLECTING), False) if name == "Schedule" else {}),
             },
         )
         for name, schema in SOURCES.items()
     ]
-    rules += [
-        _when(
-            {"connector_id": {"const": name}},
-            {"properties": {"type": {"enum": sorted(connector.events)}}},
-        )
-        for name, connector in sorted(connectors.items())
+    known = {name: sorted(one.events) for name, one in sorted(connectors.items()) if one.events}
+    events = [
+        _when({"connector_id": {"const": name}}, {"properties": {"type": {"enum": types}}})
+        for name, types in known.items()
     ]
     return {
         "type": "object",
-        "properties": _told(SOURCE_KEYS) | {"type": {"type": "string", "examples": kinds}},
+        "properties": _with_services(SOURCE_KEYS, list(known)),
         "required": ["type"],
         "additionalProperties": False,
-        "allOf": rules,
+        "if": {"required": ["connector_id"]},
+        "then": {"properties": {"parameters": False}, **_all(events)},
+        "else": {"properties": {"type": _kinds(SOURCES_ABOUT)}, **_all(core)},
     }
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from greenroom.definitions.analysis import cycle_findings, findings
 from greenroom.definitions.catalog import Catalog, using
 from greenroom.definitions.connectors import Connector, Connectors
 from greenroom.definitions.documents import Document
+from greenroom.definitions.documentschema import document_schema
 from greenroom.definitions.errors import GreenroomError, InvalidDefinition, Problem
 from greenroom.definitions.located import in_order
 from greenroom.definitions.workflow import Definition
@@ -20,6 +21,15 @@ from greenroom.runtime.folders import is_cases
 from greenroom.runtime.given import connectors_among, workflows_among
 from greenroom.runtime.loading import each_once, load
 from greenroom.runtime.sources import ACTIONS, DocumentFile, defined, reader_of
+
+
+def editor_schema(what: Iterable[str] = ()) -> dict[str, Any]:
+    """The JSON Schema of documents for an editor, with the connectors that are shipped and those of
+    files and folders. Raises `InvalidDefinition`."""
+    connectors = catalog_of(load(list(what))).connectors
+    for name in connectors.shipped:
+        connectors.get(name)
+    return document_schema(connectors)
 
 
 class Checked(NamedTuple):

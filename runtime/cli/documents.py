@@ -279,14 +279,9 @@ def schema(session: Session, what: tuple[str, ...]) -> None:
 
     With files or folders, their connectors' actions and parameters are part of it.
     """
-    from greenroom.definitions.documentschema import document_schema  # noqa: PLC0415  start-up time
-    from greenroom.runtime.checking import catalog_of  # noqa: PLC0415  start-up time
-    from greenroom.runtime.loading import load  # noqa: PLC0415  start-up time
+    from greenroom.runtime.checking import editor_schema  # noqa: PLC0415  start-up time
 
-    catalog = catalog_of(load(what))
-    for name in catalog.connectors.shipped:
-        catalog.connectors.get(name)
-    output.document(document_schema(catalog.connectors))
+    output.document(editor_schema(what))
 
 
 COMMANDS: Final = {"schema": schema}

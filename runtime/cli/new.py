@@ -141,9 +141,9 @@ GREET_TEST: Final = """\
 VSCODE: Final = """\
 {
   "json.schemas": [
-    {"fileMatch": ["/definitions/*.json", "!/definitions/*.test.json"], "url": "./.vscode/workflow.schema.json"}
+    {"fileMatch": ["/definitions/**/*.json", "!/definitions/**/*.test.json"], "url": "./.vscode/workflow.schema.json"}
   ],
-  "yaml.schemas": {"./.vscode/workflow.schema.json": ["definitions/*.yaml", "definitions/*.yml"]}
+  "yaml.schemas": {"./.vscode/workflow.schema.json": ["definitions/**/*.yaml", "definitions/**/*.yml"]}
 }
 """
 
@@ -217,9 +217,9 @@ def new(session: Session, name: str) -> None:
 
 
 def _schema() -> str:
-    from greenroom.definitions.documentschema import document_schema  # noqa: PLC0415  start-up time
+    from greenroom.runtime.checking import editor_schema  # noqa: PLC0415  start-up time
 
-    return msgspec.json.format(msgspec.json.encode(document_schema()), indent=2).decode() + "\n"
+    return msgspec.json.format(msgspec.json.encode(editor_schema()), indent=2).decode() + "\n"
 
 
 _NAMED: Final = ("README.md", "pyproject.toml")

@@ -14,8 +14,9 @@ import pytest
 
 from greenroom.definitions.analysis import cycle_findings, cycles, findings
 from greenroom.definitions.conditions import compile_condition
-from greenroom.definitions.coreactions import CORE_ACTIONS
+from greenroom.definitions.coreactions import CORE_ACTIONS, core_name
 from greenroom.definitions.documents import Document, document_from, document_hash, read_document
+from greenroom.definitions.documentschema import PARAMETERS, document_schema
 from greenroom.definitions.errors import InvalidDefinition
 from greenroom.definitions.operands import OPERANDS
 
@@ -760,3 +761,16 @@ def test_on_error_of_the_workflow_is_checked_where_it_stands() -> None:
     assert "$.on_error.backoff.wait" in problems(
         document(on_error={"max_retries": 1, "backoff": {"wait": "soon"}})
     )
+
+
+def test_an_editor_is_told_what_every_parameter_of_a_core_action_is_for() -> None:
+    action = document_schema()["$defs"]["action"]["else"]
+    kinds = action["properties"]["type"]
+    assert len(kinds["enum"]) == len(kinds["enumDescriptions"])
+    used = set()
+    for rule in action["allOf"]:
+        kind = core_name(rule["if"]["properties"]["type"]["enum"][0])
+        for name, schema in rule["then"]["properties"]["parameters"].get("properties", {}).items():
+            assert schema["description"]
+            used |= {name, f"{kind}.{name}"}
+    assert set(PARAMETERS) <= used

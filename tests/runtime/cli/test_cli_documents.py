@@ -186,6 +186,34 @@ def test_test_tries_the_cases_beside_a_document(cli: Cli, folder: Path) -> None:
 def test_schema_has_the_actions_of_connectors(cli: Cli, folder: Path) -> None:
     result = cli("schema")
     assert result.code == 0
-    schema = json.loads(result.out)
-    tests = [rule["if"]["properties"] for rule in schema["$defs"]["action"]["allOf"]]
-    assert any(test.get("connector_id") == {"const": "slack"} for test in tests)
+    action = json.loads(result.out)["$defs"]["action"]
+    assert "slack" in action["properties"]["connector_id"]["examples"]
+    (slack,) = (
+        rule["then"]
+        for rule in action["then"]["allOf"]
+        if rule["if"]["properties"] == {"connector_id": {"const": "slack"}}
+    )
+    assert "PostMessage" in slack["properties"]["type"]["enum"]
+    assert {"type": {"const": "PostMessage"}} in [one["if"]["properties"] for one in slack["allOf"]]
+    assert "Core:Log" in action["else"]["properties"]["type"]["enum"]
+
+
+def test_an_editor_accepts_what_the_checker_accepts_and_marks_what_it_refuses(
+    cli: Cli, folder: Path
+) -> None:
+    """By another validator than ours; an editor looks at no expression and at no other file."""
+    import jsonschema_rs  # noqa: PLC0415  an extra
+
+    write("svc.json", SVC)
+    validator = jsonschema_rs.validator_for(json.loads(cli("schema", ".").out))
+    act = {"connector_id": "svc", "type": "Do", "order": 2, "parameters": {}}
+    event = {"type": "Core:CustomEvent", "parameters": {"event_type": "x"}}
+    for good in (WELCOME, document(log(), act), document(source=event)):
+        assert validator.is_valid(good)
+    for bad in (
+        document({**act, "type": "Dp"}), document({**log(), "type": "Core:Lgo"}),
+        document({**log(), "parameters": {"txt": "x"}}), document({**log(), "timeout": "1s"}),
+        document(source={**event, "connector_id": "svc"}), document(log(101)),
+        {**document(), "nme": 1},
+    ):  # fmt: skip
+        assert not validator.is_valid(bad)
