@@ -55,6 +55,7 @@ from greenroom.actors.fiber import Fiber
 from greenroom.definitions.actionerrors import ActionFailed, ParameterInvalid
 from greenroom.definitions.errors import (
     CodeChanged,
+    GreenroomError,
     InvalidInput,
     InvalidRequest,
     StepFailed,
@@ -85,6 +86,7 @@ from greenroom.definitions.workflow import Definition, Target
 _NO_LOOP: Final = frozenset({"no running event loop", "no current event loop"})
 REQUESTS_PER_TURN_MAX: Final = 10_000
 UNWIND_OPS_MAX: Final = 50
+HINT_CHARACTERS_MAX: Final = 1_000
 
 
 class Turn(Struct, gc=False):
@@ -1163,6 +1165,8 @@ def failure_of(error: BaseException, kind: Any = "raised") -> Failure:
         details: dict[str, Json] = {"cause": cause} if isinstance(cause, dict) else {}
         if isinstance(label := error.details.get("kind"), str):
             details["kind"] = label
+        if error.hint:
+            details["hint"] = error.hint
         return Failure(
             error.type, error.message, details=details, op=op if isinstance(op, str) else None
         )
@@ -1175,6 +1179,8 @@ def failure_of(error: BaseException, kind: Any = "raised") -> Failure:
     except Exception:  # an author's __str__ may do anything
         text = "(its text cannot be made)"
     details = dict(error.details) if isinstance(error, ActionFailed | ParameterInvalid) else {}
+    if isinstance(error, GreenroomError) and error.hint:
+        details["hint"] = error.hint[:HINT_CHARACTERS_MAX]
     if isinstance(output := getattr(error, "__greenroom_output__", None), str):
         details["output"] = output  # what the file of a stage had printed
     return Failure(type(error).__name__, text, kind, details, where=_place(error))

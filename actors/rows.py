@@ -82,6 +82,8 @@ def wait_data(p: Progress, op: OpState) -> dict[str, Json] | None:
             data["where"] = request.match.where if request.match else None
         case "ask":
             data["ask"] = ask_id(p, request.key)
+            if request.question is not None:
+                data["name"] = request.question.title  # what people were asked
             deadline = p.ops.get(request.key + DUE)
             if deadline is not None:
                 data["due"] = deadline.due
@@ -93,12 +95,14 @@ def wait_data(p: Progress, op: OpState) -> dict[str, Json] | None:
 def failure_data(failure: Failure) -> dict[str, Json]:
     """A failure in the shape `error` of the faces."""
     details = dict(failure.details)
+    hint = details.pop("hint", None)
     details["type"] = failure.type
     if failure.op is not None:
         details["op"] = failure.op
     if failure.where is not None:
         details["where"] = failure.where
-    return {"code": failure.code, "message": failure.message, "details": details}
+    data: dict[str, Json] = {"code": failure.code, "message": failure.message, "details": details}
+    return data if hint is None else {**data, "hint": hint}
 
 
 def ask_id(p: Progress, key: str) -> str:

@@ -409,19 +409,26 @@ class StepFailed(GreenroomError):
     `type` is the name of the exception the step raised, `message` its text.
     """
 
-    def __init__(self, message: str = "", *, type: str = "Exception", **details: Any) -> None:
-        super().__init__(message, **details)
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        type: str = "Exception",
+        hint: str | None = None,
+        **details: Any,
+    ) -> None:
+        super().__init__(message, hint=hint, **details)
         self.type = type
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild_step, (self.message, self.type, self.details)
+        return _rebuild_step, (self.message, self.type, self.hint, self.details)
 
     def __str__(self) -> str:
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
-def _rebuild_step(message: str, type: str, details: dict[str, Any]) -> StepFailed:
-    return StepFailed(message, type=type, **details)
+def _rebuild_step(message: str, type: str, hint: str | None, details: dict[str, Any]) -> StepFailed:
+    return StepFailed(message, type=type, hint=hint, **details)
 
 
 class InstanceFailed(GreenroomError):

@@ -27,6 +27,8 @@ from greenroom.actors.progress import QUEUED, Progress
 from greenroom.actors.rows import instance_row, rfc3339, status_change
 from greenroom.definitions.durations import text as duration_text
 from greenroom.definitions.errors import Busy, FormInvalid
+from greenroom.definitions.pages import error_line
+from greenroom.definitions.reading import Error
 from greenroom.definitions.values import Json, encode_decode, equal
 from greenroom.runtime import shapes, views
 from greenroom.runtime.filters import parse_filter
@@ -58,7 +60,12 @@ async def why(engine: Engine, row: InstanceRow, p: Progress) -> shapes.Why:
         left = duration_text(max(p.starts - now, 0) / 1000)
         text = f"it begins in {left} ({rfc3339(p.starts)})"
         facts.append(shapes.Fact(text, {"starts": rfc3339(p.starts)}))
-    waits = [data for data in msgspec.json.decode(row.waits) if data["kind"] != "slot"]
+    blamed = None if p.failure is None else p.failure.op  # it waits no more: it has failed
+    waits = [
+        data
+        for data in msgspec.json.decode(row.waits)
+        if data["kind"] != "slot" and data["op"] != blamed
+    ]
     facts.extend(_wait_fact(data, now) for data in waits[:WAITS_TOLD])
     if len(waits) > WAITS_TOLD:
         more = len(waits) - WAITS_TOLD
@@ -221,7 +228,9 @@ def _failure_facts(p: Progress, who: str) -> list[shapes.Fact]:
             said = details.get(side)
             text = "; ".join(map(str, said)) if isinstance(said, list) else str(said)
             facts.append(shapes.Fact(f"  {side:8}{text}", {side: said}))
-    if p.causes:
+    if isinstance(hint := details.get("hint"), str):
+        facts += [shapes.Fact(f"  {line}", {"hint": line}) for line in hint.splitlines()]
+    if p.causes and p.causes != (failure.op,):
         facts.append(shapes.Fact(f"blamed: {', '.join(p.causes)}", {"causes": list(p.causes)}))
     return facts
 
@@ -287,7 +296,7 @@ def check_answer(ask: AskView, data: Json) -> Json:
     """The answer to an approval: an object with `approved`, all problems at once otherwise."""
     if ask.kind != "approval":
         return data
-    errors: list[dict[str, Json]] = []
+    errors: list[Error] = []
     if not isinstance(data, dict):
         errors.append({"loc": [], "msg": "must be an object", "type": "object"})
     else:
@@ -298,9 +307,10 @@ def check_answer(ask: AskView, data: Json) -> Json:
         extra = [name for name in data if name not in ("approved", "comment")]
         errors += [{"loc": [name], "msg": "unknown field", "type": "extra"} for name in extra]
     if errors:
+        lines = [f"  {error_line(error)}" for error in errors]
+        count = f"{len(errors)} error{'s' if len(errors) != 1 else ''}"
         raise FormInvalid(
-            f"the answer to {ask.title!r} is not valid: "
-            + "; ".join(f"{'.'.join(map(str, e['loc'])) or 'it'} {e['msg']}" for e in errors),
+            "\n".join([f"the answer to {ask.title!r} has {count}", *lines]),
             hint='give {"approved": true}',
             errors=errors,
         )

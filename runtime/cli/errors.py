@@ -34,7 +34,8 @@ def render(error: GreenroomError) -> str:
         head, body = _definition(error, problems)
     else:
         head, _, rest = (error.message or error.code).partition("\n")
-        body = _lines(rest)
+        told = error.code == "form_invalid" and error.details.get("errors")
+        body = [] if told else _lines(rest)
     body = [*body, *_more(error, error.details)]
     body += [line for line in _lines(error.hint or "") if line.strip() not in error.message]
     return "\n".join([f"error {error.code}: {head}", *(f"  {line}" for line in body)])
@@ -69,7 +70,8 @@ def _more(error: GreenroomError, details: Data) -> list[str]:
             return [] if shown in (error.hint or "") or shown in error.message else [shown]
         case "form_invalid":
             found = [_field(one) for one in details.get("errors") or []]
-            return [text for text in found if text not in error.message]
+            width = max((len(place) for place, _ in found), default=0)
+            return [f"{place:<{width}}   {text}" for place, text in found]
         case "form_not_complete":
             return fields(details.get("schema"))
     return []
@@ -91,11 +93,12 @@ def _call(side: Any) -> str:
     return side if isinstance(side, str) else compact(side)
 
 
-def _field(one: Any) -> str:
+def _field(one: Any) -> tuple[str, str]:
+    """Where it is wrong, and what."""
     if not isinstance(one, dict):
-        return str(one)
+        return "", str(one)
     place = one.get("path") or ".".join(map(str, one.get("loc") or ()))
-    return f"{place}   {one.get('message') or one.get('msg') or ''}".strip()
+    return place, one.get("message") or one.get("msg") or ""
 
 
 def code(error: GreenroomError) -> int:

@@ -55,7 +55,9 @@ def error(problem: Data | None) -> str:
 def wait(what: Data, now: datetime) -> str:
     """`event order.paid, due in 2 d`."""
     kind = what["kind"]
-    subject = what.get("type") or what.get("child") or what.get("ask") or what.get("name")
+    subject = what.get("type") or what.get("child") or what.get("name")
+    if what.get("ask") and subject:
+        subject = f'"{subject}"'
     parts = [f"{kind} {subject}" if subject else f"{kind} {what['op']}"]
     if kind == "retry" and what.get("attempt"):
         parts[0] += f" after attempt {what['attempt']}"

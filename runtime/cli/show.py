@@ -76,7 +76,7 @@ def _screen(session: Session, one: Data) -> None:
         ("waits for", "\n".join(sentences.wait(wait, now) for wait in one["waits"])),
         ("error", _error(one["error"])),
         ("state", _pretty(one["state"])),
-        ("result", _pretty(one["result"])),
+        ("result", "the state" if one["result"] == one["state"] else _pretty(one["result"])),
     ]
     output.pairs([(head, text) for head, text in rows if text])
 

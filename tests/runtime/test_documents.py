@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from greenroom import Engine, Fatal, Retry, State, retrystep, step
+from greenroom import Engine, Fatal, Retry, State, retrystep, step, workflow
 from greenroom.definitions.catalog import OFFERED, offer
 from greenroom.definitions.errors import (
     AlreadyRunning,
@@ -417,11 +417,11 @@ async def test_on_error_of_the_workflow_is_for_actions_that_say_nothing(engine: 
     given = document(do(), name="plain", on_error={"max_retries": 2})
     found = await run(engine, given)
     assert [wait.kind for wait in found.waits] == ["retry"]
-    await engine.advance("29s")
-    assert len(asked) == 1  # 30 s, then 75
-    await engine.advance("5s")
+    await engine.advance("26s")
+    assert len(asked) == 1  # 30 s, then 75, a tenth more or less
+    await engine.advance("8s")
     assert len(asked) == 2
-    await engine.advance("80s")
+    await engine.advance("90s")
     assert ((await engine.get(found.id)).status, len(asked)) == ("failed", 3)
     asked.clear()
     own = document(do(on_error={"on_fail": "skip"}), name="own", on_error={"max_retries": 2})
@@ -1124,3 +1124,42 @@ async def test_an_input_that_is_no_json_is_refused(engine: TestEngine) -> None:
     engine.register(document())
     with pytest.raises(InvalidInput):
         await engine.start("w", {"a": float("nan")})
+
+
+async def test_the_hint_of_an_error_is_kept_with_the_failure(engine: TestEngine) -> None:
+    connector, _ = service(Fatal("the card is gone", hint="ask for another one"))
+    engine.register(connector)
+    found = await run(engine, document(do()))
+    assert found.error.hint == "ask for another one"
+    assert "hint" not in found.error.details
+    text = (await engine.why(found.id)).text
+    assert "  ask for another one\n" in text
+
+
+async def test_why_says_what_was_asked_and_nothing_of_a_question_whose_time_is_over(
+    engine: TestEngine,
+) -> None:
+    ask = {"kind": "approval", "title": "Ship {n}?", "on_timeout": "fail"}
+    given = document(core("Ask", 1, ask, variables={"n": "::n"}, timeout="1h"))
+    found = await run(engine, given, {"n": 7})
+    assert "an answer (approval) to 'Ship 7?'" in (await engine.why(found.id)).text
+    await engine.advance("1h")
+    text = (await engine.why(found.id)).text
+    assert "it failed at 1" in text and "it waits" not in text
+
+
+async def test_the_hint_of_a_step_reaches_the_instance_of_a_program_that_does_not_catch_it(
+    engine: TestEngine,
+) -> None:
+    @step("Pay")
+    async def pay() -> State:
+        raise Fatal("declined", hint="try another card")
+
+    @workflow
+    async def buy() -> None:
+        await pay()
+
+    engine.register(buy)
+    started = await engine.start("buy")
+    await engine.until_idle()
+    assert (await engine.get(started.id)).error.hint == "try another card"

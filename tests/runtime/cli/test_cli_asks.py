@@ -199,12 +199,12 @@ def test_errors_list_every_field_once(engine: Any, cli: Cli) -> None:
     assert told.err.splitlines() == [
         "error form_invalid: page 1 (Form) has 7 errors",
         "  customer   cannot be changed",
-        "  ok   must be true or false",
-        "  n   is required",
-        "  size   must be one of s, l",
-        "  checked   is required",
-        "  port   is required",
-        "  odd   unknown field",
+        "  ok         must be true or false",
+        "  n          is required",
+        "  size       must be one of s, l",
+        "  checked    is required",
+        "  port       is required",
+        "  odd        unknown field",
     ]
 
 
