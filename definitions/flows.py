@@ -596,6 +596,11 @@ class FlowDesk:
         said = self._said(event.type, actor, dict(data), None, by)
         return msgspec.structs.replace(event, data=said, extra={**extra, SENT_BY: actor})
 
+    def may_skip(self, op: str) -> bool:
+        """Not what decides, or says who does: an `on_*` hook or a reducer."""
+        name = op.partition("#")[0].removesuffix(".fallback")
+        return not name.startswith("on_") and name not in self.flow.template.reducers
+
     def whois(self, state: Mapping[str, Json], service: str, id: str) -> str | None:
         """By the flow's `users`, by its `get_identity` for those a request concerns, by mail
         address. A name people give themselves in a service is nothing: whoever asked could

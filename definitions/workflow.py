@@ -327,6 +327,9 @@ class Desk(Protocol):
 
     def sent(self, state: Mapping[str, Json], event: Event, by: str | None) -> Event: ...
 
+    def may_skip(self, op: str) -> bool:
+        """Whether whoever steers may say what an op has given."""
+
     def whois(self, state: Mapping[str, Json], service: str, id: str) -> str | None:
         """The user name of whoever a service calls `id`; None where that is not sure."""
 

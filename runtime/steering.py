@@ -64,6 +64,17 @@ def keep_decided(definition: Definition | None) -> None:
         )
 
 
+async def check_skip(engine: Engine, ref: str, op: str) -> None:
+    """Raises `InvalidRequest` for an op whose outcome is a decision of others."""
+    row = await engine._find(ref)
+    definition = engine.registry.version(row.workflow, row.version)
+    if definition is not None and definition.desk is not None and not definition.desk.may_skip(op):
+        raise InvalidRequest(
+            f"what {op} gives decides a request of {definition.name}; it cannot be given by hand",
+            hint="mend the handler and resume, or cancel the request and ask again",
+        )
+
+
 async def migrate(
     engine: Engine,
     ref: str,

@@ -110,6 +110,7 @@ class Verbs(Starting):
     ) -> shapes.Verb:
         """Takes `output` as the result of an op that failed, is in doubt or waits for a retry."""
         value = encode_decode(output, "the output")[1]
+        await steering.check_skip(self.whole, instance, op)
         return await self._verb(instance, Skip(op, value, by, reason), request_id)
 
     async def edit(

@@ -32,6 +32,8 @@ LEEWAY_S: Final = 60
 KEYS_S: Final = 3_600.0
 """How long the issuer's keys are believed; one that is not among them is looked for again."""
 ASK_AGAIN_S: Final = 30.0
+DOWN_S: Final = 5.0
+"""An issuer that has not answered is not asked again for each token that comes meanwhile."""
 ANSWER_BYTES_MAX: Final = 1 << 20
 ANSWER_S: Final = 10.0
 TOKEN_BYTES_MAX: Final = 16 << 10
@@ -109,9 +111,14 @@ class Provider:
     async def _current(self, again_s: float) -> KeySet:
         """The issuer's keys, asked for again when they are older than that."""
         async with self._asking:
-            if self._keys is None or self._now() - self._asked_at >= again_s:
+            wait_s = DOWN_S if self._keys is None else again_s
+            if self._now() - self._asked_at >= wait_s:
                 self._asked_at = self._now()
                 self._keys = await self._asked()
+        if self._keys is None:
+            raise Unavailable(
+                f"{self.oidc.issuer} did not answer a moment ago", issuer=self.oidc.issuer
+            )
         return self._keys
 
     async def _asked(self) -> KeySet:

@@ -10,8 +10,10 @@ from greenroom.definitions import deciding, flowruns, permissions, services
 from greenroom.definitions.flowruns import Runner
 from greenroom.definitions.flows import Flow, FlowDesk
 from greenroom.definitions.matching import compile_where
+from greenroom.definitions.templates import Template
 from greenroom.runtime import steering
 from greenroom.runtime.buttons import SlackButtons
+from greenroom.runtime.identities import Identities
 from greenroom.runtime.recording import Recorded
 from tests.mutants.registry import Mutant, replace, rewrite
 
@@ -20,6 +22,42 @@ WHO: Final = "tests/runtime/test_flow_deciding.py::"
 OVER: Final = "tests/runtime/connectors/test_flows_over_connectors.py::"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
+    Mutant(
+        "any-handler-will-do",
+        "S1",
+        rewrite(Template.check_handlers, "if handler.name not in legal:", "if False:"),
+        (FLOWS + "test_S1_a_template_is_a_table_of_events_and_flows_show_their_kind",),
+    ),
+    Mutant(
+        "a-reducer-gives-nothing",
+        "S2",
+        rewrite(Template.reduced, "if given is None:", "if False:"),
+        (FLOWS + "test_S2_a_reducer_is_called_once_and_gives_what_its_place_takes",),
+    ),
+    Mutant(
+        "a-hook-returns-anything",
+        "S3",
+        rewrite(Template.redirected, "if not isinstance(given, Transition):", "if False:"),
+        (FLOWS + "test_S3_a_hook_returns_nothing_or_a_transition",),
+    ),
+    Mutant(
+        "backwards-is-allowed",
+        "S8",
+        rewrite(Template.redirected, "if given.event not in legal:", "if False:"),
+        (FLOWS + "test_S8_backwards_is_illegal",),
+    ),
+    Mutant(
+        "a-redirect-runs-the-default-too",
+        "S8",
+        rewrite(Runner.happen, "if redirect is not None:", "if False:"),
+        (FLOWS + "test_S10_a_request_is_denied_at_once",),
+    ),
+    Mutant(
+        "identities-are-asked-for-again",
+        "S11",
+        rewrite(Identities.remembered, "if kept is not None and", "if False and"),
+        (FLOWS + "test_S11_identities_are_looked_up_when_needed_and_once",),
+    ),
     Mutant(
         "a-late-event-happens",
         "3.3.8",
@@ -121,6 +159,12 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "3.3.7",
         rewrite(steering.keep_decided, "and definition.desk.knows_people", "and False"),
         (WHO + "test_who_may_steer_does_not_change_what_was_asked_for_and_decided",),
+    ),
+    Mutant(
+        "who-steers-says-what-a-handler-gave",
+        "3.3.7",
+        rewrite(FlowDesk.may_skip, 'return not name.startswith("on_") and', "return True or"),
+        (WHO + "test_who_may_steer_does_not_say_what_a_handler_that_decides_has_given",),
     ),
     Mutant(
         "anybody-says-it-came-from-slack",

@@ -49,7 +49,8 @@ async def begun(
     engine: TestEngine, by: str = "ann", rule: Any = get_approvers, **options: Any
 ) -> str:
     flow = Flow(
-        f"who {next(NAMES)}", template=ApprovalTemplate, targets=["db"], handlers=[rule],
+        f"who {next(NAMES)}", template=ApprovalTemplate, targets=["db"],
+        handlers=rule if isinstance(rule, list) else [rule],
         **{"roles": {"admin": ["ann", "root"]}, **options},
     )  # fmt: skip
     engine.register(flow)
@@ -106,6 +107,50 @@ async def test_who_may_steer_does_not_change_what_was_asked_for_and_decided(
         else:  # access that has ended would begin again, with the approvals of then
             await engine.restart(id, from_op="approval")
     assert (await engine.get(id)).state["permission"] == {"routed": True}
+
+
+@pytest.mark.parametrize("name", ["get_approvers", "on_request", "on_approve"])
+async def test_who_may_steer_does_not_say_what_a_handler_that_decides_has_given(
+    engine: TestEngine, name: str
+) -> None:
+    """A handler may fail because a service is down; that makes nobody an approver."""
+    down = [True]
+
+    def handle(event: Any) -> Any:
+        if down[0]:
+            raise ConnectionError("down")
+        return slack.user("bob") if name.startswith("get_") else None
+
+    handle.__name__ = name
+    id = await begun(engine, rule=[(reducer if name.startswith("get_") else hook)(handle),
+                                   *([] if name.startswith("get_") else [get_approvers])])  # fmt: skip
+    if name == "on_approve":
+        await say(engine, id, "bob")
+    assert (await engine.get(id)).status == "failed"
+    for output in (
+        {"event": "approve", "values": {}},
+        {"stages": [[{"service": "slack", "kind": "user", "name": "ann"}]]},
+    ):
+        with pytest.raises(InvalidRequest, match="cannot be given by hand"):
+            await engine.skip(id, f"{name}#1", output)
+    down[0] = False
+    await engine.resume(id)
+    await engine.until_idle()
+    assert (await engine.get(id)).status != "failed"
+
+
+async def test_what_decides_nothing_is_skipped(engine: TestEngine) -> None:
+    class Strategy:
+        def escalate(self, target: Any, event: Any) -> None:
+            raise ConnectionError("down")
+
+        def deescalate(self, target: Any, event: Any) -> None: ...
+
+    id = await begun(engine, strategy=Strategy, duration="1h")
+    assert (await say(engine, id, "bob")).status == "failed"
+    await engine.skip(id, "strategy.escalate#1", {"by": "hand"})
+    await engine.until_idle()
+    assert (await engine.get(id)).state["outputs"]["escalate"] == {"by": "hand"}
 
 
 # -- counting twice --------------------------------------------------------------------------------

@@ -397,12 +397,25 @@ async def test_H11_a_secret_among_the_issuers_keys_is_not_believed(
 
 
 async def test_H11_an_issuer_that_does_not_answer_is_no_open_door(make_face: MakeFace) -> None:
-    async def down(url: str) -> bytes:
-        raise OSError("no route")
+    """Nor is it asked again for each token; and it is found when it is back."""
+    asked: list[str] = []
+    now = time.time()
+    issuer = Issuer()
 
-    face = make_face(oidc=Provider(Oidc(issuer=ISSUER, audience="greenroom"), fetch=down))
+    async def fetch(url: str) -> bytes:
+        asked.append(url)
+        if len(asked) == 1:
+            raise OSError("no route")
+        return await issuer.fetch(url)
+
+    oidc = Oidc(issuer=ISSUER, audience="greenroom")
+    face = make_face(oidc=Provider(oidc, fetch=fetch, now=lambda: now))
     face.key = token()
-    assert (await face.get("/v1/info")).status_code == 503
+    for _ in range(3):
+        assert (await face.get("/v1/info")).status_code == 503
+    assert len(asked) == 1
+    now += 6
+    assert (await face.get("/v1/info")).status_code == 200
 
 
 def test_H12_an_algorithm_with_a_shared_secret_cannot_be_allowed() -> None:
