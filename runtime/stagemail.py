@@ -34,6 +34,8 @@ def tell_assignee(context: Any, given: dict[str, Json]) -> Json:
     if face is None or context is None:
         raise NoEngine("an assignee is told by an open engine")
     engine = cast("Engine", face)
+    if not _is_theirs(engine, context.instance, given):
+        return {"told": []}
     recorder = engine.recorder(context)
     told = [str(call.args["to"]) for call in context.recorded]
     failed: list[str] = []
@@ -54,6 +56,17 @@ def tell_assignee(context: Any, given: dict[str, Json]) -> Json:
     if failed:
         raise NotToldYet(f"not told: {'; '.join(failed)}")
     return {"told": told}
+
+
+def _is_theirs(engine: Engine, instance: str, given: dict[str, Json]) -> bool:
+    """Whether the question still waits for this assignee. While the mail server failed it may have
+    been answered, or have gone on to others."""
+    loaded = engine.directory.active.get(engine.directory.ids.get(instance, -1))
+    if loaded is None:
+        return True
+    ask = loaded.kernel.progress.ops.get(str(given["ask"]).removeprefix(f"{instance}."))
+    asked: Any = None if ask is None else ask.request.args
+    return isinstance(asked, dict) and asked.get("assignee") == given["assignee"]
 
 
 def people_of(engine: Engine, assignee: str) -> tuple[str, ...]:

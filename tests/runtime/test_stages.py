@@ -409,6 +409,23 @@ async def test_A4_a_mail_that_fails_is_tried_again_and_never_twice_to_one(
         assert outlet.people == ["ann@x.org", "bob@x.org"]
 
 
+async def test_A4_a_mail_that_comes_late_goes_to_nobody_the_question_does_not_wait_for(
+    make: Make, outlet: Outlet
+) -> None:
+    folder = reviewed(
+        make, "ann@x.org", reminders=["5s"], escalate=[{"after": "6s", "assignee": "boss@x.org"}]
+    )
+    outlet.down = {"ann@x.org": 2, "boss@x.org": 1}
+    async with opened(folder) as engine:
+        id = await begun(engine)
+        await engine.advance("7s")
+        assert outlet.sent == []
+        await engine.answer(f"{id}.review#1", {"good": True}, by="boss@x.org")
+        await engine.advance("1 day")
+        assert outlet.sent == []
+        assert (await engine.get(id)).status == "completed"
+
+
 async def test_A4_mail_that_fails_for_good_fails_no_run(make: Make, outlet: Outlet) -> None:
     outlet.down["mark@company.com"] = 99
     async with opened(reviewed(make, "mark@company.com")) as engine:
