@@ -12,6 +12,7 @@ happen, K22 resume is a trial, K23 what may be voided, K26 skip, K33 cancel is a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, assert_never
 
@@ -281,19 +282,22 @@ class Kernel:
             return []
         takes = self.taker(m)
         branch = None
-        if (
-            not self.is_plan
-            and self.definition.program.handles_events
-            and m.iq > p.seen
-            and not p.over
-            and not p.cancelling
-        ):
+        if self._handles_events and m.iq > p.seen and not p.over and not p.cancelling:
             branch = f"e{p.handlers + 1}"
         if takes is None and branch is None:
             return []
         return self._turn(
             EventReceived(at=now, iq=m.iq, event=m.event, takes=takes, branch=branch, pos=m.pos)
         )
+
+    @property
+    def unseen(self) -> int | float:
+        """The inbox item from which on a handler may take them; infinity where there is none."""
+        return self.progress.seen + 1 if self._handles_events else math.inf
+
+    @property
+    def _handles_events(self) -> bool:
+        return not self.is_plan and self.definition.program.handles_events
 
     def taker(self, m: Offer) -> str | None:
         """The oldest open wait that takes this event."""

@@ -36,11 +36,20 @@ from greenroom.actors.messages import (
     Recover,
     decode_message,
 )
-from greenroom.actors.ports import Append, Appended, Create, InboxItem, Keep, ResourceSave
+from greenroom.actors.ports import (
+    Append,
+    Appended,
+    Create,
+    InboxItem,
+    Keep,
+    ResourceSave,
+    WaitRow,
+)
 from greenroom.actors.ports import Request as RequestId
 from greenroom.actors.progress import CALLS, DEADLINE
 from greenroom.actors.rows import AppendBuilder, attributes_now, status_change
 from greenroom.definitions.errors import Busy, GreenroomError, Rejected, StaleAppend
+from greenroom.definitions.eventclasses import names_of
 from greenroom.definitions.events import Event
 
 TURN_MESSAGES_MAX: Final = 64
@@ -116,7 +125,7 @@ class Instance:
 
     __slots__ = (
         "attributes", "barred", "change", "children", "dead", "host", "id", "inbox", "kernel", "late",
-        "mailbox", "n", "offered", "queued", "rowed", "running", "since", "stands", "start_pos",
+        "mailbox", "n", "names", "offered", "queued", "rowed", "running", "since", "stands", "start_pos",
         "unstored",
     )  # fmt: skip
 
@@ -130,6 +139,8 @@ class Instance:
         """Open items by number, in order: events not taken yet."""
         self.offered: set[int] = set()
         """Items that wait in the mailbox."""
+        self.names: dict[int, list[str]] = {}
+        """What the events among the open items are called, once they were offered."""
         self.running: dict[str, int] = {}
         """Attempts of calls that run now, by op."""
         self.rowed: set[str] = set()
@@ -210,12 +221,17 @@ class Instance:
         if item.iq not in self.offered:
             self.offered.add(item.iq)
             event = _event_decoder.decode(item.payload).as_data()
+            self.names[item.iq] = names_of(event)
             self.tell(Offer(item.iq, item.at, event, item.pos))
 
-    def offer_again(self) -> None:
-        """After a wait has opened, or the instance goes on: the items kept are offered anew."""
+    def offer_again(self, opened: Iterable[WaitRow]) -> None:
+        """Waits have opened: of the items kept those with their names are offered anew, and those
+        that no handler has been offered yet. What nobody wants may lie there for ever."""
+        wanted = {wait.type for wait in opened}
+        unseen = self.kernel.unseen
         for item in list(self.inbox.values()):
-            self._offer(item)
+            if item.iq >= unseen or not wanted.isdisjoint(self.names.get(item.iq, wanted)):
+                self._offer(item)
 
     def catch_up(self) -> None:
         """K19: the instance goes on after a while. What came meanwhile is taken in the order of
@@ -326,6 +342,7 @@ class Instance:
         if any(isinstance(entry, EventReceived) and entry.takes is not None for entry in entries):
             if self.kernel.progress.failure is None:
                 del self.inbox[message.iq]
+                self.names.pop(message.iq, None)
         elif item.state == "new":
             self.inbox[message.iq] = msgspec.structs.replace(item, state="kept")
             batch.kept.append(message.iq)
@@ -401,7 +418,7 @@ class Instance:
         if result.found:
             self.give(result.found)
         if batch.append.opened and self.inbox:
-            self.offer_again()
+            self.offer_again(batch.append.opened)
         self._settle()
 
     def _not_stored(self, batch: Batch, error: Exception) -> None:

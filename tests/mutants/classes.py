@@ -91,7 +91,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "nobody-is-told-of-events", "Z15",
-        rewrite(Kernel._offer, "and self.definition.program.handles_events", "and False"),
+        rewrite(Kernel._offer, "self._handles_events", "False"),
         (ROWS + "z15_an_error_in_on_event_fails_the_instance",),
     ),
 )  # fmt: skip

@@ -22,6 +22,7 @@ from greenroom import (
     wait,
     workflow,
 )
+from greenroom.actors.decide import Kernel
 from tests.runtime.kits import FileEngine, MemoryEngine
 
 
@@ -463,3 +464,70 @@ async def test_events_are_listed_by_their_type_source_and_subject(kit: MemoryEng
     assert await listed("subject:s1", cursor=first.cursor) == [1]
     with pytest.raises(InvalidRequest, match="no word of this filter"):
         await listed("type:a b")
+
+
+class Hears(Workflow):
+    def __init__(self, heard: list[Any]) -> None:
+        self.heard = heard
+
+    async def handle(self) -> Any:
+        await wait("end")
+        return self.heard
+
+    async def on_event(self, event: Event) -> None:
+        self.heard = [*self.heard, event.type]
+
+
+class OnlyHears(Workflow):
+    """Waits for no event: what it is sent before it begins is for its handler alone."""
+
+    def __init__(self, heard: list[Any]) -> None:
+        self.heard = heard
+
+    async def handle(self) -> Any:
+        await sleep("1h")
+        return self.heard
+
+    async def on_event(self, event: Event) -> None:
+        self.heard = [*self.heard, event.type]
+
+
+@pytest.mark.parametrize("cls", [Hears, OnlyHears])
+async def test_a_handler_gets_what_was_sent_before_the_instance_began(cls: Any) -> None:
+    async with MemoryEngine(cls) as engine:
+        later = await engine.start(cls, {"heard": []}, delay="1m")
+        await engine.send(later.id, {"type": "early"})
+        await engine.advance("2m")
+        await engine.send(later.id, {"type": "end"})
+        await engine.advance("2h")
+        assert await later.result() == ["early", "end"]
+
+
+@workflow
+async def one_by_one(names: list[str]) -> list[Any]:
+    return [(await wait(name)).data for name in names]
+
+
+async def test_what_nobody_waits_for_is_not_offered_to_every_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offers = 0
+    offered = Kernel._offer
+
+    def counted(kernel: Kernel, message: Any, now: int) -> Any:
+        nonlocal offers
+        offers += 1
+        return offered(kernel, message, now)
+
+    monkeypatch.setattr(Kernel, "_offer", counted)
+    names = [f"step {number}" for number in range(20)]
+    async with MemoryEngine(one_by_one) as engine:
+        run = await engine.start(one_by_one, {"names": names})
+        for number in range(50):
+            await engine.send(run.id, {"type": "other", "data": number})
+        for name in reversed(names):
+            await engine.send(run.id, {"type": name, "data": name})
+        await engine.quiet()
+        assert await run.result() == names
+    # each once when it came, and those that were kept once more when it was their turn
+    assert offers <= 50 + 2 * len(names)
