@@ -71,6 +71,17 @@ class _Line:
     def close(self) -> None:
         self._socket.close()
 
+    def is_over(self) -> bool:
+        """Between two exchanges nothing is owed: what can be read then is the end, or the last
+        word of a daemon that is gone."""
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
+
     def send(self, data: bytes) -> None:
         try:
             self._socket.sendall(data)
@@ -99,10 +110,12 @@ class _Line:
     def exchange(self, data: bytearray) -> None:
         """Sends some of `data` or receives, whichever is possible first. A peer that does not
         read while it writes would stop a daemon that does not write while it reads."""
-        readable, writable, _ = select.select([self._socket], [self._socket] if data else [], [])
-        if readable and not self._fill():
+        asked = select.poll()  # select.select knows no more than 1,024 files
+        asked.register(self._socket, select.POLLIN | (select.POLLOUT if data else 0))
+        ((_, ready),) = asked.poll()
+        if ready & ~select.POLLOUT and not self._fill():
             raise closed(self.path)
-        if writable:
+        if ready & select.POLLOUT:
             try:
                 sent = self._socket.send(data[:_SEND_BYTES], socket.MSG_DONTWAIT)
             except BlockingIOError:
@@ -269,6 +282,8 @@ class SyncClient(blocking.BlockingVerbs):
         return self._stream("tail", given(type=type, after=after, since=since), shapes.StoredEvent)
 
     def _connected(self) -> _Line:
+        if self._line is not None and self._line.is_over():
+            self.close()
         if self._line is None:
             self._line = _Line(self.path)
         return self._line

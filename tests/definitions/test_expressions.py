@@ -221,14 +221,14 @@ ATTACKS = [
 def test_attacks_are_cut_short(text: str, data: Any) -> None:
     expression = compile_expression(text)
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.thread_time()  # what others do to the machine does not count
     with pytest.raises(ExpressionError) as caught:
         expression.search(data)
-    elapsed = time.perf_counter() - started
+    elapsed = time.thread_time() - started
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert caught.value.details["reason"] == "budget"
-    assert elapsed < 1.5  # tracing makes it some five times slower; a hang would be minutes
+    assert elapsed < 5  # tracing makes it some five times slower; a hang would be minutes
     assert peak < 32 << 20
 
 

@@ -228,6 +228,19 @@ async def test_the_blocking_client_has_the_same_verbs(serve: Serve) -> None:
     await in_thread(work)
 
 
+async def test_a_blocking_client_that_lost_an_idle_connection_connects_again(serve: Serve) -> None:
+    """As after a restart of the daemon: nothing was sent that could be half done."""
+    served = await serve()
+    client = SyncClient(served.path)
+    calls = (client.ping, lambda: client.post({"type": "x"}), client.ping)
+    for call in calls:
+        assert await in_thread(call)
+        for connection in list(served.server.connections):
+            connection.abort()
+        await served.until(lambda: not served.server.connections)
+    client.close()
+
+
 async def test_the_blocking_client_pipelines(serve: Serve) -> None:
     served = await serve()
     events = [
