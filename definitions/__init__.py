@@ -7,7 +7,7 @@ same before a crash, after it, and on the machine of somebody who only wants to 
 
 The model
     workflow   Definition, Plan, Program, Trigger: what the actors run and nothing else
-    declare    @workflow: from a function or class to a Definition
+    declare    @workflow: from a function or class to a Definition (options: what it can be told)
     errors     every error a user can meet; the class says whose fault it is
     events     an event, with the attribute names of CloudEvents
     patterns   regular expressions of forms, on an engine that no answer makes slow

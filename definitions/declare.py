@@ -7,21 +7,23 @@ object, and an engine is given the object.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar, overload
+from collections.abc import Callable
+from typing import Any, TypeVar, Unpack, overload
 
 import msgspec
 
-from greenroom.definitions.collecting import On, Part, on_from
+from greenroom.definitions.collecting import on_from
 from greenroom.definitions.errors import InvalidDefinition
 from greenroom.definitions.expressions import Value, compile_value
 from greenroom.definitions.forms import form_target
 from greenroom.definitions.gates import classifier, gate
 from greenroom.definitions.injection import injector, location
-from greenroom.definitions.limits import limits_from
+from greenroom.definitions.limits import Limits, limits_from
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import child, is_driven, named_version
+from greenroom.definitions.options import Options, check_names
 from greenroom.definitions.planshape import plan_shape
 from greenroom.definitions.programs import Workflow, key_rule
 from greenroom.definitions.purity import check_program
@@ -70,64 +72,8 @@ class Declared:
 @overload
 def workflow(subject: F) -> F: ...
 @overload
-def workflow(
-    subject: str | None = None,
-    *,
-    target: str | None = None,
-    on: str | Sequence[Part] | On | None = None,
-    where: Json = None,
-    key: Json = None,
-    transform: Json = None,
-    debounce: Any = None,
-    throttle: Any = None,
-    batch: Any = None,
-    name: str | None = None,
-    version: int | None = None,
-    schedule: Any = None,
-    attributes: Mapping[str, str] | None = None,
-    concurrency: Any = None,
-    rate: Any = None,
-    timeout: Any = None,
-    retention: Any = None,
-    tags: Sequence[str] | None = None,
-    enabled: bool | None = None,
-    initial_input_form: Any = None,
-    on_failure: Literal["compensate", "park"] = "compensate",
-    only_if: Any = None,
-    classify: Callable[[Any], str | None] | None = None,
-    strict: bool = False,
-    on_error: OnError | None = None,
-    wait_for_dispatched: bool | None = None,
-) -> Callable[[F], F]: ...
-def workflow(
-    subject: Any = None,
-    *,
-    target: str | None = None,
-    on: str | Sequence[Part] | On | None = None,
-    where: Json = None,
-    key: Json = None,
-    transform: Json = None,
-    debounce: Any = None,
-    throttle: Any = None,
-    batch: Any = None,
-    name: str | None = None,
-    version: int | None = None,
-    schedule: Any = None,
-    attributes: Mapping[str, str] | None = None,
-    concurrency: Any = None,
-    rate: Any = None,
-    timeout: Any = None,
-    retention: Any = None,
-    tags: Sequence[str] | None = None,
-    enabled: bool | None = None,
-    initial_input_form: Any = None,
-    on_failure: Literal["compensate", "park"] = "compensate",
-    only_if: Any = None,
-    classify: Callable[[Any], str | None] | None = None,
-    strict: bool = False,
-    on_error: OnError | None = None,
-    wait_for_dispatched: bool | None = None,
-) -> Any:
+def workflow(subject: str | None = None, **options: Unpack[Options]) -> Callable[[F], F]: ...
+def workflow(subject: Any = None, **options: Unpack[Options]) -> Any:
     """Makes a function or class a workflow: `@workflow`, `@workflow("Order a port", on=...)`.
 
     The text is a label for people; the name is that of the function. `target` says what the workflow
@@ -162,38 +108,11 @@ def workflow(
     class as well.
     """
 
+    check_names(options)
     label = subject if isinstance(subject, str) else None
 
     def declare(subject: Any) -> Any:
-        definition = compile_definition(
-            subject,
-            label=label,
-            target=target,
-            on=on,
-            where=where,
-            key=key,
-            transform=transform,
-            debounce=debounce,
-            throttle=throttle,
-            batch=batch,
-            name=name,
-            version=version,
-            schedule=schedule,
-            attributes=attributes,
-            concurrency=concurrency,
-            rate=rate,
-            timeout=timeout,
-            retention=retention,
-            tags=tags,
-            enabled=enabled,
-            initial_input_form=initial_input_form,
-            on_failure=on_failure,
-            only_if=only_if,
-            classify=classify,
-            strict=strict,
-            on_error=on_error,
-            wait_for_dispatched=wait_for_dispatched,
-        )
+        definition = compile_definition(subject, label=label, **options)
         if inspect.isclass(subject):
             subject.__greenroom__ = definition  # type: ignore[attr-defined]
             return subject
@@ -203,47 +122,66 @@ def workflow(
 
 
 def compile_definition(
-    subject: Any,
-    *,
-    label: str | None = None,
-    target: str | None = None,
-    on: str | Sequence[Part] | On | None = None,
-    where: Json = None,
-    key: Json = None,
-    transform: Json = None,
-    debounce: Any = None,
-    throttle: Any = None,
-    batch: Any = None,
-    name: str | None = None,
-    version: int | None = None,
-    schedule: Any = None,
-    attributes: Mapping[str, str] | None = None,
-    concurrency: Any = None,
-    rate: Any = None,
-    timeout: Any = None,
-    retention: Any = None,
-    tags: Sequence[str] | None = None,
-    enabled: bool | None = None,
-    initial_input_form: Any = None,
-    on_failure: Literal["compensate", "park"] = "compensate",
-    only_if: Any = None,
-    classify: Callable[[Any], str | None] | None = None,
-    strict: bool = False,
-    on_error: OnError | None = None,
-    wait_for_dispatched: bool | None = None,
+    subject: Any, *, label: str | None = None, **options: Unpack[Options]
 ) -> Definition:
     """The definition of a function, class or step list."""
+    place = location(subject) if callable(subject) else "?"
+    title, version = _named(subject, label, options, place)
+    _check(options, place)
+    body = _body(subject, title, place)
+    if isinstance(body, Program) and not _is_task(subject):
+        on_event = getattr(body.cls, "on_event", None) if body.handles_events else None
+        functions = [f for f in (body.func, on_event) if f]
+        check_program(functions, title, body.cls, options.get("strict", False))
+    older = _older(subject, title)
+    if older or (inspect.isclass(subject) and issubclass(subject, Version)):
+        version = len(older) + 1
+    waits = options.get("wait_for_dispatched")
+    if waits is None:
+        waits = getattr(subject, "wait_for_dispatched", False) is True
+    target, classify, form = (
+        options.get(name) for name in ("target", "classify", "initial_input_form")
+    )
+    only_if = options.get("only_if")
+    made = Definition(
+        title,
+        version,
+        "steps" if isinstance(body, Plan) else "program",
+        body,
+        _triggers(title, options),
+        "",
+        place,
+        strict=options.get("strict", False),
+        older=older,
+        label=label,
+        target=None if target is None else str(target),
+        on_failure=options.get("on_failure", "compensate"),
+        only_if=None if only_if is None else gate(only_if, code_hash),
+        classify=None if classify is None else classifier(classify),
+        on_error=_on_error(subject, options.get("on_error"), place),
+        wait_for_dispatched=waits,
+        form=None if form is None else form_target(form),
+        enabled=options.get("enabled"),
+    )
+    limits = _limits(title, options, place)
+    return dataclasses.replace(
+        made, hash=_fingerprint(made, limits, subject, options), **limits.fields()
+    )
+
+
+def _named(subject: Any, label: str | None, options: Options, place: str) -> tuple[str, int | None]:
+    """The name, and the number of the version where one is given."""
     if isinstance(subject, Step):
         raise InvalidDefinition(
             f"{subject.name} is a step; put @workflow on a function   {location(subject.target.func)}"
         )
+    name, version = options.get("name"), options.get("version")
     title = name or getattr(subject, "__name__", None)
     if name is None and inspect.isclass(subject) and issubclass(subject, Workflow):
         title, number = named_version(subject.__name__)
         version = version if number is None else number
     if title == "<lambda>" and label:
         title = label
-    place = location(subject) if callable(subject) else "?"
     if title is None:
         raise InvalidDefinition(f"a workflow needs a name: @workflow(name=...)   {place}")
     check_name(title, place)
@@ -251,79 +189,56 @@ def compile_definition(
         isinstance(version, bool) or not isinstance(version, int) or version < 1
     ):
         raise InvalidDefinition(f"version must be a whole number from 1, got {version!r}   {place}")
+    return title, version
+
+
+def _check(options: Options, place: str) -> None:
+    """What is wrong with options by themselves."""
+    on_failure = options.get("on_failure", "compensate")
     if on_failure not in ("compensate", "park"):
         raise InvalidDefinition(
             f'on_failure must be "compensate" or "park", got {on_failure!r}   {place}'
         )
+    key = options.get("key")
     if isinstance(key, str) and key.startswith(("data.", "input.")):
         raise InvalidDefinition(
             f'the key "{key}" is that very text, the same for all instances   {place}',
             hint=f'an expression begins with two colons:  key="::{key}"',
         )
-    if where is not None and on is None:
+    if options.get("where") is not None and options.get("on") is None:
         raise InvalidDefinition(f"where= needs on=, the event type to filter   {place}")
-    body = _body(subject, title, place)
-    if isinstance(body, Program) and not _is_task(subject):
-        on_event = getattr(body.cls, "on_event", None) if body.handles_events else None
-        check_program([f for f in (body.func, on_event) if f], title, body.cls, strict)
-    older = _older(subject, title)
-    if older or (inspect.isclass(subject) and issubclass(subject, Version)):
-        version = len(older) + 1
-    on_error = _on_error(subject, on_error, place)
-    if wait_for_dispatched is None:
-        wait_for_dispatched = getattr(subject, "wait_for_dispatched", False) is True
-    triggers = (
-        *_events(title, on, where, key, transform, debounce, throttle, batch),
-        *_times(title, on, key, schedule),
-    )
-    entrance = None if only_if is None else gate(only_if, code_hash)
+    enabled = options.get("enabled")
+    if enabled is not None and not isinstance(enabled, bool):
+        raise InvalidDefinition(f"enabled must be True or False, got {enabled!r}   {place}")
 
+
+def _limits(title: str, options: Options, place: str) -> Limits:
     def wrong(option: str, error: InvalidDefinition) -> None:
         raise InvalidDefinition(f"{title}: {error.message}   {place}", hint=error.hint)
 
-    given = {
-        "attributes": attributes, "concurrency": concurrency, "rate": rate, "timeout": timeout,
-        "retention": retention, "tags": tags,
-    }  # fmt: skip
-    limits = limits_from(given, wrong)
-    if enabled is not None and not isinstance(enabled, bool):
-        raise InvalidDefinition(f"enabled must be True or False, got {enabled!r}   {place}")
-    fingerprint = data_hash(
+    return limits_from(options, wrong)
+
+
+def _fingerprint(made: Definition, limits: Limits, subject: Any, options: Options) -> str:
+    """What makes a version."""
+    key, transform = options.get("key"), options.get("transform")
+    entrance = made.only_if
+    return data_hash(
         {
-            "body": msgspec.to_builtins(plan_shape(body))
-            if isinstance(body, Plan)
+            "body": msgspec.to_builtins(plan_shape(made.body))
+            if isinstance(made.body, Plan)
             else code_hash(*_sources(subject)),
             "triggers": [
-                {**trigger.as_data(), "key": key, "transform": transform} for trigger in triggers
+                {**trigger.as_data(), "key": key, "transform": transform}
+                for trigger in made.triggers
             ],
-            "attributes": dict(attributes or {}),
+            "attributes": dict(options.get("attributes") or {}),
             **({"limits": said} if (said := limits.as_data()) else {}),
             **({} if entrance is None else {"only_if": entrance.source}),
-            **({"on_failure": on_failure} if on_failure != "compensate" else {}),
-            **({"on_error": on_error} if on_error != "fail" else {}),
-            **({"wait_for_dispatched": True} if wait_for_dispatched else {}),
+            **({"on_failure": made.on_failure} if made.on_failure != "compensate" else {}),
+            **({"on_error": made.on_error} if made.on_error != "fail" else {}),
+            **({"wait_for_dispatched": True} if made.wait_for_dispatched else {}),
         }
-    )
-    return Definition(
-        title,
-        version,
-        "steps" if isinstance(body, Plan) else "program",
-        body,
-        triggers,
-        fingerprint,
-        place,
-        strict=strict,
-        older=older,
-        label=label,
-        target=None if target is None else str(target),
-        on_failure=on_failure,
-        only_if=entrance,
-        classify=None if classify is None else classifier(classify),
-        on_error=on_error,
-        wait_for_dispatched=wait_for_dispatched,
-        form=None if initial_input_form is None else form_target(initial_input_form),
-        enabled=enabled,
-        **limits.fields(),
     )
 
 
@@ -428,17 +343,23 @@ def _older(cls: Any, title: str) -> dict[int, Definition]:
     }
 
 
-def _events(
-    title: str, on: Any, where: Json, key: Json, transform: Json, *held: Any
-) -> list[Trigger]:
-    """The triggers on events; `held` is debounce, throttle and batch."""
+def _triggers(title: str, options: Options) -> tuple[Trigger, ...]:
+    return (*_events(title, options), *_times(title, options))
+
+
+def _events(title: str, options: Options) -> list[Trigger]:
+    """The triggers on events."""
+    on, where, key = options.get("on"), options.get("where"), options.get("key")
+    transform = options.get("transform")
+    held = [options.get(name) for name in ("debounce", "throttle", "batch")]
+    collects = any(one is not None for one in held)
     if on is None:
-        if any(one is not None for one in held):
+        if collects:
             raise InvalidDefinition(
                 f"{title}: debounce, throttle and batch need on=, an event type"
             )
         return []
-    if isinstance(on, str) and not any(one is not None for one in held):
+    if isinstance(on, str) and not collects:
         return [trigger_on(on, where, key, transform)]
     found = on_from(on, where, *held)
     return [
@@ -447,10 +368,11 @@ def _events(
     ]
 
 
-def _times(title: str, on: Any, key: Json, schedule: Any) -> list[Trigger]:
+def _times(title: str, options: Options) -> list[Trigger]:
     """The trigger of a schedule; where nothing triggers, one that knows the key."""
+    key, schedule = options.get("key"), options.get("schedule")
     if schedule is None:
-        if key is None or on is not None:
+        if key is None or options.get("on") is not None:
             return []
         return [Trigger(None, compile_where(None), _value(key), None)]
     plan: Schedule = (

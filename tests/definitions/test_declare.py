@@ -59,7 +59,7 @@ class Bare(Workflow): ...
         (NoHandle, {}, "has no handle"),
         (Bare, {}, "has no handle"),
         (5, {"name": "five"}, "must be a coroutine function"),
-        (program, {"name": "a/b"}, "no '/'"),
+        (program, {"name": "a/b"}, "must not have a"),
         (program, {"name": "n" * 1000}, "characters"),
         (program, {"version": 0}, "whole number"),
         (program, {"version": True}, "whole number"),
@@ -190,3 +190,8 @@ def test_two_steps_with_one_key_are_refused() -> None:
 
     with pytest.raises(InvalidDefinition, match='two steps have the key "one"'):
         (begin >> same("a") >> same("b")).plan()
+
+
+def test_an_option_that_nobody_has_is_refused_by_name() -> None:
+    with pytest.raises(TypeError, match='no option \'concurency\'; did you mean "concurrency"'):
+        workflow(concurency=1)  # type: ignore[call-overload]
