@@ -193,5 +193,5 @@ def test_two_steps_with_one_key_are_refused() -> None:
 
 
 def test_an_option_that_nobody_has_is_refused_by_name() -> None:
-    with pytest.raises(TypeError, match='no option \'concurency\'; did you mean "concurrency"'):
+    with pytest.raises(TypeError, match="no option 'concurency'; did you mean \"concurrency\""):
         workflow(concurency=1)  # type: ignore[call-overload]

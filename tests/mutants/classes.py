@@ -28,7 +28,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "nobody-is-warned", "Z3",
-        rewrite(declare.compile_definition, "check_program([f for f in (body.func, on_event) if f], title, body.cls, strict)", "pass"),
+        rewrite(declare.compile_definition, "check_program(functions, title, body.cls, options.get(\"strict\", False))", "pass"),
         ("tests/definitions/test_purity.py::test_z3_what_a_replay_would_not_find_alike_is_warned_of",
          "tests/definitions/test_purity.py::test_z3_a_strict_program_is_refused_with_all_it_does"),
     ),
