@@ -13,9 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.runtime.benchmarks.common import Figures, surroundings
+from greenroom.runtime.web.mount import is_installed
 
 QUESTIONS: Final = (
-    "steps", "limit", "sequential", "programs", "events", "routing", "waiting", "timers",
+    "steps", "limit", "sequential", "programs", "events", "posts", "routing", "waiting", "timers",
     "recovery", "scopes", "startup",
 )  # fmt: skip
 
@@ -34,6 +35,8 @@ BUDGET: Final = (
     ("programs", "plain_many_replay_entries_per_s", "  the same without await", ""),
     ("events", "no_match_per_s", "events a second, nobody waits", ">= 30,000"),
     ("events", "wake_per_s", "  each wakes one instance to its end", ">= 6,000"),
+    ("posts", "post_cpu_us", "an event over HTTP, CPU us", "<= 90"),
+    ("posts", "line_cpu_us", "  one of many in a request", ""),
     ("routing", "waits_ratio", "routing among many to among 100", "<= 1.5"),
     ("routing", "half_triggers_ratio", "  six shapes, half triggers, after a restart", "<= 1.5"),
     ("routing", "index_ratio", "  to find a trigger in memory", ""),
@@ -49,6 +52,11 @@ BUDGET: Final = (
     ("startup", "version_cpu_ms", "greenroom --version, CPU ms", "<= 60"),
 )
 """What the table shows: question, figure, words, and the target on two quiet cores at full size."""
+
+
+def measurable() -> list[str]:
+    """The questions that what is installed can answer: one is of an extra."""
+    return [question for question in QUESTIONS if question != "posts" or is_installed()]
 
 
 def answer(question: str, sizes: dict[str, int], data: str | None = None) -> Figures:

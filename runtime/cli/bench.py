@@ -20,8 +20,8 @@ from greenroom.runtime.cli.session import Session
 def bench(session: Session, questions: tuple[str, ...], quick: bool) -> None:
     """Measure this machine: durable steps, events, memory.
 
-    QUESTIONs are steps, limit, sequential, programs, events, routing, waiting, timers, recovery,
-    scopes, startup; all if none is named, which takes some minutes. The stores are temporary ones, made in
+    QUESTIONs are steps, limit, sequential, programs, events, posts, routing, waiting, timers,
+    recovery, scopes, startup; all if none is named, which takes some minutes. The stores are temporary ones, made in
     --data if given: what is measured is that disk.
     """
     from greenroom.runtime.benchmarks import command as run  # noqa: PLC0415  start-up time
@@ -31,7 +31,7 @@ def bench(session: Session, questions: tuple[str, ...], quick: bool) -> None:
         known = " ".join(run.QUESTIONS)
         raise click.BadParameter(f"{unknown[0]} is not measured; there are: {known}")
     answers = []
-    for question in questions or run.QUESTIONS:
+    for question in questions or run.measurable():
         output.note(f"{question} ...")
         found = run.answer(question, run.sizes_of(question, quick), session.data)
         answers.append(found)

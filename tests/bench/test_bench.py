@@ -35,6 +35,7 @@ PROMISED = {
         "plain_many_replay_ms", "plain_ratio_many_to_few", "plain_cpu_ratio_many_to_few",
     },
     "events": {"no_match_per_s", "wake_per_s", "rss_mb"},
+    "posts": {"posts_per_s", "post_cpu_us", "lines_per_s", "line_cpu_us"},
     "routing": {"waits_1_us", "waits_100_us", "waits_200_us", "waits_ratio", "half_triggers_ratio", "index_200_us", "index_ratio"},
     "waiting": {"ready_ms", "rss_mb", "woken", "made_per_s"},
     "timers": {"fired", "late_p50_ms", "late_max_ms", "pending_in_memory", "pending_ready_ms",
