@@ -516,7 +516,9 @@ class Machine:
             self.result = encode_decode(value, f"the result of {self.definition.name}")[1]
         except (InvalidInput, TooLarge) as error:
             raise Death(
-                Failure(type(error).__name__, error.message, "not_json", _details(error))
+                Failure(
+                    type(error).__name__, error.message, "not_json", details_of(error, plain=True)
+                )
             ) from None
         self.over = True
 
@@ -1004,7 +1006,12 @@ class Machine:
                 raw, back = encode_decode(value, f"self.{name}")
             except (InvalidInput, TooLarge) as error:
                 raise Death(
-                    Failure(type(error).__name__, error.message, "not_json", _details(error))
+                    Failure(
+                        type(error).__name__,
+                        error.message,
+                        "not_json",
+                        details_of(error, plain=True),
+                    )
                 ) from None
             if self.encoded.get(name) != raw:
                 self.encoded[name] = raw
@@ -1153,8 +1160,14 @@ def _gone(request: Request) -> Request:
     )  # fmt: skip
 
 
-def _details(error: InvalidInput | TooLarge) -> dict[str, Json]:
-    return {key: value for key, value in error.details.items() if isinstance(value, str | int)}
+def details_of(error: GreenroomError, *, plain: bool = False) -> dict[str, Json]:
+    """What a failure keeps of an error of ours: its details (the `plain` ones only) and its hint."""
+    kept = {
+        key: value
+        for key, value in error.details.items()
+        if not plain or isinstance(value, str | int)
+    }
+    return {**kept, "hint": error.hint[:HINT_CHARACTERS_MAX]} if error.hint else kept
 
 
 def failure_of(error: BaseException, kind: Any = "raised") -> Failure:
@@ -1178,8 +1191,10 @@ def failure_of(error: BaseException, kind: Any = "raised") -> Failure:
         text = str(error)
     except Exception:  # an author's __str__ may do anything
         text = "(its text cannot be made)"
-    details = dict(error.details) if isinstance(error, ActionFailed | ParameterInvalid) else {}
-    if isinstance(error, GreenroomError) and error.hint:
+    details = {}
+    if isinstance(error, ActionFailed | ParameterInvalid):
+        details = details_of(error)
+    elif isinstance(error, GreenroomError) and error.hint:
         details["hint"] = error.hint[:HINT_CHARACTERS_MAX]
     if isinstance(output := getattr(error, "__greenroom_output__", None), str):
         details["output"] = output  # what the file of a stage had printed

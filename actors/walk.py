@@ -338,7 +338,7 @@ class Walk:
         return Failure(
             failure.type,
             f"{what}{node.key}: {failure.message}",
-            details={"step": node.key},
+            details={**failure.details, "step": node.key},
             where=failure.where,
         )
 

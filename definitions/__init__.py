@@ -38,8 +38,10 @@ Step lists and programs
 
 Documents
     documents       JSON or YAML: read, checked as a whole, compiled (actions and coreactions
-                    inside, shapes for their parameters)
+                    inside; coreparameters and shapes for what is written there)
     lowering        each action becomes a node of a plan
+    parameters      what the expressions of an action gave, judged before anything is sent
+    openings        what starts an instance
     catalog         what a document may name
     grants          what a document uses of the world, and what of it needs a grant
     analysis        what is odd though each line is right

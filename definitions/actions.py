@@ -25,13 +25,11 @@ from greenroom.definitions.coreactions import (
     UNDO_KINDS,
     core_name,
 )
-from greenroom.definitions.durations import seconds
-from greenroom.definitions.errors import ExpressionError, InvalidDefinition, InvalidInput, Problem
+from greenroom.definitions.coreparameters import FIXED, check_written, duration_at
+from greenroom.definitions.errors import InvalidDefinition, InvalidInput, Problem
 from greenroom.definitions.expressions import Value, compile_value, is_expression, path_in
 from greenroom.definitions.formats import compile_format
 from greenroom.definitions.forms import form_target
-from greenroom.definitions.matching import compile_where
-from greenroom.definitions.paths import path_problem
 from greenroom.definitions.retries import RetryPolicy
 from greenroom.definitions.schemapages import page_from_schema
 from greenroom.definitions.shapes import Problems, check_shape, is_mistyped
@@ -42,9 +40,6 @@ from greenroom.definitions.workflow import Target
 
 CALLBACK_NAMES: Final = ("callback_route", "callback_token")
 """Variables that an action which waits to be called back has without declaring them."""
-
-_FIXED: Final = ("actions", "branches", "schema")
-"""Parameters of core actions that are no values: they are read for themselves."""
 
 RETRY: Final = (3.0, 1.5)
 """Seconds before the first retry, and by what they grow, unless `backoff` says otherwise."""
@@ -173,7 +168,7 @@ class ActionReader:
         names = list(variables.source) if variables is not None else []
         calls_back = kind is None and data.get("wait_for_callback") is True
         given_names = [*names, *CALLBACK_NAMES] if calls_back else names
-        open_ = {key: item for key, item in given.items() if kind is None or key not in _FIXED}
+        open_ = {key: item for key, item in given.items() if kind is None or key not in FIXED}
         compiled = self._value(open_, f"{path}.parameters", given_names)
         condition = self._condition(data, path)
         transform = self._transform(data, path, names)
@@ -323,71 +318,7 @@ class ActionReader:
             if service is not None:
                 self.problems.take(*service.problems(given, path, constants=True))
             return
-        if kind not in CORE_ACTIONS:
-            return
-        schema = CORE_ACTIONS[kind].parameters
-        if schema is None:
-            if given:
-                self.problems.add(path, f"Core:{kind} takes none")
-            return
-        if not check_shape(given, schema, path, self.problems, DEFS):
-            return
-        match kind:
-            case "CustomEvent":
-                self._check_body(given, path)
-            case "Wait":
-                ways = [name for name in ("seconds", "duration", "until") if name in given]
-                if len(ways) != 1:
-                    self.problems.add(path, "give one of seconds, duration, until")
-                self._duration(given.get("duration"), f"{path}.duration")
-            case "WaitForEvent":
-                self._check_where(given.get("where", {}), f"{path}.where")
-                if given.get("since") not in ("start", "now"):
-                    self._duration(given.get("since"), f"{path}.since")
-            case "Data":
-                self._check_data(given, path)
-            case "Iterator":
-                if "limit" in given and given.get("mode") != "parallel":
-                    self.problems.add(f"{path}.limit", "has no meaning with mode sequential")
-
-    def _check_body(self, given: dict[str, Json], path: str) -> None:
-        for one, other in (("body", "content_type"), ("content_type", "body")):
-            if one in given and other not in given:
-                self.problems.add(f"{path}.{other}", f"is missing: {one} is given")
-
-    def _check_where(self, where: dict[str, Json], path: str) -> None:
-        for text in where:
-            problem = path_problem(text)
-            if problem is not None:
-                self.problems.add(path_in(path, text), problem)
-        if all(path_problem(text) is None for text in where):
-            try:
-                compile_where({key: None if is_expression(v) else v for key, v in where.items()})
-            except (InvalidDefinition, ExpressionError, InvalidInput) as error:
-                self.problems.add(path, error.message)
-
-    def _check_data(self, given: dict[str, Json], path: str) -> None:
-        operation = given["operation"]
-        counts = operation in ("increment", "decrement")
-        if operation == "write" and "value" not in given:
-            self.problems.add(f"{path}.value", "is missing")
-        if "value" in given and operation in ("read", "query", "delete"):
-            self.problems.add(f"{path}.value", f"has no meaning with {operation}")
-        constant = "value" in given and not is_expression(given["value"])
-        if counts and constant and type(given["value"]) is not int:
-            self.problems.add(f"{path}.value", "must be a whole number")
-        if "ttl" in given and operation in ("read", "query", "delete"):
-            self.problems.add(f"{path}.ttl", f"has no meaning with {operation}")
-        self._duration(given.get("ttl"), f"{path}.ttl")
-
-    def _duration(self, value: Json, path: str) -> float | None:
-        if value is None or is_expression(value):
-            return None
-        try:
-            return seconds(value)
-        except InvalidInput as error:
-            self.problems.add(path, error.message)
-        return None
+        check_written(kind, given, path, self.problems)
 
     # -- the rest of an action -----------------------------------------------------------------
 
@@ -451,8 +382,8 @@ class ActionReader:
                 if name in data:
                     self.problems.add(f"{path}.{name}", "has no meaning without max_retries")
             return None, on_fail
-        wait_s = self._duration(backoff.get("wait", default[0]), f"{path}.backoff.wait")
-        most_s = self._duration(backoff.get("max", "1h"), f"{path}.backoff.max")
+        wait_s = duration_at(backoff.get("wait", default[0]), f"{path}.backoff.wait", self.problems)
+        most_s = duration_at(backoff.get("max", "1h"), f"{path}.backoff.max", self.problems)
         if wait_s is None or most_s is None or type(retries) is not int:
             return None, on_fail
         try:
@@ -470,7 +401,7 @@ class ActionReader:
         return policy, on_fail
 
     def _timeout(self, data: dict[str, Json], path: str) -> float | None:
-        found = self._duration(data.get("timeout"), f"{path}.timeout")
+        found = duration_at(data.get("timeout"), f"{path}.timeout", self.problems)
         if found is not None:
             if found <= 0:
                 self.problems.add(f"{path}.timeout", "must be more than 0 seconds")

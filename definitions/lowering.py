@@ -9,37 +9,26 @@ object. A value that is none lies in it under `::`, a key no document can name.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import msgspec
 
-from greenroom.definitions import instants
 from greenroom.definitions.actionerrors import ParameterInvalid
-from greenroom.definitions.actions import CALLBACK_NAMES, Action, Branch
+from greenroom.definitions.actions import Action, Branch
 from greenroom.definitions.conditions import Condition, OnFail
-from greenroom.definitions.documents import Document, Source
+from greenroom.definitions.documents import Document
 from greenroom.definitions.durations import seconds
-from greenroom.definitions.errors import ConditionFailed, Fatal, InvalidInput
-from greenroom.definitions.evaluation import Meter
-from greenroom.definitions.events import NAME_MAX
-from greenroom.definitions.expressions import (
-    BUDGET,
-    Value,
-    compile_expression,
-    is_expression,
-    steps_text,
-)
-from greenroom.definitions.injection import Injector
-from greenroom.definitions.instants import Instant
+from greenroom.definitions.errors import Fatal, InvalidInput
 from greenroom.definitions.matching import Where, compile_where
+from greenroom.definitions.openings import opening_of, trigger_of
 from greenroom.definitions.operands import OPERANDS
 from greenroom.definitions.ops import looks_back
+from greenroom.definitions.parameters import Resolved, emitted_by, resolve
 from greenroom.definitions.paths import MISSING
-from greenroom.definitions.roots import ROOT, wrapped
-from greenroom.definitions.syntax import PREFIX
-from greenroom.definitions.transforms import Effect, Transform, apply_effect
-from greenroom.definitions.values import Json, decode
+from greenroom.definitions.roots import ROOT, Scope, wrapped
+from greenroom.definitions.shapes import shown
+from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import (
     Ask,
     Change,
@@ -72,109 +61,6 @@ class Works(Protocol):
 
 class WaitTimedOut(Fatal):
     """An event that an action waited for has not come in time."""
-
-
-# -- the state as documents see it -------------------------------------------------------------
-
-
-class Scope(msgspec.Struct, frozen=True):
-    """How deep in iterators an action stands: at 0 it sees the state, inside an iterator the item,
-    which lies under a name of that depth."""
-
-    depth: int = 0
-
-    @property
-    def name(self) -> str:
-        return f"{ROOT}{self.depth}"
-
-    @property
-    def item(self) -> str:
-        return f"{ROOT}in{self.depth}"
-
-    @property
-    def index(self) -> str:
-        return f"{ROOT}at{self.depth}"
-
-    def see(self, state: dict[str, Json]) -> Json:
-        """What an action reads."""
-        if self.depth == 0:
-            return state.get(ROOT, state)
-        return state[self.name] if self.name in state else state[self.item]
-
-    def change(self, seen: Json, effect: Effect) -> Change:
-        """What an effect does to the state of the instance."""
-        after = apply_effect(seen, effect)
-        if self.depth:
-            return Change({self.name: after})
-        before = seen if isinstance(seen, dict) else {}
-        drop = () if isinstance(seen, dict) else (ROOT,)
-        if not isinstance(after, dict):
-            return Change({ROOT: after}, (*(name for name in before if name != ROOT),))
-        changed = {
-            name: value
-            for name, value in after.items()
-            if name not in before
-            or (before[name] is not value and before[name] != value)
-            or type(before[name]) is not type(value)
-        }
-        return Change(changed, (*(name for name in before if name not in after), *drop))
-
-
-class Resolved(Injector, frozen=True):
-    """Hands the function of an action its parameters, evaluated when the attempt begins, and the
-    context of the attempt; a step that is called gets its arguments by name."""
-
-    action: Action | None = None
-    scope: Scope = Scope()
-    step: Injector | None = None
-
-    def arguments(
-        self,
-        source: Mapping[str, Any],
-        virtual: Mapping[str, Any],
-        found: Mapping[str, Any] | None = None,
-        new_id: Callable[[str], Any] | None = None,
-    ) -> dict[str, Any]:
-        assert self.action is not None
-        ctx = virtual["ctx"]
-        with instants.at(Instant(ctx.at, f"{ctx.idempotency_key}\n{ctx.attempt}")):
-            more = {name: virtual.get(name) for name in CALLBACK_NAMES if self.action.calls_back}
-            parameters, _ = resolve(self.action, self.scope.see(dict(source)), more)
-        if self.step is not None:
-            return self.step.arguments(parameters.get("arguments", {}), virtual)
-        return {"parameters": parameters, "ctx": ctx}
-
-    def call(self, func: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-        return func(**arguments) if self.step is None else self.step.call(func, arguments)
-
-
-def resolve(
-    action: Action, seen: Json, more: Mapping[str, Json] | None = None
-) -> tuple[dict[str, Json], dict[str, Json]]:
-    """The parameters and the variables of an action, evaluated over what it sees; `more` are
-    variables it has without declaring them.
-
-    Raises `ExpressionError` with the place, and `ParameterInvalid` for what its schema refuses.
-    """
-    meter = Meter(BUDGET)
-    variables: dict[str, Json] = {**action.variables.evaluate(seen, meter), **(more or {})}
-    parameters: dict[str, Json] = action.parameters.evaluate(seen, meter, variables)
-    if action.service is not None and not action.parameters.constant:
-        problems = action.service.problems(parameters, f"{action.path}.parameters")
-        if problems:
-            lines = "; ".join(f"{one.path} {one.message}" for one in problems[:5])
-            raise ParameterInvalid(
-                f"action {action.order} ({action.title}): {lines}",
-                hint=_hint(action, seen),
-                action=action.order,
-                problems=[one.as_data() for one in problems[:20]],
-            )
-    return parameters, variables
-
-
-def _hint(action: Action, seen: Json) -> str:
-    has = ", ".join(sorted(seen)[:20]) if isinstance(seen, dict) else type(seen).__name__
-    return f"nothing was sent; the state has: {has}"
 
 
 # -- actions -----------------------------------------------------------------------------------
@@ -340,48 +226,6 @@ def _emit_args(action: Action, scope: Scope) -> Callable[[dict[str, Any]], Json]
     return lambda state: emitted_by(action, resolve(action, scope.see(state))[0])
 
 
-def emitted_by(action: Action, parameters: dict[str, Json]) -> dict[str, Json]:
-    """The event of a CustomEvent action: its type, data and subject."""
-    body, content = parameters.get("body"), parameters.get("content_type")
-    if isinstance(body, str) and isinstance(content, str) and _is_json(content):
-        try:
-            body = decode(body)
-        except InvalidInput as error:
-            raise ParameterInvalid(
-                f"action {action.order}: body is said to be {content}: {error.message}",
-                action=action.order,
-            ) from None
-    made = {"type": _text(action, parameters, "event_type"), "data": body}
-    if parameters.get("subject") is not None:
-        made["subject"] = _text(action, parameters, "subject")
-    return made
-
-
-def _is_json(content: str) -> bool:
-    kind = content.partition(";")[0].strip().lower()
-    return kind == "application/json" or kind.endswith("+json")
-
-
-def _text(action: Action, found: dict[str, Json], name: str) -> str:
-    value = found.get(name)
-    if not isinstance(value, str) or not value:
-        raise ParameterInvalid(
-            f"{action.path}.parameters.{name} must be text, got {_shown(value)}",
-            action=action.order,
-        )
-    if len(value) > NAME_MAX:  # an expression may give what the schema refuses to be written
-        raise ParameterInvalid(
-            f"{action.path}.parameters.{name} has {len(value):,} characters, the limit is "
-            f"{NAME_MAX}",
-            action=action.order,
-        )
-    return value
-
-
-def _shown(value: Json) -> str:
-    return "null" if value is None else f"{type(value).__name__} {str(value)[:60]!r}"
-
-
 def _child_args(action: Action, scope: Scope) -> Callable[[dict[str, Any]], Json]:
     detach = action.given.get("mode") == "async" or action.wait_for_callback is False
 
@@ -395,10 +239,6 @@ def _child_args(action: Action, scope: Scope) -> Callable[[dict[str, Any]], Json
         }
         key = found.get("key")
         if key is not None:
-            if isinstance(key, bool) or not isinstance(key, str | int | float):
-                raise ParameterInvalid(
-                    f"{action.path}.parameters.key must be text or a number, got {_shown(key)}"
-                )
             made["key"] = str(key)
         if "workflow_version" in found:
             made["version"] = found["workflow_version"]
@@ -417,12 +257,12 @@ def _wait_due(action: Action, scope: Scope) -> Callable[[dict[str, Any], int], i
             moment = OPERANDS["Date"].read(found["until"])
             if moment is MISSING:
                 raise ParameterInvalid(
-                    f"{action.path}.parameters.until must be a time, got {_shown(found['until'])}"
+                    f"{action.path}.parameters.until must be a time, got {shown(found['until'])}"
                 )
             if moment > _LATEST:
                 raise ParameterInvalid(
                     f"{action.path}.parameters.until must be before the year 10000, got "
-                    f"{_shown(found['until'])}"
+                    f"{shown(found['until'])}"
                 )
             return int(moment.total_seconds() * 1000)
         name = "seconds" if "seconds" in found else "duration"
@@ -446,7 +286,7 @@ def _deadline(action: Action) -> Callable[[dict[str, Any], int], int] | None:
 def _event_args(action: Action, scope: Scope) -> Callable[[dict[str, Any]], Json]:
     def args(state: dict[str, Any]) -> Json:
         found, _ = resolve(action, scope.see(state))
-        return {"type": _text(action, found, "event_type")}
+        return {"type": found["event_type"]}
 
     return args
 
@@ -477,7 +317,7 @@ def _ask_args(action: Action, scope: Scope) -> Callable[[dict[str, Any]], Json] 
 
     def args(state: dict[str, Any]) -> Json:
         found, _ = resolve(action, scope.see(state))
-        made = {name: _text(action, found, name) for name in ("title", "assignee") if name in found}
+        made = {name: found[name] for name in ("title", "assignee") if name in found}
         return dict(made)
 
     return args
@@ -534,65 +374,6 @@ def _lane(branch: Branch, works: Works, scope: Scope) -> Lane:
     return Lane(str(branch.order), nodes, guard)
 
 
-# -- what starts it ----------------------------------------------------------------------------
-
-
-def trigger_of(name: str, source: Source, key: Value | None) -> Trigger:
-    """The trigger of a source. Its condition, transform and key read the data of the event."""
-    condition = None if source.condition is None else over_data(source.condition.source)
-    return Trigger(
-        source.event_type,
-        compile_where(condition),
-        None if key is None else key.through(_data_of),
-        _input_of(source.transform),
-        schedule=source.schedule,
-        schedule_id=None if source.schedule is None else name,
-        collect=source.collect,
-    )
-
-
-def over_data(condition: dict[str, Json]) -> dict[str, Json]:
-    """A condition on the data of an event as one on the event, which an index and a later
-    explanation know how to read."""
-    criteria = [
-        {
-            **criterion,
-            "attributes": [
-                {**one, "attribute": _in_data(one["attribute"]), "value": _in_data(one["value"])}
-                for one in criterion["attributes"]
-            ],
-        }
-        for criterion in condition["criteria"]
-    ]
-    return {**condition, "criteria": criteria}
-
-
-def _in_data(value: Json) -> Json:
-    if not is_expression(value):
-        return value
-    expression = compile_expression(value[len(PREFIX) :])
-    if expression.path is None:
-        return f"{PREFIX}data | ({expression.text})"
-    return f"{PREFIX}data" + (f".{steps_text(expression.path)}" if expression.path else "")
-
-
-def _data_of(event: Json) -> Json:
-    return event.get("data")
-
-
-def _input_of(transform: Transform | None) -> Value:
-    def make(event: Json, meter: Meter, variables: Mapping[str, Json]) -> Json:
-        data = event.get("data")
-        return wrapped(data if transform is None else started_with(transform, data))
-
-    return Value(None if transform is None else transform.source, make, [])
-
-
-def started_with(transform: Transform | None, data: Json) -> Json:
-    """The first state an input gives."""
-    return data if transform is None else transform.apply({}, data)
-
-
 # -- the whole ---------------------------------------------------------------------------------
 
 
@@ -617,24 +398,6 @@ def lower(document: Document, works: Works) -> Definition:
         retention_ms=document.retention_ms,
         tags=document.tags,
         key=document.key,
-        opening=_opening(document.source),
+        opening=opening_of(document.source),
         enabled=document.data.get("enabled"),
     )
-
-
-def _opening(source: Source | None) -> Callable[[Json], dict[str, Json]]:
-    """A direct start is as strict as the source, and changes the input as it does."""
-
-    def opening(input: Json) -> dict[str, Json]:
-        if source is None:
-            return wrapped(input)
-        if source.condition is not None and not source.condition.holds(input):
-            blamed = source.condition.first_failure(input)
-            raise ConditionFailed(
-                f"the condition of the source does not hold: {blamed}",
-                hint="give another input; raw=True starts without asking",
-                finding=None if blamed is None else blamed.as_data(),
-            )
-        return wrapped(started_with(source.transform, input))
-
-    return opening

@@ -21,7 +21,8 @@ from greenroom.definitions.errors import ExpressionError, GreenroomError
 from greenroom.definitions.expressions import compile_expression, is_expression, path_in
 from greenroom.definitions.findings import Finding
 from greenroom.definitions.instants import Instant
-from greenroom.definitions.lowering import emitted_by, resolve, started_with
+from greenroom.definitions.openings import started_with
+from greenroom.definitions.parameters import emitted_by, resolve
 from greenroom.definitions.roots import unwrapped, wrapped
 from greenroom.definitions.syntax import PREFIX
 from greenroom.definitions.transforms import Transform, apply_effect

@@ -28,6 +28,7 @@ from greenroom.actors.entries import (
     encode_entry,
 )
 from greenroom.actors.instance import Ended, Instance, Reply
+from greenroom.actors.machine import details_of
 from greenroom.actors.messages import (
     Begin,
     Cancel,
@@ -331,7 +332,7 @@ class Directory:
     def _never_run(self, instance: Instance, key: str, attempt: int, error: GreenroomError) -> None:
         """The attempt fails before its function is called; no other would do better."""
         kind = type(error).__name__
-        failure = Failure(kind, error.message, details=dict(error.details), op=key)
+        failure = Failure(kind, error.message, details=details_of(error), op=key)
         instance.finished(Outcome(key, attempt, error=failure, final=True, kinds=(kind,)))
 
     def _callback(self, kernel: Kernel, key: str) -> dict[str, str]:
@@ -405,7 +406,9 @@ class Directory:
             if definition.opening is not None:
                 input = definition.opening(unwrapped(input))
         except GreenroomError as error:
-            failure = Failure(type(error).__name__, error.message, op=request.key)
+            failure = Failure(
+                type(error).__name__, error.message, details=details_of(error), op=request.key
+            )
             parent.tell(Outcome(request.key, request.attempt, error=failure, final=True))
             return None
         waited_for = DETACHED if is_detached(request) else request.attempt

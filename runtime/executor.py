@@ -24,7 +24,7 @@ import msgspec
 
 from greenroom.actors.decide import Kernel
 from greenroom.actors.entries import Failure
-from greenroom.actors.machine import failure_of
+from greenroom.actors.machine import details_of, failure_of
 from greenroom.actors.messages import Outcome
 from greenroom.actors.ports import ResourceSave
 from greenroom.definitions.attempts import ATTEMPT, Place
@@ -357,7 +357,7 @@ class Executor:
         return saves_in(value, call.target.name, call.key, call.attempt)
 
     def _not_stored(self, call: Call, error: InvalidInput | TooLarge) -> Outcome:
-        details = {k: v for k, v in error.details.items() if isinstance(v, str | int)}
+        details = details_of(error, plain=True)
         failure = Failure(type(error).__name__, error.message, "not_json", details, call.key)
         return Outcome(call.key, call.attempt, None, failure, final=True, kinds=("InvalidInput",))
 

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from greenroom.definitions import analysis, documents, functions, lowering, shapes, trying, yamltext
+from greenroom.definitions import (
+    analysis,
+    coreparameters,
+    documents,
+    functions,
+    lowering,
+    openings,
+    parameters,
+    shapes,
+    trying,
+    yamltext,
+)
 from greenroom.definitions.actions import ActionReader
 from greenroom.definitions.located import Located
-from greenroom.definitions.lowering import Resolved, Scope
+from greenroom.definitions.parameters import Resolved
+from greenroom.definitions.roots import Scope
 from greenroom.runtime import keptdata, reloading
 from greenroom.runtime.directory import Directory
 from greenroom.runtime.keptdata import KeptData
@@ -35,10 +47,10 @@ MUTANTS: Final = (
     mutant("document-yaml-anchors", "F4", rewrite(yamltext._Builder._value, "isinstance(event, yaml.AliasEvent) or getattr(event, \"anchor\", None)", "False"), READ),
     mutant("document-false-condition-skips", "F6", rewrite(lowering._guards, "condition.on_fail)", "\"skip\")"), RUN),
     mutant("document-schedule-with-condition", "F9", rewrite(documents._Reader.source, "if \"condition\" in data:", "if False:"), READ),
-    mutant("document-body-alone", "F10", rewrite(ActionReader._check_body, "if one in given and other not in given:", "if False:"), READ),
+    mutant("document-body-alone", "F10", rewrite(coreparameters._check_body, "if one in given and other not in given:", "if False:"), READ),
     mutant("document-orders-are-places", "F12", rewrite(ActionReader.actions, "key=lambda one: one.order", "key=lambda one: 0"), READ),
     mutant("document-constants-unchecked", "F15", rewrite(ActionReader._check_parameters, "if service is not None:", "if False:"), SEED),
-    mutant("document-values-unchecked", "F15", rewrite(lowering.resolve, "if action.service is not None and not action.parameters.constant:", "if False:"), SEED),
+    mutant("document-values-unchecked", "F15", rewrite(parameters.resolve, "if not action.parameters.constant:", "if False:"), SEED),
     mutant("document-chance-is-drawn-alike", "F16", rewrite(functions._random_string, "instant.draw(64)", "b\"x\" * 64"), RUN),
     mutant("document-transform-over-the-state", "F18", rewrite(lowering._after, "seen if own else response", "seen"), RUN, SEED),
     mutant("document-state-keeps-what-was-replaced", "F21", rewrite(Scope.change, "(*(name for name in before if name not in after), *drop)", "()"), RUN, SEED),
@@ -49,7 +61,7 @@ MUTANTS: Final = (
     mutant("slots-are-never-free", "F23", rewrite(Slots.watch, "if p.ended:", "if False:"), RUN),
     mutant("slots-know-no-priority", "F23", rewrite(Line.add, "(place, id)", "((0, place[1]), id)"), RUN),
     mutant("document-hash-with-descriptions", "F24", rewrite(documents._bare, "if key != \"description\"", ""), READ),
-    mutant("document-start-asks-nobody", "F26", rewrite(lowering._opening, "not source.condition.holds(input)", "False"), RUN),
+    mutant("document-start-asks-nobody", "F26", rewrite(openings.opening_of, "not source.condition.holds(input)", "False"), RUN),
     mutant("document-item-is-the-state", "Iterator", rewrite(Scope.see, "if self.depth == 0:", "if True:"), RUN),
     mutant("document-stray-arguments", "Call", rewrite(Resolved.arguments, "parameters.get(\"arguments\", {})", "source"), RUN),
     mutant("data-counts-without-a-guard", "Data", rewrite(KeptData._count, "(_UNCHANGED, (scope, key, version))", ""), KEPT),

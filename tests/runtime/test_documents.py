@@ -1163,3 +1163,60 @@ async def test_the_hint_of_a_step_reaches_the_instance_of_a_program_that_does_no
     started = await engine.start("buy")
     await engine.until_idle()
     assert (await engine.get(started.id)).error.hint == "try another card"
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        ("Log", {"text": "::nme"}, "parameters.text must be text, got null"),
+        ("Log", {"text": "::n"}, "parameters.text must be text, got 7"),
+        ("CustomEvent", {"event_type": "::nme"}, "parameters.event_type must be text of 1 to 256"),
+        (
+            "RunWorkflow",
+            {"workflow_id": "kid", "key": "::user"},
+            "parameters.key must be text or a",
+        ),
+        ("Wait", {"seconds": "::user.name"}, "parameters.seconds must be a number of seconds"),
+        (
+            "WaitForEvent",
+            {"event_type": "::long"},
+            "parameters.event_type must be text of 1 to 256",
+        ),
+        (
+            "Ask",
+            {"kind": "approval", "title": "::nme"},
+            "parameters.title must be text of 1 to 256",
+        ),
+        ("Data", {"operation": "read", "key": "::n"}, "parameters.key must be text of 1 to 256"),
+        ("Call", {"step": "sure", "arguments": {"n": 1}}, None),
+    ],
+)
+async def test_F15_what_expressions_give_a_core_action_is_judged_by_its_schema(
+    engine: TestEngine, offered: Any, kind: str, given: dict[str, Any], said: str | None
+) -> None:
+    @offer
+    @step("sure")
+    async def sure(n: int) -> State:
+        return {}
+
+    engine.register(document(log(), name="kid"))
+    state = {"user": {"name": "Bob"}, "n": 7, "long": "x" * 300}
+    found = await run(engine, document(core(kind, 3, given)), state)
+    if said is None:
+        assert found.status == "completed"
+        return
+    assert (found.status, found.error.details["type"]) == ("failed", "ParameterInvalid")
+    assert f"action 3 ({kind}): {said}" in found.error.message
+
+
+async def test_F15_the_hint_says_what_an_expression_gave_and_where_it_may_have_meant(
+    engine: TestEngine,
+) -> None:
+    found = await run(
+        engine, document(log(parameters={"text": "::name"})), {"user": {"name": "Bob"}}
+    )
+    assert found.error.hint.splitlines() == [
+        "::name is null   (there is ::user.name)", "nothing was sent; the state has: user",
+    ]  # fmt: skip
+    text = (await engine.why(found.id)).text
+    assert "  ::name is null   (there is ::user.name)" in text

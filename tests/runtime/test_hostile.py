@@ -240,7 +240,7 @@ async def test_a_name_that_an_expression_gives_is_no_longer_than_one_that_is_wri
 ) -> None:
     found = await run(engine, document(action), {"a": "x" * 257})
     assert found.status == "failed"
-    assert "the limit is 256" in found.error.message
+    assert "must be text of 1 to 256 characters, got 257" in found.error.message
 
 
 BEYOND = str(10**30)

@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from greenroom import begin, done, retrystep, step, workflow
@@ -314,7 +315,7 @@ async def test_E1_no_secret_is_in_store_logs_errors_or_answers(
         one = peer(service, credentials=credentials, grants=["hook"])
         one.id = name
         for action in one.actions.values():
-            object.__setattr__(action.target, "name", f"{name}.{action.type}")
+            msgspec.structs.force_setattr(action.target, "name", f"{name}.{action.type}")
         made.append(one)
 
     @workflow
