@@ -7,6 +7,7 @@ object with `username` or `email`, a map. `username_of` takes all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any, Final
 
 from msgspec import Struct
@@ -14,6 +15,10 @@ from msgspec import Struct
 from greenroom.definitions.errors import InvalidInput
 from greenroom.definitions.events import NAME_MAX
 
+GROUP: Final = "group:"
+"""In front of a group of the identity provider, where roles name one."""
+GROUPS: Final[ContextVar[tuple[str, ...]]] = ContextVar("greenroom_groups", default=())
+"""The groups of whoever asks, as the face that knows them has proved it; of nobody else."""
 VIA: Final = " via "
 """Between a name that was only given and who gave it."""
 _NAMES = ("username", "email", "id", "name")

@@ -23,6 +23,7 @@ from greenroom.definitions.errors import GreenroomError, InvalidDefinition, Inva
 from greenroom.definitions.limits import LIMITS, Limits, limits_from
 from greenroom.definitions.matching import Where, compile_where
 from greenroom.definitions.names import name_problem
+from greenroom.definitions.people import GROUP
 from greenroom.definitions.retries import RetryPolicy, retry_policy
 from greenroom.definitions.schedules import Schedule, parse_schedule
 from greenroom.definitions.schemas import Schema, compile_schema
@@ -248,7 +249,7 @@ def graph_from(document: Json, place: str, unnamed: Mapping[str, str] | None = N
     roles = reader.people(document.get("roles", {}), "roles")
     for number, raw in enumerate(_items(document.get("stages"))):
         for role in stages[raw["path"]].access.roles if raw.get("path") in stages else ():
-            if role not in roles and role not in teams:
+            if role not in roles and role not in teams and not role.startswith(GROUP):
                 text = f"there is no role {role!r}{did_you_mean(role, [*roles, *teams])}"
                 reader.wrong(f"$.stages[{number}].access.roles", text)
     enabled = document.get("enabled")

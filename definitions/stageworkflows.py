@@ -12,7 +12,7 @@ from greenroom.definitions.events import Event
 from greenroom.definitions.expressions import compile_value
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import Finished
-from greenroom.definitions.people import VIA, actor_of
+from greenroom.definitions.people import GROUP, GROUPS, VIA, actor_of
 from greenroom.definitions.stagegraphs import Stage, StageGraph
 from greenroom.definitions.stageruns import HOOK, MOVE, MOVED_BY, StageRun, Walker, Works
 from greenroom.definitions.stages import InvalidNextStage, check_hand_over
@@ -161,10 +161,12 @@ class StageDesk:
         trusted = by.rpartition(VIA)[2].startswith(("uid:", "key:"))
         spoken = actor.spoken_for if actor.spoken_for is not None and not trusted else None
         names = {spoken or actor.username, by}  # who signed in is who they are
+        names = {name for name in names if not name.startswith(GROUP)}  # nobody is called so
+        names |= {f"{GROUP}{group}" for group in GROUPS.get()}
         return any(not names.isdisjoint(self._people(role)) for role in stage.access.roles)
 
     def _people(self, role: str) -> set[str]:
-        found: set[str] = set(self.teams.get(role, ()))
+        found: set[str] = {role} if role.startswith(GROUP) else set(self.teams.get(role, ()))
         for one in self.graph.roles.get(role, ()):
             name = one.removeprefix(TEAM)
             found |= set(self.teams.get(name, ())) if name != one else {one}

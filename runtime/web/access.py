@@ -41,6 +41,8 @@ class Caller(msgspec.Struct, frozen=True):
     way: Way
     session: str = ""
     """The id of the browser's session; CSRF tokens are bound to it."""
+    groups: tuple[str, ...] = ()
+    """Those an identity provider says they belong to."""
 
     def may(self, scope: str, subject: str | None = None) -> bool:
         """Whether they hold a scope; `subject` is the event type, workflow or assignee in question, None:

@@ -25,7 +25,7 @@ from greenroom.definitions.errors import (
     NotPermitted,
     TooLarge,
 )
-from greenroom.definitions.people import actor_of, is_name
+from greenroom.definitions.people import GROUPS, actor_of, is_name
 from greenroom.runtime import calls
 from greenroom.runtime.web.access import NOBODY, Caller
 from greenroom.runtime.web.forwarded import Proxies
@@ -149,7 +149,11 @@ class Guard:
             caller = scope[CALLER] = await self._caller(scope, heads)
             self._check_origin(scope, heads, caller)
             self._count(scope, caller)
-            await self._app(scope, self._limited(receive, scope, heads, body), answer)
+            groups = GROUPS.set(caller.groups)
+            try:
+                await self._app(scope, self._limited(receive, scope, heads, body), answer)
+            finally:
+                GROUPS.reset(groups)
         except HttpError as error:
             response = problem(error.error, error.status, **error.headers)
         except GreenroomError as error:

@@ -2,7 +2,8 @@
 
 A token is good if it is signed by a key the issuer publishes with an algorithm that uses a key pair
 (never `none`, never a shared secret), is of this issuer, for us, and of now. Its scopes are those of
-its words that are scopes of ours (claim `scope`: text or a list).
+its words that are scopes of ours (claim `scope`: text or a list), its groups those of the claim
+`groups`: stages of a graph may be for `group:NAME`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ DOWN_S: Final = 5.0
 ANSWER_BYTES_MAX: Final = 1 << 20
 ANSWER_S: Final = 10.0
 TOKEN_BYTES_MAX: Final = 16 << 10
+GROUPS_MAX: Final = 100
+"""Groups of one caller that are heard of: a cookie holds them as well."""
 
 Fetch = Callable[[str], Awaitable[bytes]]
 
@@ -50,6 +53,7 @@ class Oidc(msgspec.Struct, frozen=True, kw_only=True):
     algorithms: tuple[str, ...] = ALGORITHMS
     scope_claim: str = "scope"
     name_claim: str = "sub"
+    groups_claim: str = "groups"
 
 
 class Provider:
@@ -88,7 +92,12 @@ class Provider:
         scopes = (
             words.split() if isinstance(words, str) else [w for w in words if isinstance(w, str)]
         )
-        return Caller(f"oidc:{claims[self.oidc.name_claim]}", known_scopes(scopes), "oidc")
+        groups = claims.get(self.oidc.groups_claim)
+        named = [one for one in groups if isinstance(one, str)] if isinstance(groups, list) else []
+        return Caller(
+            f"oidc:{claims[self.oidc.name_claim]}", known_scopes(scopes), "oidc",
+            groups=tuple(named[:GROUPS_MAX]),
+        )  # fmt: skip
 
     def _read(self, text: str, keys: KeySet) -> dict[str, Any] | None:
         oidc = self.oidc

@@ -44,6 +44,7 @@ class Session(msgspec.Struct, frozen=True):
     until: int
     key: str | None = None
     """The API key it was opened with; the session is as good as the key is."""
+    groups: tuple[str, ...] = ()
 
 
 class Sessions:
@@ -59,7 +60,9 @@ class Sessions:
     ) -> Session:
         """Logs a browser in: sets the cookie."""
         until = self._engine.clock.now() + SESSION_MS
-        session = Session("s" + self._new_id(), caller.by or "", caller.scopes, until, key)
+        session = Session(
+            "s" + self._new_id(), caller.by or "", caller.scopes, until, key, caller.groups
+        )
         text = await self._sealed(session)
         secure = request.url.scheme == "https"
         response.set_cookie(
@@ -85,13 +88,15 @@ class Sessions:
             return None
         if session.key is not None and await self._engine.keys.good(session.key) is None:
             return None
-        return Caller(session.by, session.scopes, "session", session.id)
+        return Caller(session.by, session.scopes, "session", session.id, session.groups)
 
     async def ticket(self, caller: Caller) -> str:
         """A word that logs a browser in as `caller`, once, within a minute."""
         until = self._engine.clock.now() + TICKET_MS
         return await self._sealed(
-            Session("t" + self._new_id(), caller.by or "", caller.scopes, until)
+            Session(
+                "t" + self._new_id(), caller.by or "", caller.scopes, until, None, caller.groups
+            )
         )
 
     async def redeem(self, ticket: str) -> Caller | None:
@@ -102,7 +107,7 @@ class Sessions:
         if found is None or found.id[:1] != "t" or found.until <= now or found.id in self._spent:
             return None
         self._spent[found.id] = found.until
-        return Caller(found.by, found.scopes, "session", found.id)
+        return Caller(found.by, found.scopes, "session", found.id, found.groups)
 
     async def csrf(self, caller: Caller, purpose: str = API) -> str:
         """The token for a form of `purpose`; empty for callers that need none."""

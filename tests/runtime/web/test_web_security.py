@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -356,6 +357,39 @@ async def test_H9_a_forged_or_foreign_token_is_refused(
     answer = await oidc_face.get("/v1/info")
     assert answer.status_code == 401
     assert answer.json()["detail"] == "the token is not good here"
+
+
+async def test_H10_groups_of_the_provider_are_roles_of_stages(
+    oidc_face: Face, tmp_path: Path
+) -> None:
+    """`group:NAME` of a role is for whoever's token says so; nobody gets one by its name."""
+    stages = [
+        {"path": "pay", "kind": "script", "access": {"roles": ["payers"]}},
+        {"path": "look", "kind": "script", "access": {"roles": ["group:auditors"]}},
+    ]
+    graph = {"name": "flow", "stages": stages, "roles": {"payers": ["bob", "group:finance"]}}
+    (tmp_path / "stages.json").write_text(json.dumps(graph))
+    for stage in ("pay", "look"):
+        (tmp_path / f"{stage}.py").write_text("")
+    oidc_face.engine.register(f"{tmp_path}/")
+
+    async def may(stage: str, **claims: Any) -> bool:
+        oidc_face.key = token(scope="start:flow", **claims)
+        answer = await oidc_face.post("/v1/workflows/flow/instances", {"stage": stage})
+        assert answer.status_code in (201, 202, 403), answer.text
+        return bool(answer.status_code != 403)
+
+    assert await may("pay", groups=["staff", "finance"])
+    assert not await may("pay", groups=["staff"])
+    assert not await may("pay", groups="finance")
+    assert not await may("pay")
+    assert not await may("pay", sub="group:finance")
+    assert await may("look", groups=["auditors"])
+    assert not await may("look", groups=["finance"])
+    oidc_face.key = token(scope="start:flow", groups=["finance"])
+    await oidc_face.post("/v1/events", {"type": "x"})
+    with pytest.raises(NotPermitted):  # what one request may stays with it
+        await oidc_face.engine.start("flow", stage="pay", by="oidc:anna")
 
 
 async def test_H10_a_minute_of_clock_skew_is_forgiven(oidc_face: Face) -> None:
