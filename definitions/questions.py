@@ -227,7 +227,8 @@ def file_question(
 ) -> Question:
     kind: Any = FilePart
     return _question(
-        label, kind, key=key, required=required, initial=None, hint=hint, made=_upload
+        label, kind, key=key, required=required, initial=None, hint=hint, made=_upload,
+        extra={"format": "file"},
     )  # fmt: skip
 
 

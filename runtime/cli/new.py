@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ import click
 import msgspec
 
 from greenroom.definitions.errors import InvalidRequest
+from greenroom.runtime.cli import newstages
 from greenroom.runtime.cli.group import command
 from greenroom.runtime.cli.session import Session
 
@@ -195,25 +197,35 @@ FILES: Final[dict[str, str | None]] = {
 }
 
 
-@command("new", example="greenroom new hello && cd hello && greenroom dev")
+@command(
+    "new",
+    example="greenroom new hello && cd hello && greenroom dev\ngreenroom new --template stages leave",
+)
 @click.argument("name")
-def new(session: Session, name: str) -> None:
-    """Write a small project: three workflows, their tests, how to run them."""
+@click.option(
+    "--template", type=click.Choice(["workflows", "stages"]), default="workflows",
+    help="workflows (steps, a program, a document), or stages (forms and scripts, drawn as a graph).",
+)  # fmt: skip
+def new(session: Session, name: str, template: str) -> None:
+    """Write a small project that runs as it is, with its tests and how to go on."""
     folder = Path(name)
+    files = newstages.FILES if template == "stages" else FILES
+    named = newstages.NAMED if template == "stages" else _NAMED
+
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidRequest(
             f"{name} is there already", hint="choose another name, or an empty folder", path=name
         )
-    for path, text in FILES.items():
+    for path, text in files.items():
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if text is None:
             text = _schema()
-        elif path in _NAMED:
+        elif path in named:
             text = text.replace("{name}", folder.resolve().name)
         target.write_text(text, encoding="utf-8")
-    written = {"path": str(folder), "files": list(FILES)}
-    session.show(written, lambda: _said(name), prose=True)
+    written = {"path": str(folder), "files": list(files)}
+    session.show(written, lambda: _said(name, files), prose=True)
 
 
 def _schema() -> str:
@@ -225,9 +237,9 @@ def _schema() -> str:
 _NAMED: Final = ("README.md", "pyproject.toml")
 
 
-def _said(name: str) -> str:
+def _said(name: str, files: Iterable[str]) -> str:
     go = f"next:  cd {shlex.quote(name)} && greenroom dev"
-    return "\n".join([f"{name}/", *(f"  {path}" for path in FILES), "", go])
+    return "\n".join([f"{name}/", *(f"  {path}" for path in files), "", go])
 
 
 COMMANDS: Final = {"new": new}
