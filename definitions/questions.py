@@ -35,6 +35,9 @@ from greenroom.definitions.values import Json
 FILE_BYTES_MAX: Final = 512 * 1024
 """As much as fits, written as text, into the limit of a value."""
 
+UPLOAD: Final = "upload"
+"""The format of a question for a whole file: `FilePart`."""
+
 ASKER: Final[ContextVar[Callable[[type], Any] | None]] = ContextVar("greenroom_asker", default=None)
 """Gives the answer to a page: of the form that runs in this context."""
 SHOWN: Final[ContextVar[list[str] | None]] = ContextVar("greenroom_shown", default=None)
@@ -228,7 +231,7 @@ def file_question(
     kind: Any = FilePart
     return _question(
         label, kind, key=key, required=required, initial=None, hint=hint, made=_upload,
-        extra={"format": "file"},
+        extra={"format": UPLOAD},
     )  # fmt: skip
 
 

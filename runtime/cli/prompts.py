@@ -7,8 +7,11 @@ asked again.
 
 from __future__ import annotations
 
+import base64
 import json
+import mimetypes
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -52,11 +55,17 @@ def page(
     """The answers to one page. With `known` answers only the `wrong` fields are asked again."""
     if not known:
         title = schema.get("title")
-        if title and title != "unknown":
+        if title and title != "unknown" and title not in _asked(schema):
             output.heading(str(title))
         if schema.get("description"):
             output.note(str(schema["description"]))
     return _object(schema, schema.get("$defs") or {}, "", known, wrong)
+
+
+def _asked(schema: Data) -> list[str]:
+    """The texts of the questions of a page, which need not be said twice."""
+    fields = (schema.get("properties") or {}).values()
+    return [str(one.get("title")) for one in fields if one.get("format") != "label"]
 
 
 def _again(schema: Data, known: Data, errors: list[Data]) -> Data:
@@ -99,6 +108,8 @@ def resolved(field: Data, defs: Data) -> Data:
 
 
 def _field(field: Data, defs: Data, name: str, required: bool) -> Any:
+    from greenroom.definitions.questions import UPLOAD  # noqa: PLC0415  start-up time
+
     look = field.get("format")
     if look in ("label", "divider", "hidden"):
         if look != "hidden":
@@ -107,6 +118,8 @@ def _field(field: Data, defs: Data, name: str, required: bool) -> Any:
     if "const" in field or (field.get("uniforms") or {}).get("disabled"):
         output.note(f"{_label(field, name)}: {compact(field.get('default', field.get('const')))}")
         return LEAVE_OUT
+    if look == UPLOAD:
+        return _file(str(field.get("title") or name), required)
     if field.get("properties"):
         if not required and not _yes_no(f"{_label(field, name)}?", False):
             return LEAVE_OUT
@@ -131,7 +144,7 @@ def _typed(field: Data, defs: Data, name: str, required: bool) -> Any:
             output.note(f"  {number}  {labels.get(value, value)}")
     hint = " (several, with commas)" if many else " (JSON)" if field.get("type") == "object" else ""
     default = field.get("default")
-    shown = f" [{compact(default)}]" if default not in (None, "") else ""
+    shown = f" [{compact(default)}]" if default not in (None, "", []) else ""
     long = field.get("format") == "long"
     while True:
         text = _long(_label(field, name)) if long else _line(f"{_label(field, name)}{hint}{shown}")
@@ -167,6 +180,22 @@ def _label(field: Data, name: str) -> str:
     title = str(field.get("title") or name)
     more = field.get("description")
     return f"{title} ({more})" if more else title
+
+
+def _file(label: str, required: bool) -> Any:
+    """A file of this machine, by its path."""
+    while True:
+        text = _line(f"{label} (the path of a file)")
+        if text == "" and not required:
+            return LEAVE_OUT
+        path = Path(text).expanduser()
+        try:
+            content = base64.b64encode(path.read_bytes()).decode()
+        except OSError as error:
+            output.note(f"  {text or 'it'} cannot be read: {error.strerror}")
+            continue
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        return {"name": path.name, "type": kind, "content": content}
 
 
 def _line(text: str) -> str:

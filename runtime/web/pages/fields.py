@@ -7,12 +7,14 @@ beside their fields.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 
+from greenroom.definitions.questions import UPLOAD
 from greenroom.definitions.values import Json
 from greenroom.runtime.cli.prompts import resolved
 
@@ -20,6 +22,7 @@ Schema = Mapping[str, Any]
 
 PREFIX: Final = "f."
 """In front of every field's name, so that none is taken for one of the page's own."""
+OCTETS: Final = "application/octet-stream"
 RADIO_MAX: Final = 4
 """Choices up to which all are shown at once."""
 
@@ -30,7 +33,7 @@ _INPUT: Final = {
 
 
 class Field(msgspec.Struct):
-    """One field. `look`: line, long, number, choice, radio, many, yes, json, list, shown, label,
+    """One field. `look`: line, long, number, choice, radio, many, yes, json, list, file, shown, label,
     divider, group; `type` is that of an `<input>`."""
 
     name: str
@@ -95,6 +98,8 @@ def _fields(
             required=name in required,
             error=_error(place, wrong),
         )
+        if look == UPLOAD:
+            made.hint = str(raw.get("description") or "")
         _dress(made, field, defs, place, values.get(name), wrong)
         yield made
 
@@ -119,6 +124,10 @@ def _dress(
         return
     if "const" in field or (field.get("uniforms") or {}).get("disabled"):
         made.look, made.value = "shown", field.get("default", field.get("const"))
+        return
+    if look == UPLOAD:
+        made.look, made.type = "file", "file"
+        made.value = known.get("name") if isinstance(known, dict) else None
         return
     if field.get("properties"):
         made.look = "group"
@@ -173,7 +182,7 @@ def as_sent(fields: Sequence[Field]) -> FormData:
 
 def _sent(field: Field) -> Iterator[tuple[str, str]]:
     match field.look:
-        case "shown" | "label" | "divider" | "group":
+        case "shown" | "label" | "divider" | "group" | "file":
             return
         case "yes":
             if field.value:
@@ -195,17 +204,19 @@ def _compact(value: Any) -> str:
     return msgspec.json.encode(value, enc_hook=str).decode()
 
 
-def answer_of(schema: Schema | None, form: FormData) -> dict[str, Json]:
-    """What a person filled in, as the answer to a page. Optional fields left empty are left out."""
+def answer_of(schema: Schema | None, form: FormData, kept: Json = None) -> dict[str, Json]:
+    """What a person filled in, as the answer to a page. Optional fields left empty are left out; a
+    file that is not chosen anew is the one that was `kept`: no browser sends it twice."""
     schema = schema or {}
     made, _ = fields_of(schema)
-    return _answers(made, schema, schema.get("$defs") or {}, form)
+    return _answers(made, schema, schema.get("$defs") or {}, form, kept)
 
 
 def _answers(
-    fields: Sequence[Field], schema: Schema, defs: Schema, form: FormData
+    fields: Sequence[Field], schema: Schema, defs: Schema, form: FormData, kept: Json
 ) -> dict[str, Json]:
     found: dict[str, Json] = {}
+    before = kept if isinstance(kept, dict) else {}
     by_name = schema.get("properties") or {}
     for field in fields:
         name = field.name.rpartition(".")[2]
@@ -213,9 +224,14 @@ def _answers(
         if field.look in ("label", "divider", "shown"):
             continue
         if field.look == "group":
-            inner = _answers(field.inner, raw, defs, form)
+            inner = _answers(field.inner, raw, defs, form, before.get(name))
             if field.required or any(value not in (False, []) for value in inner.values()):
                 found[name] = inner
+            continue
+        if field.look == "file":
+            file = _file(form.get(field.name)) or before.get(name)
+            if file is not None:
+                found[name] = file
             continue
         if field.look == "yes":
             said = field.name in form
@@ -235,6 +251,18 @@ def _answers(
             continue
         found[name] = _typed(field, raw, defs, text)
     return found
+
+
+def _file(given: object) -> Json:
+    """A file as forms take it; None where none was chosen."""
+    if not isinstance(given, UploadFile):
+        return None
+    with given.file as file:
+        content = base64.b64encode(file.read()).decode()
+    if not given.filename:
+        return None
+    name = given.filename.replace("\\", "/").rpartition("/")[2]
+    return {"name": name, "type": given.content_type or OCTETS, "content": content}
 
 
 def _typed(field: Field, raw: Schema, defs: Schema, text: str) -> Json:

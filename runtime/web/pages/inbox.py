@@ -238,7 +238,8 @@ async def _deed(request: Request, found: Question, form: FormData) -> Deed:
     number = _number(str(form.get("page", ""))) or found.number
     if number != found.number:
         await _turn_to(request, found, number)
-    found.given = answer_of(found.schema, form)
+    kept = found.kept[number - 1] if number <= len(found.kept) else None
+    found.given = answer_of(found.schema, form, kept)
     pages = [*found.kept[: number - 1], found.given]
     whole = form.get("step", "next") == "next" and await _next(request, found.ask.id, pages) is None
     if whole:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
+import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ import pytest
 from greenroom.definitions.declare import definition_of
 from greenroom.runtime.benchmarks.workloads import chain
 from greenroom.runtime.demo.orders import order
+from greenroom.testing import TestEngine
 
 if TYPE_CHECKING:
     from tests.runtime.cli.conftest import Cli
@@ -148,3 +151,21 @@ def test_systemd_install_writes_them_once(
 def test_the_workflows_we_bring_are_valid() -> None:
     assert definition_of(order).triggers[0].type == "order.created"
     assert definition_of(chain(3)).steps() == ["step 0", "step 1", "step 2"]
+
+
+def test_a_project_of_stages_is_one_that_can_be_deployed_and_its_test_passes(
+    cli: Cli, folder: Path
+) -> None:
+    code, out, _ = cli("new", "--template", "stages", "leave")
+    assert code == 0 and out.startswith("leave/\n  stages.json\n  request.py\n")
+    assert cli("deploy", "--check", "leave")[0] == 0
+    graph = json.loads((folder / "leave/stages.json").read_text())
+    assert graph["name"] == "leave" and graph["teams"]
+    assert "greenroom board leave" in (folder / "leave/README.md").read_text()
+    tests = runpy.run_path(str(folder / "leave/tests/test_stages.py"))
+
+    async def run() -> None:
+        async with TestEngine() as engine:
+            await tests["test_leave_is_asked_for_decided_and_recorded"](engine)
+
+    asyncio.run(run())

@@ -55,6 +55,26 @@ def type_in(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run
 
 
+async def test_A3_a_file_is_read_from_its_path_and_a_question_is_said_once(
+    folder: Path, type_in: Type, tmp_path: Path
+) -> None:
+    (tmp_path / "cv.txt").write_text("skilled")
+    (folder / "ask.py").write_text(
+        "from greenroom import *\nget_stage()['name'] = read_text('Name')\n"
+        "cv = read_file('CV')\nget_stage()['cv'] = [cv.name, cv.type, cv.content.decode()]\n"
+        "get_stage()['more'] = read_multiple('More', ['a', 'b'])\n"
+        "get_stage()['extra'] = read_file('Extra', required=False)\n"
+    )
+    stdin = f"Ann\n\n{tmp_path}/nope\n{tmp_path}/cv.txt\n\n\n"
+    code, out, err = await type_in("stage", "run", str(folder), stdin=stdin)
+    assert code == 0, err
+    row = json.loads(out.splitlines()[0])
+    assert row["data"]["cv"] == ["cv.txt", "text/plain", "skilled"]
+    assert (row["data"]["more"], row["data"]["extra"]) == ([], None)
+    assert err.count("Name") == 1 and "base64" not in err and "[[]]" not in err
+    assert err.count("cannot be read: No such file") == 1
+
+
 @pytest.mark.parametrize("where", ["joining/ask", "joining/ask.py", "joining"])
 async def test_A19_a_form_runs_in_the_terminal_and_goes_on(
     folder: Path, type_in: Type, where: str

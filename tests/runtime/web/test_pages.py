@@ -13,6 +13,7 @@ import re
 import tempfile
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import httpx2
 import pytest
@@ -39,7 +40,8 @@ from greenroom.runtime.web.app import Web
 from greenroom.runtime.web.guard import HEADERS
 from greenroom.runtime.web.pages import deeds, fields, instances
 from greenroom.runtime.web.routes import rule_of
-from tests.runtime.web.conftest import Face, MakeFace
+from greenroom.testing import TestEngine
+from tests.runtime.web.conftest import HOST, QUICK, Face, MakeFace
 
 HTML = {"Accept": "text/html"}
 
@@ -864,14 +866,43 @@ EXAMPLE = Path(__file__).parents[3] / "examples" / "onboarding"
 @pytest.fixture
 async def stages() -> Any:
     """A browser on an engine with the graph of seed 002."""
-    from greenroom.testing import TestEngine  # noqa: PLC0415
-    from tests.runtime.web.conftest import HOST, QUICK  # noqa: PLC0415
-
     async with TestEngine(str(EXAMPLE)) as engine:
         web = engine.asgi(open=True, limits=QUICK)
         transport = httpx2.ASGITransport(web, client=("127.0.0.1", 4711))
         async with httpx2.AsyncClient(transport=transport, base_url=HOST) as http:
             yield Face(engine, web, http)
+
+
+async def test_A3_a_file_is_chosen_in_the_browser_and_kept_when_the_page_comes_again(
+    tmp_path: Path,
+) -> None:
+    """`read_file` is a file to choose, not three texts; what was chosen is not lost by going back."""
+    graph = {"name": "hire", "stages": [{"path": "apply", "kind": "form"}]}
+    (tmp_path / "stages.json").write_text(json.dumps(graph))
+    (tmp_path / "apply.py").write_text(
+        "from greenroom import *\nabout = page('You').read_text('Name').read_file('CV').run()\n"
+        "get_stage()['cv'] = [about['cv'].name, about['cv'].type, about['cv'].content.decode()]\n"
+        "get_stage()['ok'] = read_checkbox('Sure')\n"
+    )
+    async with TestEngine(f"{tmp_path}/") as engine:
+        web = engine.asgi(open=True, limits=QUICK)
+        transport = httpx2.ASGITransport(web, client=("127.0.0.1", 4711))
+        async with httpx2.AsyncClient(transport=transport, base_url=HOST) as http:
+            run = await engine.start("hire")
+            await engine.until_idle()
+            place = f"/asks/{quote(f'{run.id}.apply#1')}"
+            text = (await http.get(place)).text
+            assert 'type="file"' in text and 'enctype="multipart/form-data"' in text
+            assert "base64" not in text
+            sent = {"data": {"page": "1", "f.name": "Ann", "step": "next"}}
+            await http.post(place, **sent, files={"f.cv": ("my\\cv.txt", b"skilled", "text/plain")})
+            assert "Sure" in (await http.get(place)).text
+            again = (await http.get(place, params={"page": "1"})).text
+            assert "cv.txt is kept" in again and 'value="Ann"' in again
+            await http.post(place, **sent, files={"f.cv": ("", b"", "application/octet-stream")})
+            await http.post(place, data={"page": "2", "f.sure": "1", "step": "next"})
+            found = await engine.result(run.id)
+            assert found == {"cv": ["cv.txt", "text/plain", "skilled"], "ok": True}
 
 
 async def test_the_board_shows_where_runs_stand_and_moves_them_as_the_socket_does(
