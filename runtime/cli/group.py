@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _HERE: Final = "greenroom.runtime.cli."
 SECTIONS: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "Begin": {
-        "new": ("new", "Write a small project: three workflows, their tests, how to run them."),
+        "new": ("new", "Write a small project that runs as it is, with its tests."),
         "dev": ("serve", "Run the daemon while you write: what you save is loaded again."),
         "run": ("serve", "Run one workflow here, without a daemon, and print its result."),
         "demo": ("demo", "Kill a daemon at work, start it again, count what was lost."),

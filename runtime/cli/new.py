@@ -207,7 +207,7 @@ FILES: Final[dict[str, str | None]] = {
     help="workflows (steps, a program, a document), or stages (forms and scripts, drawn as a graph).",
 )  # fmt: skip
 def new(session: Session, name: str, template: str) -> None:
-    """Write a small project that runs as it is, with its tests and how to go on."""
+    """Write a small project that runs as it is, with its tests."""
     folder = Path(name)
     files = newstages.FILES if template == "stages" else FILES
     named = newstages.NAMED if template == "stages" else _NAMED
