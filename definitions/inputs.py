@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.definitions.injection import VIRTUAL, Injector
+from greenroom.definitions.located import read_located
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Definition, Node, Plan
 
@@ -137,6 +138,8 @@ def _field(annotation: Any) -> tuple[Schema, Schema]:
 
 def _written(definition: Definition) -> Schema:
     document = definition.written.document if definition.written is not None else None
+    if isinstance(document, str):
+        document = read_located(document).data
     made = _object()
     source = document.get("source") if isinstance(document, dict) else None
     if not isinstance(document, dict) or not isinstance(source, dict):

@@ -24,6 +24,7 @@ from greenroom import (
     State,
     approval,
     begin,
+    conditional,
     done,
     inputstep,
     retrystep,
@@ -717,6 +718,32 @@ async def test_a_workflow_with_a_form_is_asked_page_by_page_before_it_exists(pag
     assert made.state["hello"] == "Ann"
 
 
+async def test_a_start_takes_json_too_where_more_is_to_be_said(pages: Face) -> None:
+    page = (await pages.get("/start/delivery")).text
+    assert 'name="f.order_id"' in page and "/start/delivery?as=json" in page
+    page = (await pages.get("/start/delivery?as=json")).text
+    assert 'name="input"' in page and 'name="f.order_id"' not in page
+    wrong = await pages.http.post("/start/delivery", data={"as": "json", "input": "{"})
+    assert wrong.status_code == 422 and "is not JSON" in wrong.text
+    given = {"as": "json", "input": '{"order_id": "7", "more": [1]}'}
+    answer = await pages.http.post("/start/delivery", data=given)
+    made = await pages.engine.get(answer.headers["location"].removeprefix("/i/"))
+    assert made.state["more"] == [1]
+
+
+async def test_who_lacks_a_scope_is_told_on_a_page_and_a_program_by_a_problem(
+    make_face: MakeFace,
+) -> None:
+    face = make_face()
+    face.key = await face.make_key("read")
+    for path in ("/start/holiday", "/document"):
+        page = await face.get(path, headers=HTML)
+        assert page.status_code == 403 and page.headers["content-type"].startswith("text/html")
+        assert "this needs the scope" in page.text
+    answer = await face.post("/v1/workflows/holiday/instances", {"input": {"id": "x"}})
+    assert answer.status_code == 403 and "problem+json" in answer.headers["content-type"]
+
+
 # -- the other pages -----------------------------------------------------------------------------
 
 
@@ -753,6 +780,48 @@ async def test_failures_that_are_one_are_retried_together(pages: Face) -> None:
 def test_a_fingerprint_leaves_out_what_differs() -> None:
     assert fingerprint("row 17 of 'a.csv' at 0x7ff") == fingerprint("row 3 of 'b.csv' at 0x1a")
     assert fingerprint("no price") != fingerprint("no name")
+
+
+BRANCHES = {
+    "schema_version": 1, "name": "routing",
+    "source": {"type": "Core:CustomEvent", "parameters": {"event_type": "ticket.opened"}},
+    "actions": [
+        {"type": "Core:Branch", "order": 1, "parameters": {"branches": [
+            {"order": 1, "condition": {"criteria": [{"attributes": [
+                {"type": "Number", "attribute": "::level", "operator": "gte", "value": 3}]}]},
+             "actions": [{"type": "Core:Log", "order": 1, "parameters": {"text": "urgent"}}]},
+            {"order": 2, "actions": [
+                {"type": "Core:Log", "order": 1, "parameters": {"text": "can wait"}}]}]}},
+    ],
+}  # fmt: skip
+
+
+async def test_D_a_graph_says_which_branch_was_taken_and_what_it_saw(pages: Face) -> None:
+    engine = pages.engine
+
+    @step
+    async def notify(total: int) -> State:
+        return {"total": 0, "notified": True}
+
+    @workflow
+    def billing() -> Any:
+        return begin >> conditional(lambda s: s["total"] > 100)(notify) >> done
+
+    engine.register(billing)
+    await engine.definitions.push(BRANCHES, promote=True)
+    for total, mark in ((50, "✕"), (500, "✓")):
+        id = await started(engine, "billing", {"total": total})
+        text = html.unescape((await pages.get(f"/i/{id}?tab=graph")).text)
+        assert f'{mark} if s["total"] > 100' in text
+        assert f"(total was {total})" in text
+    low = await started(engine, "routing", {"level": 1})
+    text = (await pages.get(f"/i/{low}?tab=graph")).text
+    assert "✕ if ::level gte 3" in text and "(it was 1)" in text
+    assert text.index("not taken") < text.index("✓ taken") < text.index("none of the others")
+    high = (await pages.get(f"/i/{await started(engine, 'routing', {'level': 4})}?tab=graph")).text
+    assert "✓ if ::level gte 3" in high and high.index("✓ taken") < high.index("not taken")
+    plan = (await pages.get("/definitions/routing")).text
+    assert "if ::level gte 3" in plan and "it was" not in plan
 
 
 async def test_a_schedule_is_previewed_paused_and_triggered(pages: Face) -> None:
