@@ -45,7 +45,7 @@ async def order(
 
 
 def test_a_function_asks_for_its_arguments() -> None:
-    found = input_schema(order.__greenroom__)
+    found = input_schema(definition_of(order))
     fields = found["properties"]
     assert (found["required"], found["additionalProperties"]) == (["id"], False)
     assert fields["days"] == {"type": "integer", "title": "days", "default": 5}
@@ -90,7 +90,7 @@ def steps() -> Any:
 
 
 def test_a_step_list_asks_for_what_its_first_steps_key_and_attributes_look_for() -> None:
-    found = input_schema(steps.__greenroom__)
+    found = input_schema(definition_of(steps))
     assert sorted(found["properties"]) == ["customer", "n", "order_id", "total"]
     assert found["properties"]["total"]["type"] == "number"
     assert found["properties"]["customer"]["properties"]["name"]["type"] == "string"
@@ -108,7 +108,7 @@ def anything() -> Any:
 
 
 def test_where_nothing_is_known_nothing_is_asked() -> None:
-    assert input_schema(anything.__greenroom__) == {}
+    assert input_schema(definition_of(anything)) == {}
 
 
 DOCUMENT = {
@@ -139,6 +139,6 @@ def test_a_flow_asks_for_its_target_and_its_fields() -> None:
         "access", template=ApprovalTemplate, targets=["prod", "stage"], fields=["why"],
         handlers=[get_approvers],
     )  # fmt: skip
-    found = input_schema(flow.__greenroom__)
+    found = input_schema(definition_of(flow))
     assert set(found["required"]) == {"target", "why"}
     assert found["additionalProperties"] is False

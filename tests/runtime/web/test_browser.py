@@ -375,7 +375,7 @@ UNREACHED = """() => {
   return lost;
 }"""
 """What a keyboard does not get to, or gets to without being seen there."""
-WELCOME = {
+WELCOME: dict[str, Any] = {
     "schema_version": 1, "name": "welcome",
     "source": {"type": "Core:CustomEvent", "parameters": {"event_type": "user.created"}},
     "actions": [{"type": "Core:Log", "order": 1, "parameters": {"text": "Hello"}}],
