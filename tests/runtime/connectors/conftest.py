@@ -68,3 +68,17 @@ def _no_secrets_of_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> It
     masking.secrets._pattern = masking.secrets._in_data = None
     yield
     masking.secrets._values, masking.secrets._pattern, masking.secrets._in_data = kept
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """One for `safe.example`, by an authority nobody knows."""
+    made = tmp_path / "both.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-keyout", str(tmp_path / "key.pem"), "-out", str(tmp_path / "cert.pem"),
+         "-subj", "/CN=safe.example", "-addext", "subjectAltName=DNS:safe.example", "-days", "2"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    made.write_bytes((tmp_path / "key.pem").read_bytes() + (tmp_path / "cert.pem").read_bytes())
+    return made
