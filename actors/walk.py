@@ -45,7 +45,7 @@ from greenroom.definitions.injection import VIRTUAL
 from greenroom.definitions.instants import Instant
 from greenroom.definitions.lent import Lent
 from greenroom.definitions.ops import since_ms
-from greenroom.definitions.values import Json, copy, encode_decode
+from greenroom.definitions.values import VALUE_BYTES_MAX, Json, copy, encode_decode
 from greenroom.definitions.workflow import Change, Definition, Guard, Node, Place, Plan, Target
 
 UNDONE: Final = "~undo"
@@ -85,6 +85,7 @@ def _applied(
     try:
         walk = Walk(definition, progress, entry)
         walk.apply(entry, held)
+        walk.check_size()
     except Death as death:
         if definition.on_failure == "park" or isinstance(entry, CancelRequested):
             raise
@@ -129,6 +130,20 @@ class Walk:
         self.metered = definition.kind == "document"
         self.work = 0
         """What a document has taken in this turn."""
+
+    def check_size(self) -> None:
+        """What a document puts together must fit a state: each part of it did, alone."""
+        if not self.metered or self.turn.delta is None:
+            return
+        size = len(msgspec.json.encode(self._view(())))
+        if size > VALUE_BYTES_MAX:
+            raise Death(
+                Failure(
+                    "TooLarge",
+                    f"the state would have {size:,} bytes, the limit is {VALUE_BYTES_MAX:,}",
+                    "runaway",
+                )
+            )
 
     # -- causes --------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ Groups of verbs, each over one noun
 
 Where workflows come from
     loading       what stands on a command line: files, modules, folders (what of these is ours)
+    trust         whose files a daemon runs
     sources       from a document, or the store's copy of it, to a Definition
     documents     documents for an engine (reloading on SIGHUP; checking and cases look at files)
     works         what the actions of documents do in the world (keptdata: the Data action)

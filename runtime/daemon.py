@@ -160,8 +160,11 @@ def _prepare(settings: Settings) -> list[object]:
     """Logs go to stderr from here on; gives the workflows."""
     from greenroom.runtime import logs  # noqa: PLC0415  see above
     from greenroom.runtime.loading import load  # noqa: PLC0415  see above
+    from greenroom.runtime.trust import check_files  # noqa: PLC0415  see above
 
     logs.setup(settings.log_format)
+    if not settings.edit:
+        check_files(settings.what)
     return load(settings.what)
 
 

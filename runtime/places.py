@@ -73,7 +73,10 @@ def own_command() -> list[str]:
 
 
 def check_socket_path(path: Path) -> None:
-    """Raises `InvalidRequest` for a path the kernel cannot hold."""
+    """Raises `InvalidRequest` for a path the kernel cannot hold, and for a name that is no path:
+    an abstract socket has no mode, and everybody may connect to it."""
+    if "\0" in str(path):
+        raise InvalidRequest("a socket is a file: a name with a NUL character is none")
     size = len(os.fsencode(path))
     if size > SOCKET_PATH_BYTES_MAX:
         raise InvalidRequest(

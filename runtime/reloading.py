@@ -19,6 +19,7 @@ from greenroom.runtime.folders import SUFFIXES, stage_folders
 from greenroom.runtime.given import connectors_among, workflows_among
 from greenroom.runtime.loading import documents_in
 from greenroom.runtime.sources import defined
+from greenroom.runtime.trust import check_files
 
 if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
@@ -80,6 +81,8 @@ async def reload_and_tell(engine: Engine, what: Iterable[str], promote: bool) ->
     """`reload` in a sentence for the log."""
     try:
         words = list(what)
+        if engine.stages.read_only:
+            check_files(words)
         names = await reload(engine, words, promote=promote)
     except GreenroomError as error:
         return f"read again: {error.message}"
