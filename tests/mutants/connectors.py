@@ -27,7 +27,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "inside-addresses-are-reached", "D",
         rewrite(Network._check_one, "if why is not None:", "if False:"),
-        (REQUESTS + "test_no_spelling_of_an_inside_address_is_reached",),
+        (REQUESTS + "test_D25_no_spelling_of_an_inside_address_is_reached",),
     ),
     Mutant(
         "one-good-address-is-enough", "D",
@@ -68,12 +68,12 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant(
         "answers-have-no-limit", "D",
         rewrite(Wire._read, "if len(content) > limit:", "if False:"),
-        (REQUESTS + "test_an_answer_that_cannot_be_used_fails_the_action",),
+        (REQUESTS + "test_D30_D31_an_answer_that_cannot_be_used_fails_the_action",),
     ),
     Mutant(
         "packed-answers-may-be-cut", "D",
         rewrite(wire._unpacked, "if not inflate.eof:", "if False:"),
-        (REQUESTS + "test_an_answer_that_cannot_be_used_fails_the_action",),
+        (REQUESTS + "test_D30_D31_an_answer_that_cannot_be_used_fails_the_action",),
     ),
     Mutant(
         "calls-take-for-ever", "D",

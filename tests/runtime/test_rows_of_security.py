@@ -18,6 +18,7 @@ from greenroom import Engine
 from greenroom.definitions.documents import document_from, read_document
 from greenroom.definitions.errors import (
     ExpressionError,
+    GreenroomError,
     InvalidDefinition,
     InvalidInput,
     InvalidRequest,
@@ -205,6 +206,12 @@ def test_D24_a_socket_has_a_place_in_the_file_system() -> None:
 )
 def test_D26_inside_is_what_our_own_table_says(address: str) -> None:
     with pytest.raises(NotPermitted):
+        Network.of().check("somewhere.example", [address], 443)
+
+
+@pytest.mark.parametrize("address", ["fe80::1%lo", "fe80::1%25eth0", "::1%lo"])
+def test_D29_a_zone_makes_no_address_another(address: str) -> None:
+    with pytest.raises(GreenroomError):
         Network.of().check("somewhere.example", [address], 443)
 
 

@@ -174,7 +174,7 @@ async def test_an_answer_becomes_a_json_value(
         ("headers", "100 are allowed"),
     ],
 )
-async def test_an_answer_that_cannot_be_used_fails_the_action(
+async def test_D30_D31_an_answer_that_cannot_be_used_fails_the_action(
     service: Service, connections: Connections, path: str, words: str
 ) -> None:
     with pytest.raises(ResponseInvalid, match=words):
@@ -275,7 +275,7 @@ async def test_a_redirect_keeps_the_method_only_where_it_should(
     assert (found["method"], found["body"]) == (method, body)
 
 
-async def test_a_redirect_to_an_inside_address_is_refused_and_nothing_gets_there(
+async def test_D27_a_redirect_to_an_inside_address_is_refused_and_nothing_gets_there(
     service: Service, connections: Connections
 ) -> None:
     one = connector(service, redirects=3)
@@ -323,7 +323,7 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize("host", SPELLINGS)
-async def test_no_spelling_of_an_inside_address_is_reached(
+async def test_D25_no_spelling_of_an_inside_address_is_reached(
     service: Service, connections: Connections, host: str
 ) -> None:
     with pytest.raises((AddressRefused, RequestInvalid, TransportFailed)) as caught:
@@ -354,7 +354,7 @@ async def test_all_addresses_of_a_name_must_be_outside() -> None:
             await make_http().call("Get", url="http://two.example/")
 
 
-async def test_a_name_is_resolved_once_and_connected_to_as_judged(service: Service) -> None:
+async def test_D28_a_name_is_resolved_once_and_connected_to_as_judged(service: Service) -> None:
     """A name that is public when it is judged and inside when it is used: there is no second time."""
     asked: list[str] = []
 

@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from greenroom import Connector
 from greenroom.definitions.errors import InvalidRequest, NotPermitted
 from greenroom.runtime.keys import FRESH_MS
 from greenroom.runtime.web import table
@@ -889,7 +890,44 @@ async def test_H29_a_person_who_is_not_known_is_sent_to_the_login_page(make_face
     assert (await face.get("/asks/1")).status_code == 401
 
 
-async def test_D_who_may_define_and_not_promote_changes_nothing_that_runs(
+async def test_D33_who_may_not_define_stores_nothing(make_face: MakeFace) -> None:
+    face = make_face()
+    others = [scope for scope in SCOPES if scope not in ("define", "admin")]
+    face.key = await face.make_key(*others)
+    given = {"schema_version": 1, "name": "mine", "actions": []}
+    for path in ("/v1/definitions", "/v1/definitions/validate"):
+        assert (await face.post(path, given)).status_code == 403
+    assert (await face.ask("PUT", "/v1/definitions/mine", json=given)).status_code == 403
+    assert "mine" not in {one.name for one in await face.engine.definitions.list()}
+
+
+async def test_D34_grants_are_a_promoters(make_face: MakeFace) -> None:
+    """Who may define gives nobody anything, by no way of asking."""
+    face = make_face()
+    chat = Connector("chat")
+    chat.action("Say")(lambda params: {})
+    face.engine.connectors.add(chat)
+    say = {"connector_id": "chat", "type": "Say", "order": 1, "parameters": {}}
+    given = {"schema_version": 1, "name": "mine", "actions": [say]}
+    face.key = await face.make_key("define", "start", "control", "read")
+    use = {"grant": ["connector:chat"]}
+    assert (await face.post("/v1/definitions", given)).json()["release"] is False
+    assert (await face.post("/v1/definitions?grant=connector:chat", given)).status_code == 403
+    assert (await face.post("/v1/definitions/mine/promote", use)).status_code == 403
+    assert (await face.post("/v1/definitions/mine/revoke", {"grants": []})).status_code == 403
+    assert (await face.post("/v1/definitions/mine/enable")).status_code == 403
+    started = await face.post("/v1/workflows/mine/instances", {})
+    assert started.status_code == 201
+    await face.engine.until_idle()
+    found = await face.engine.get(started.json()["instance"])
+    assert found.status == "failed" and "was not granted connector:chat" in found.error.message
+    face.key = await face.make_key("promote")
+    answer = await face.post("/v1/definitions/mine/promote", {})
+    assert answer.status_code == 403 and answer.json()["code"] == "not_granted"
+    assert (await face.post("/v1/definitions/mine/promote", use)).json()["release"] is True
+
+
+async def test_D34_who_may_define_and_not_promote_changes_nothing_that_runs(
     make_face: MakeFace,
 ) -> None:
     """Neither by the first version of a name, which is released by itself, nor by `enabled`."""
