@@ -33,13 +33,13 @@ class Address(msgspec.Struct):
 
 
 @workflow
-async def order(
+async def order(  # type: ignore[no-untyped-def]
     id: str,
     days: int = 5,
     kind: Literal["paid", "unpaid"] = "paid",
     to: Address | None = None,
     first: date | None = None,
-    anything=None,  # type: ignore[no-untyped-def]  as some write it
+    anything=None,
 ) -> None:
     await wait("x")
 
