@@ -28,7 +28,10 @@ The core, without IO, clock or chance
     decide     from a message to entries; the rules of pause, resume, skip, cancel, parking
     effects    pending: what an instance owes the world, from its progress
     walk       what comes next in a plan, through its scopes (spots: where in it an op stands)
-    machine    the live coroutines of a program and their scheduler (cell, fiber below it)
+    machine    the live coroutines of a program and their scheduler (branches: who runs; asking: what
+               an op asks for; cell, fiber below it)
+    turns      what one cause leads to, in a plan or a program, or how the turn dies
+    failures   from exceptions to what the journal keeps of them
     replay     from entries back to a machine
     messages   what an instance may be told
     edits      what a person may change of a live instance: its state, its version

@@ -49,7 +49,7 @@ from greenroom.actors.entries import (
     TimerFired,
     decode_payload,
 )
-from greenroom.actors.machine import Death, Machine, Turn
+from greenroom.actors.machine import Machine
 from greenroom.actors.messages import (
     Answer,
     Begin,
@@ -83,6 +83,7 @@ from greenroom.actors.progress import (
     status_of,
 )
 from greenroom.actors.replay import Changed, replay
+from greenroom.actors.turns import Death, Turn
 from greenroom.actors.waits import FEW, Waits
 from greenroom.actors.walk import (
     apply_to_plan,

@@ -14,17 +14,15 @@ from __future__ import annotations
 import asyncio
 import decimal
 import hashlib
-import os
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
-from msgspec import Struct
-
+from greenroom.actors.asking import gone, request_of
+from greenroom.actors.branches import Branch, Frame, Group, Limit, branch_of
 from greenroom.actors.cell import run_in_cell
 from greenroom.actors.children import child_id, is_detached
 from greenroom.actors.entries import (
@@ -35,27 +33,22 @@ from greenroom.actors.entries import (
     Completed,
     Continued,
     Delta,
-    End,
     Entry,
     EventReceived,
     Failure,
-    Match,
     OpCompleted,
     OpFailed,
     OpSkipped,
-    Policy,
-    Question,
     Reopened,
     Request,
     Resumed,
     Started,
     TimerFired,
 )
+from greenroom.actors.failures import details_of, failure_of, place_in, place_of
 from greenroom.actors.fiber import Fiber
-from greenroom.definitions.actionerrors import ActionFailed, ParameterInvalid
+from greenroom.actors.turns import REQUESTS_PER_TURN_MAX, Death, Turn, runaway
 from greenroom.definitions.errors import (
-    CodeChanged,
-    GreenroomError,
     InvalidInput,
     InvalidRequest,
     StepFailed,
@@ -74,9 +67,7 @@ from greenroom.definitions.ops import (
     Member,
     Op,
     Select,
-    Settle,
     Suspended,
-    since_ms,
     timer,
 )
 from greenroom.definitions.programs import properties
@@ -84,128 +75,7 @@ from greenroom.definitions.values import Json, copy, encode, encode_decode
 from greenroom.definitions.workflow import Definition, Target
 
 _NO_LOOP: Final = frozenset({"no running event loop", "no current event loop"})
-REQUESTS_PER_TURN_MAX: Final = 10_000
 UNWIND_OPS_MAX: Final = 50
-HINT_CHARACTERS_MAX: Final = 1_000
-
-
-class Turn(Struct, gc=False):
-    """What one cause made the program ask for, give up and change."""
-
-    requests: list[Request] = []
-    closes: list[str] = []
-    delta: Delta | None = None
-    end: End | None = None
-    over: bool = False
-    skips: tuple[str, ...] = ()
-    frames: dict[str, Delta | None] = {}
-    keeps: bool = False
-    """The value of the outcome is recorded, not only what it changed."""
-
-
-class Death(Exception):
-    """The turn died: it did not happen. `causes` are the failed ops to blame."""
-
-    def __init__(
-        self, failure: Failure, causes: Iterable[str] = (), view: dict[str, Json] | None = None
-    ) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-        self.causes = tuple(sorted(set(causes)))
-        self.view = view
-
-
-class Branch:
-    """One coroutine: main, a handler, an argument of a gather or a member of a scope. `on` is the
-    key, frame or member it is suspended on; `blame` the failed ops thrown into it since it last
-    suspended; `blocks` the `timeout` and `scope` blocks it is in, the innermost last."""
-
-    __slots__ = (
-        "blame", "blocks", "count", "done", "draws", "frame", "handler", "on", "prefix", "routine", "since",
-        "slot",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        prefix: str,
-        routine: Any,
-        frame: Frame | None = None,
-        slot: int = 0,
-        since: int | None = None,
-        handler: bool = False,
-    ) -> None:
-        self.prefix = prefix
-        self.routine = routine
-        self.frame = frame
-        self.slot = slot
-        self.since = since
-        self.handler = handler
-        self.count = 0
-        self.draws = 0
-        self.on: str | Frame | Member | Select | None = None
-        self.blame: set[str] = set()
-        self.blocks: tuple[Limit | Group, ...] = ()
-        self.done = False
-
-
-class Limit:
-    """A `timeout` block: when the timer `key` fires, its branch is cancelled where it is. `overruled`
-    says that somebody else has cancelled the branch: then it is not for this block to end that."""
-
-    __slots__ = ("branch", "due_s", "fired", "key", "overruled")
-
-    def __init__(self, branch: Branch, key: str, due_s: float) -> None:
-        self.branch = branch
-        self.key = key
-        self.due_s = due_s
-        self.fired = False
-        self.overruled = False
-
-
-class Frame:
-    """A gather that waits for its arguments. `members` are op keys or branches by index; `timer` is
-    the index of the one that ends the others when the time is over."""
-
-    __slots__ = (
-        "blames", "branch", "cancelled", "errors", "gathered", "left", "members", "mode", "pending",
-        "quiet", "results", "timer",
-    )  # fmt: skip
-
-    def __init__(self, branch: Branch, gather: Gather) -> None:
-        self.branch = branch
-        self.mode = gather.mode
-        self.quiet = gather.return_exceptions
-        self.timer = None if gather.due_s is None else len(gather.items)
-        size = len(gather.items) + (gather.due_s is not None)
-        self.results: list[Any] = [None] * size
-        self.errors: dict[int, BaseException] = {}
-        self.blames: dict[int, set[str]] = {}
-        self.members: list[str | Branch | None] = [None] * size
-        self.pending = size
-        self.left: int | None = None
-        """Index that decided a race or a fail-fast; the others are being given up."""
-        self.cancelled = False
-        self.gathered = False
-        """The branch goes on; told once, though giving members up settles them in between."""
-
-
-class Group(Frame):
-    """A `scope` block: a gather whose members are added one by one while its branch runs on. The
-    branch waits for it only where it leaves the block."""
-
-    __slots__ = ("base", "body", "body_blame", "given_up", "handles", "leaving", "overruled")
-
-    def __init__(self, branch: Branch, mode: Settle, base: str) -> None:
-        super().__init__(branch, Gather((), mode))
-        self.base = base
-        self.handles: list[Member] = []
-        self.leaving = False
-        self.body: BaseException | None = None
-        """What the block itself raised."""
-        self.body_blame: set[str] = set()
-        self.given_up = False
-        """The members were given up because the block itself failed."""
-        self.overruled = False
 
 
 class Machine:
@@ -562,7 +432,7 @@ class Machine:
         if not isinstance(error, RuntimeError) or str(error) not in _NO_LOOP:
             return None
         frames = traceback.extract_tb(error.__traceback__)
-        place = _place(error)
+        place = place_of(error)
         called = next(
             (f.name for f in frames if "asyncio" in f.filename.replace("\\", "/").split("/")), None
         )
@@ -599,57 +469,18 @@ class Machine:
         return False, None
 
     def _request(self, op: Op, key: str, since: int | None) -> Request:
-        args = op.args
-        if args is not None:
-            args = encode_decode(args, f"the arguments of {op.name}")[1]
-        due = op.until if op.when is None else op.when(self.now)
-        if op.due_s is not None:
-            due = self.now + round(op.due_s * 1000)
-        target, where, question = op.target, op.where, op.ask
-        return Request(
-            key,
-            op.kind,  # type: ignore[arg-type]
-            op.name,
-            args,
-            due,
-            _policy(target) if target is not None else None,
-            None
-            if where is None
-            else Match(
-                where.source,
-                where.paths,
-                where.hashes[0],
-                None if op.since == "now" else since or 0,
-                since or 0 if op.since == "now" else 0,
-                where.hashes[1:],
-                since_ms(op.since, self.now),
-            ),
-            None
-            if question is None
-            else Question(
-                question.kind,
-                question.title,
-                question.schema,
-                question.assignee,
-                question.result_key,
-                question.enforce,
-            ),
-        )
+        return request_of(op, key, since, self.now)
 
     def _add(self, request: Request, op: Op, branch: Branch | None = None) -> None:
         requests = self.turn.requests
         if len(requests) >= REQUESTS_PER_TURN_MAX:
-            raise self._runaway()
+            raise runaway(self.definition)
         requests.append(request)
         if self.places is not None and branch is not None:
-            self.places[request.key] = _place_in(branch.routine)
+            self.places[request.key] = place_in(branch.routine)
         self.asked[request.key] = op
         if op.target is not None:
             self.targets[request.key] = op.target
-
-    def _runaway(self) -> Death:
-        text = f"{self.definition.name} asked for {REQUESTS_PER_TURN_MAX:,} ops in one turn"
-        return Death(Failure("Runaway", text, "runaway"))
 
     def _value(self, branch: Branch, name: str) -> Any:
         if name == "now":
@@ -806,7 +637,7 @@ class Machine:
             if group.leaving or group.left is not None or group.cancelled:
                 raise InvalidRequest("this scope is over: nothing can be started in it any more")
             if len(self.turn.requests) >= REQUESTS_PER_TURN_MAX or index >= REQUESTS_PER_TURN_MAX:
-                self.doom = self._runaway()
+                self.doom = runaway(self.definition)
                 raise InvalidRequest(self.doom.failure.message)
             made = self._member(branch, item, index)
             if type(made) is Op:
@@ -960,7 +791,7 @@ class Machine:
         self.asked.pop(key, None)
         for place, request in enumerate(self.turn.requests):
             if request.key == key:
-                self.turn.requests[place] = _gone(request)
+                self.turn.requests[place] = gone(request)
                 return
         self.turn.closes.append(key)
 
@@ -1065,13 +896,13 @@ class Machine:
         waiter = self.open.get(key)
         if waiter is None:
             return None
-        return self._request(op, key, _branch_of(waiter).since)
+        return self._request(op, key, branch_of(waiter).since)
 
     def place_of_main(self) -> str | None:
         """Where in the code the main branch is."""
         if self.main is None or self.main.done:
             return None
-        return _place_in(self.main.routine)
+        return place_in(self.main.routine)
 
     def close(self) -> None:
         """Ends the coroutines. Their `finally` blocks run up to the first op they ask for."""
@@ -1088,7 +919,7 @@ class Machine:
     def _leaves_first(self) -> list[Branch]:
         found: dict[Branch, None] = {}
         for waiter in self.open.values():
-            branch: Branch | None = _branch_of(waiter)
+            branch: Branch | None = branch_of(waiter)
             while branch is not None:
                 found.pop(branch, None)
                 found[branch] = None
@@ -1124,16 +955,6 @@ def _close_unstarted(items: Iterable[Any]) -> None:
             item.close()
 
 
-def _branch_of(waiter: Branch | tuple[Frame, int] | Limit | Select) -> Branch:
-    """The branch that goes on when an op ends."""
-    if isinstance(waiter, Branch):
-        return waiter
-    if isinstance(waiter, Select):
-        found: Branch = waiter.branch or waiter.home
-        return found
-    return waiter.branch if isinstance(waiter, Limit) else waiter[0].branch
-
-
 def _over_time(op: Op | None, key: str) -> Timeout:
     limit = "its time" if op is None or op.due_s is None else f"{op.due_s:g} s"
     return Timeout(f"it took longer than {limit}", op=key)
@@ -1145,99 +966,6 @@ def _answered_at_once(op: Op) -> bool:
 
 async def _awaiting(item: Any) -> Any:
     return await item
-
-
-def _policy(target: Target) -> Policy | None:
-    if target.retry is None and target.mode != "at_most_once" and target.delay_of is None:
-        return None
-    return Policy(target.retry, target.mode == "at_most_once", target.delay_of is not None)
-
-
-def _gone(request: Request) -> Request:
-    return Request(
-        request.key, request.kind, request.name, request.args, request.due, request.policy,
-        request.match, request.question, request.attempt, True,
-    )  # fmt: skip
-
-
-def details_of(error: GreenroomError, *, plain: bool = False) -> dict[str, Json]:
-    """What a failure keeps of an error of ours: its details (the `plain` ones only) and its hint."""
-    kept = {
-        key: value
-        for key, value in error.details.items()
-        if not plain or isinstance(value, str | int)
-    }
-    return {**kept, "hint": error.hint[:HINT_CHARACTERS_MAX]} if error.hint else kept
-
-
-def failure_of(error: BaseException, kind: Any = "raised") -> Failure:
-    """An exception as the journal keeps it: names and texts, no live objects."""
-    if isinstance(error, StepFailed):
-        op = error.details.get("op")
-        cause = error.details.get("cause")  # what an author's retry rule was asked about
-        details: dict[str, Json] = {"cause": cause} if isinstance(cause, dict) else {}
-        if isinstance(label := error.details.get("kind"), str):
-            details["kind"] = label
-        if error.hint:
-            details["hint"] = error.hint
-        return Failure(
-            error.type, error.message, details=details, op=op if isinstance(op, str) else None
-        )
-    if isinstance(error, Timeout):
-        return Failure("Timeout", error.message, "timeout", where=_place(error))
-    if isinstance(error, CodeChanged):
-        return Failure("CodeChanged", error.message, "code_changed", error.details)
-    try:
-        text = str(error)
-    except Exception:  # an author's __str__ may do anything
-        text = "(its text cannot be made)"
-    details = {}
-    if isinstance(error, ActionFailed | ParameterInvalid):
-        details = details_of(error)
-    elif isinstance(error, GreenroomError) and error.hint:
-        details["hint"] = error.hint[:HINT_CHARACTERS_MAX]
-    if isinstance(output := getattr(error, "__greenroom_output__", None), str):
-        details["output"] = output  # what the file of a stage had printed
-    return Failure(type(error).__name__, text, kind, details, where=_place(error))
-
-
-_NOT_THEIRS: Final = (
-    str(Path(__file__).parent.parent) + os.sep,
-    str(Path(__file__).resolve().parent.parent / "runtime"),
-    str(Path(__file__).resolve().parent.parent / "actors"),
-    str(Path(__file__).resolve().parent.parent / "definitions"),
-    str(Path(asyncio.__file__).parent.parent) + os.sep,
-    "<frozen",
-)
-"""Where our own code and the standard library live, also when they are reached over a link."""
-
-
-def _place(error: BaseException) -> str | None:
-    """`file.py:12` of the innermost frame that is neither ours nor the standard library's."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(_NOT_THEIRS) and "site-packages" not in frame.filename:
-            return f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
-    return None
-
-
-def _place_in(routine: Any) -> str:
-    """`file.py:12` of the author's code a suspended routine is in, the innermost."""
-    frames: list[Any] = []
-    if type(routine) is Fiber:
-        frame = routine.frame
-        while frame is not None:
-            frames.append(frame)
-            frame = frame.f_back
-    else:
-        while hasattr(routine, "cr_frame"):
-            if routine.cr_frame is not None:
-                frames.insert(0, routine.cr_frame)
-            routine = routine.cr_await
-    for frame in frames:
-        file = frame.f_code.co_filename
-        if not file.startswith(_NOT_THEIRS) and "site-packages" not in file:
-            return f"{file.rsplit('/', 1)[-1]}:{frame.f_lineno}"
-    return "?"
 
 
 def event_of(data: Any) -> Event:

@@ -32,8 +32,9 @@ from greenroom.actors.entries import (
     Started,
     StateEdited,
 )
-from greenroom.actors.machine import Death, Machine, Turn
+from greenroom.actors.machine import Machine
 from greenroom.actors.progress import is_taken_back
+from greenroom.actors.turns import Death, Turn
 from greenroom.definitions.values import Json, equal
 from greenroom.definitions.workflow import Definition
 

@@ -35,10 +35,11 @@ from greenroom.actors.entries import (
     Started,
     TimerFired,
 )
-from greenroom.actors.machine import REQUESTS_PER_TURN_MAX, Death, Turn, failure_of
+from greenroom.actors.failures import failure_of
 from greenroom.actors.progress import DEADLINE, Progress, apply_delta, called
 from greenroom.actors.replay import Changed
 from greenroom.actors.spots import DUE, UNDO, Spot, failed_frame, fixed, lane_frame, locate
+from greenroom.actors.turns import REQUESTS_PER_TURN_MAX, Death, Turn, runaway
 from greenroom.definitions import instants
 from greenroom.definitions.durations import text as duration_text
 from greenroom.definitions.injection import VIRTUAL
@@ -756,13 +757,7 @@ class Walk:
     def _add(self, request: Request) -> None:
         requests = self.turn.requests
         if len(requests) >= REQUESTS_PER_TURN_MAX:
-            raise Death(
-                Failure(
-                    "Runaway",
-                    f"{self.definition.name} asked for {REQUESTS_PER_TURN_MAX:,} ops in one turn",
-                    "runaway",
-                )
-            )
+            raise runaway(self.definition)
         requests.append(request)
 
     def _close_all(self) -> None:

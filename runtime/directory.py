@@ -27,8 +27,8 @@ from greenroom.actors.entries import (
     decode_payload,
     encode_entry,
 )
+from greenroom.actors.failures import details_of
 from greenroom.actors.instance import Ended, Instance, Reply
-from greenroom.actors.machine import details_of
 from greenroom.actors.messages import (
     Begin,
     Cancel,

@@ -24,7 +24,7 @@ import msgspec
 
 from greenroom.actors.decide import Kernel
 from greenroom.actors.entries import Failure
-from greenroom.actors.machine import details_of, failure_of
+from greenroom.actors.failures import details_of, failure_of
 from greenroom.actors.messages import Outcome
 from greenroom.actors.ports import ResourceSave
 from greenroom.definitions.attempts import ATTEMPT, Place

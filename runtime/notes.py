@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from greenroom.actors.machine import failure_of
+from greenroom.actors.failures import failure_of
 from greenroom.actors.ports import AskNotes, AskView, NoteAsk
 from greenroom.definitions.errors import StepFailed
 from greenroom.definitions.values import Json, canonical, encode_decode

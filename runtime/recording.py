@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from greenroom.actors.entries import CallRecorded, Failure
-from greenroom.actors.machine import failure_of
+from greenroom.actors.failures import failure_of
 from greenroom.actors.messages import Record
 from greenroom.definitions.errors import CodeChanged, EngineStopping, StepFailed, TooLarge
 from greenroom.definitions.tasks import TaskContext

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.actors import collected, decide, instance, machine, ports, walk
+from greenroom.actors import collected, decide, instance, ports, turns, walk
 from greenroom.definitions import (
     collecting,
     conditions,
@@ -82,7 +82,7 @@ def test_the_page_of_http_tells_the_limits_that_hold() -> None:
         ("drafts of one", f"{sections.DRAFTS_MAX} people", sections.DRAFTS_MAX),
         ("steps running", f"{executor.IN_FLIGHT} (", executor.IN_FLIGHT),
         ("steps running", f"{executor.THREADS} threads", executor.THREADS),
-        ("requests a program", f"{machine.REQUESTS_PER_TURN_MAX:,}", machine.REQUESTS_PER_TURN_MAX),
+        ("requests a program", f"{turns.REQUESTS_PER_TURN_MAX:,}", turns.REQUESTS_PER_TURN_MAX),
         ("verbs that wait", f"{instance.MAILBOX_MAX}", instance.MAILBOX_MAX),
         ("undelivered events", f"{ports.INBOX_MAX:,}", ports.INBOX_MAX),
         ("matches listed", f"{ports.MATCHES_LISTED}", ports.MATCHES_LISTED),

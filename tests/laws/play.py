@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from greenroom.actors.branches import Frame, Limit
 from greenroom.actors.effects import RunCall, pending
 from greenroom.actors.entries import (
     Died,
@@ -18,7 +19,7 @@ from greenroom.actors.entries import (
     TimerFired,
     decode_payload,
 )
-from greenroom.actors.machine import Frame, Limit, Machine
+from greenroom.actors.machine import Machine
 from greenroom.actors.messages import (
     Answer,
     Cancel,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from greenroom.actors import decide, instance, rows, subjects
+from greenroom.actors import asking, decide, instance, rows, subjects
 from greenroom.actors.decide import Kernel
 from greenroom.actors.instance import Instance
-from greenroom.actors.machine import Machine
 from greenroom.actors.progress import Progress
 from greenroom.actors.recollected import Recollection
 from greenroom.actors.router import Router
@@ -281,7 +280,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "a-wait-has-only-its-first-key", "R17",
-        rewrite(Machine._request, "where.hashes[1:],", "(),"),
+        rewrite(asking.request_of, "where.hashes[1:],", "(),"),
         ("tests/runtime/test_correlation.py::test_a_wait_for_one_of_several_values_wakes_at_each",),
     ),
     Mutant(

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from greenroom.actors import cell, children, decide, effects, machine, progress, recheck, replay
+from greenroom.actors import (
+    asking,
+    cell,
+    children,
+    decide,
+    effects,
+    failures,
+    machine,
+    progress,
+    recheck,
+    replay,
+)
 from greenroom.actors.decide import Kernel
 from greenroom.actors.instance import Instance
 from greenroom.actors.machine import Machine
@@ -40,7 +51,7 @@ MUTANTS: Final = (
     mutant("requests-are-not-started", "K8", rewrite(progress._effects, '"started" if kind in CALLS else "open"', '"open"')),
     mutant("emit-waits-for-an-outcome", "K9", rewrite(Machine._ask, 'if op.kind == "emit":', 'if op.kind == "emitted":')),
     mutant("dead-turns-keep-requests", "K9", rewrite(Kernel._turn, "self.drop_machine()\n        end = Died(death.failure, death.causes, death.view)", "cause = msgspec.structs.replace(cause, requests=tuple(self.machine.turn.requests)) if self.machine else cause\n        self.drop_machine()\n        end = Died(death.failure, death.causes, death.view)")),
-    mutant("due-by-another-clock", "K10", rewrite(Machine._request, "due = self.now +", "due = 1_800_000_000_000 +")),
+    mutant("due-by-another-clock", "K10", rewrite(asking.request_of, "due = now +", "due = 1_800_000_000_000 +")),
     mutant("chance-ignores-the-instance", "K10", rewrite(Machine._value, 'f"{self.seed}/{branch.prefix}/{branch.draws}"', 'f"{branch.prefix}/{branch.draws}"')),
     mutant("chance-ignores-the-draw", "K10", rewrite(Machine._value, "branch.draws += 1", "branch.draws = 1")),
     mutant("generation-not-in-the-key", "K12", rewrite(Machine.__init__, 'f"{gen}/" if gen > 1 else ""', '""')),
@@ -75,7 +86,7 @@ MUTANTS: Final = (
     mutant("all-failures-can-be-taken-back", "K23", rewrite(replay._left_out, "if entry.requests or entry.closes:", "if False:")),
     mutant("voided-state-steers-on", "K23", rewrite(replay._left_out, 'return entry.delta is not None or getattr(entry, "held", False)', "return False")),
     mutant("no-fallback-without-void", "K23", rewrite(Kernel._trial, "if void - set(fixed) and not fallback and not self.is_plan:", "if False:"), RULES, LAWS),
-    mutant("asked-again-as-it-was", "K24", rewrite(Machine.request_again, "return self._request(op, key, _branch_of(waiter).since)", "return None")),
+    mutant("asked-again-as-it-was", "K24", rewrite(Machine.request_again, "return self._request(op, key, branch_of(waiter).since)", "return None")),
     mutant("delta-against-the-machine", "K25", rewrite(Kernel._apply, "active.rebase(p.state)", "pass")),
     mutant("skip-forgets-what-is-held", "K26", rewrite(progress._skipped, "_go_on(p, entry.void, entry.at, epoch)", "_drop_held(p, entry.void)\n        p.failure, p.causes, p.view = None, (), None\n        p.held.clear()")),
     mutant("skip-of-doubt-keeps-the-cause", "K26", rewrite(progress._skipped, "if key != entry.key", "if key not in entry.void")),
@@ -98,11 +109,11 @@ MUTANTS: Final = (
     mutant("an-error-that-pauses-is-a-failure", "Z14", rewrite(progress.status_of, '"paused" if p.pauses and p.failure.kind not in PARKED else "failed"', '"failed"'), BRANCHES),
     mutant("changed-code-pauses", "Z14", rewrite(progress.status_of, "p.pauses and p.failure.kind not in PARKED", "p.pauses"), BRANCHES),
     mutant("dispatches-are-not-waited-for", "6.2", rewrite(Machine._conclude, "self.definition.wait_for_dispatched", "False"), BRANCHES),
-    mutant("a-replay-is-not-followed-to-its-line", "C", rewrite(machine._place_in, "frames.insert(0, routine.cr_frame)", "frames.append(routine.cr_frame)"), REPLAYS),
+    mutant("a-replay-is-not-followed-to-its-line", "C", rewrite(failures.place_in, "frames.insert(0, routine.cr_frame)", "frames.append(routine.cr_frame)"), REPLAYS),
     mutant("generations-of-the-past-are-not-replayed", "C", rewrite(recheck._generations, "zip(opens, [*opens[1:], len(entries)], strict=True)", "zip(opens[-1:], [len(entries)], strict=True)"), REPLAYS),
     mutant("what-is-given-up-is-not-compared", "K23", rewrite(replay.compare, "sorted(turn.closes) != sorted(entry.closes)", "False")),
-    mutant("gone-is-performed", "K28", rewrite(machine._gone, "request.attempt, True", "request.attempt, False")),
-    mutant("gone-is-not-compared", "K28", rewrite(Machine._close, "self.turn.requests[place] = _gone(request)", "del self.turn.requests[place]")),
+    mutant("gone-is-performed", "K28", rewrite(asking.gone, "request.attempt, True", "request.attempt, False")),
+    mutant("gone-is-not-compared", "K28", rewrite(Machine._close, "self.turn.requests[place] = gone(request)", "del self.turn.requests[place]")),
     mutant("handlers-begin-after-the-end", "K29", rewrite(Kernel._offer, "and not p.over", "")),
     mutant("the-end-leaves-handlers-behind", "K29", rewrite(Machine._conclude, "if not self.over or self.handlers:", "if not self.over:")),
     mutant("an-event-is-taken-twice", "K30", rewrite(Kernel._offer, "or m.iq in p.taken", "")),
@@ -124,7 +135,7 @@ MUTANTS: Final = (
     mutant("dead-cancel-loses-what-it-drained", "K35", rewrite(progress._cancelled, "if not entry.drained:", "if True:")),
     mutant("changed-code-loses-the-message", "K36", rewrite(Kernel._turn, "end = Died(self._changed_failure(changed))\n        return [msgspec.structs.replace(cause, end=end)]", "return []")),
     mutant("state-is-not-checked", "K37", rewrite(Kernel._replayed, "if attributes is not None and not void:", "if False:")),
-    mutant("values-do-not-make-the-round-trip", "K38", rewrite(Machine._request, 'args = encode_decode(args, f"the arguments of {op.name}")[1]', "pass")),
+    mutant("values-do-not-make-the-round-trip", "K38", rewrite(asking.request_of, 'args = encode_decode(args, f"the arguments of {op.name}")[1]', "pass")),
     mutant("delta-drops-nothing", "K39", rewrite(Machine._delta, "if name not in attributes", "if False")),
     mutant("delta-has-everything", "K39", rewrite(Machine._delta, "if self.encoded.get(name) != raw:", "if True:")),
     mutant("generations-without-end", "K40", rewrite(Machine._continue, "if not self.waited:", "if False:")),
