@@ -38,6 +38,36 @@ def secret_name(reference: str) -> str:
     return name
 
 
+class Secret:
+    """A secret by its name, where a value would be kept: `self.hook = Secret("hook")`.
+
+    In a state, a journal and on every face it is its reference, `secret://hook`, and that is what
+    code finds in its place when it goes on; a parameter of a connector's action that names it is
+    given the value when the request is made, where the connector grants it. It knows no value.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = secret_name(SCHEME + name.removeprefix(SCHEME))
+
+    def model_dump(self, *, mode: str = "json") -> str:
+        """How it is stored (`definitions.values` asks for it by this name)."""
+        return str(self)
+
+    def __str__(self) -> str:
+        return SCHEME + self.name
+
+    def __repr__(self) -> str:
+        return f"Secret({self.name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return str(self) == str(other) if isinstance(other, Secret | str) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(str(self))
+
+
 class BearerToken(msgspec.Struct, frozen=True, tag=True):
     """`Authorization: Bearer <token>`."""
 

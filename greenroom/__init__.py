@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from greenroom.definitions.catalog import offer
     from greenroom.definitions.collecting import all_of, any_of, unless
     from greenroom.definitions.correlation import wait_absent, wait_all, wait_any
-    from greenroom.definitions.credentials import ApiKey, Basic, BearerToken, OAuth2Client
+    from greenroom.definitions.credentials import ApiKey, Basic, BearerToken, OAuth2Client, Secret
     from greenroom.definitions.declare import workflow
     from greenroom.definitions.errors import (
         AlreadyDecided,
@@ -282,6 +282,7 @@ _PLACES = {
     "ResponseFailed": "greenroom.definitions.actionerrors",
     "Retry": _ERRORS,
     "RetryPolicy": "greenroom.definitions.retries",
+    "Secret": "greenroom.definitions.credentials",
     "SignatureInvalid": "greenroom.definitions.signatures",
     "StageExit": _STAGES,
     "StaleResource": _ERRORS,
@@ -396,7 +397,7 @@ __all__ = [
     "NeedsAnswer", "Network", "NoEngine", "NoStage", "NoSuchAsk", "NotFound", "NotGranted", "NotPermitted",
     "OAuth2Client", "On", "Parallel", "ParameterInvalid", "ReadOnly", "Rejected",
     "RequestPermission", "Resource", "ResourceNotFound", "ResponseFailed", "Retry", "RetryPolicy",
-    "SignatureInvalid", "StageExit", "StaleResource", "State", "Step", "StepContext", "StepFailed",
+    "Secret", "SignatureInvalid", "StageExit", "StaleResource", "State", "Step", "StepContext", "StepFailed",
     "StepFunc", "StepList", "StillFails", "StoreDamaged", "SubscriptionModel", "SyncClient", "Task",
     "TaskContext", "Template", "Timeout", "TooLarge", "TransitionNotSpecified", "TransportFailed",
     "Unreachable", "Version", "Wait", "Workflow", "Zenatonable", "abort", "all_of", "any_of",

@@ -29,6 +29,7 @@ from greenroom import (
     NoEngine,
     NotFound,
     Parallel,
+    Secret,
     StepFailed,
     Task,
     Version,
@@ -41,6 +42,7 @@ from greenroom import (
 from greenroom.definitions.declare import definition_of
 from greenroom.definitions.engines import ENVIRONMENT
 from greenroom.runtime.loading import workflows_in
+from greenroom.runtime.secrets import Secret as Revealed
 from greenroom.testing import TestEngine
 
 RUNS: list[Any] = []
@@ -460,6 +462,52 @@ async def test_z11_plain_data_of_other_types_is_kept_as_json(value: Any, kept: A
         await handle.result()
         found = (await engine.get(handle.id)).state["odd"]
         assert found == kept if kept is not None else sorted(found) == ["a", "b"]
+
+
+async def test_z12_an_attribute_that_is_a_secret_is_kept_as_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GREENROOM_SECRET_HOOK", "hunter2hunter2")
+
+    class Holds(Workflow):
+        def __init__(self) -> None:
+            self.hook = Secret("hook")
+
+        async def handle(self) -> str:
+            await Wait("go").execute()
+            self.same = self.hook == Secret("hook")
+            return str(self.hook)
+
+    async with TestEngine(Holds) as engine:
+        handle = await Holds().dispatch()
+        await engine.until_idle()
+        assert (await engine.get(handle.id)).state == {"hook": "secret://hook"}
+        page = await engine.history(handle.id, path="hook")
+        assert [line.data["value"] for line in page.items] == ["secret://hook"]
+        await engine.crash()  # what comes back has the reference in its place
+        await engine.post({"type": "go"})
+        await engine.until_idle()
+        found = await engine.get(handle.id)
+        assert (found.result, found.state["same"]) == ("secret://hook", True)
+        assert "hunter2" not in str((await engine.history(handle.id)).items)
+
+
+async def test_z12_the_value_of_a_secret_is_refused_by_the_name_of_its_attribute() -> None:
+    class Holds(Workflow):
+        async def handle(self) -> None:
+            self.odd = Revealed("hunter2hunter2")
+
+    async with TestEngine(Holds) as engine:
+        handle = await Holds().dispatch()
+        error = await fails(engine, handle)
+        assert "self.odd" in error.message
+        assert "hunter2" not in str((await engine.history(handle.id)).items)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "x" * 65])
+def test_z12_what_names_no_secret_is_refused(name: str) -> None:
+    with pytest.raises(InvalidDefinition):
+        Secret(name)
 
 
 async def test_z11_an_attribute_that_refers_to_itself_fails() -> None:
