@@ -11,7 +11,6 @@ what is odd but may be meant is a warning.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, Final
 
 from greenroom.definitions.actions import Action, ActionReader
@@ -27,7 +26,7 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.events import NAME_MAX
 from greenroom.definitions.expressions import Value, compile_value, is_expression
-from greenroom.definitions.limits import span_ms
+from greenroom.definitions.limits import LIMITS, Limits, limits_from
 from greenroom.definitions.located import Located, in_order, located, read_located
 from greenroom.definitions.names import name_problem
 from greenroom.definitions.schedules import Schedule, parse_schedule
@@ -35,7 +34,7 @@ from greenroom.definitions.shapes import PROBLEMS_MAX, Problems, TooMany, check_
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.transforms import Transform, compile_transform
 from greenroom.definitions.values import Json
-from greenroom.definitions.workflow import PRIORITY, RATE, SLOT, Concurrency, StartRate, data_hash
+from greenroom.definitions.workflow import data_hash
 
 EXPRESSION_CHARS_MAX: Final = 1 << 16
 EXPRESSION_CHARS: Final = 16
@@ -66,14 +65,9 @@ class Document:
     data: dict[str, Json]
     description: str | None
     enabled: bool
-    tags: tuple[str, ...]
     source: Source | None
     key: Value | None
-    attributes: Mapping[str, Value]
-    concurrency: Concurrency | None
-    rate: StartRate | None
-    timeout_ms: int | None
-    retention_ms: int | None
+    limits: Limits
     actions: tuple[Action, ...]
     hash: str
     located: Located = dataclasses.field(compare=False, repr=False)
@@ -150,15 +144,7 @@ class _Reader:
             self.problems.add("$.name", wrong)
         source = self.source(data["source"]) if isinstance(data.get("source"), dict) else None
         key = self.value(data.get("key"), "$.key")
-        attributes = {
-            name: value
-            for name, text in _items(data.get("attributes"))
-            if (value := self.value(text, f"$.attributes.{name}")) is not None
-        }
-        concurrency = self.concurrency(data.get("concurrency"), attributes)
-        rate = self.rate(data.get("rate"), attributes)
-        timeout_ms = self.span(data, "timeout", "$")
-        retention_ms = self.span(data, "retention", "$")
+        limits = self.limits(data)
         actions: tuple[Action, ...] = ()
         if isinstance(data.get("actions"), list):
             reader = ActionReader(self.problems, self.warnings, self.catalog)
@@ -171,69 +157,27 @@ class _Reader:
             data=data,
             description=data.get("description"),
             enabled=data.get("enabled", True),
-            tags=tuple(data.get("tags", ())),
             source=source,
             key=key,
-            attributes=attributes,
-            concurrency=concurrency,
-            rate=rate,
-            timeout_ms=timeout_ms,
-            retention_ms=retention_ms,
+            limits=limits,
             actions=actions,
             hash=document_hash(data),
             located=self.found,
             warnings=tuple(self.found.placed(one) for one in self.warnings),
         )
 
-    def concurrency(self, data: Json, attributes: dict[str, Value]) -> Concurrency | None:
-        """The rule, a number or an object; its key becomes a search attribute."""
-        if type(data) is int:
-            return Concurrency(data)
-        if not isinstance(data, dict):
-            return None
-        self.expressions(data, "concurrency", SLOT, attributes)
-        if "priority" in data and data.get("on_conflict", "queue") != "queue":
-            self.problems.add("$.concurrency.priority", "has no meaning: nobody is queued")
-        limit, on_conflict = data.get("limit", 1), data.get("on_conflict", "queue")
-        return Concurrency(limit, on_conflict)
-
-    def rate(self, data: Json, attributes: dict[str, Value]) -> StartRate | None:
-        """How many begin in a time; its key becomes a search attribute too."""
-        if not isinstance(data, dict):
-            return None
-        self.expressions(data, "rate", RATE, attributes)
-        per_ms = self.span(data, "per", "$.rate")
-        limit = data.get("limit")
-        return StartRate(limit, per_ms) if isinstance(limit, int) and per_ms else None
-
-    def expressions(
-        self, data: dict[str, Json], rule: str, name: str, attributes: dict[str, Value]
-    ) -> None:
-        """The key of a rule and its priority, as attributes."""
-        for attribute, option in ((name, "key"), (PRIORITY, "priority")):
-            path, given = f"$.{rule}.{option}", data.get(option)
-            if attribute in attributes and (given is not None or attribute == name):
-                owner = "$.attributes." + attribute if self.own(attribute) else path
-                self.problems.add(
-                    owner, f"is a name of {rule}" if owner != path else "is given twice"
-                )
-            elif type(given) is int:
-                attributes[attribute] = compile_value(given)
-            elif (found := self.value(given, path)) is not None:
-                attributes[attribute] = found
-
-    def own(self, attribute: str) -> bool:
-        """Whether the document has given an attribute of that name itself."""
-        return any(name == attribute for name, _ in _items(self.found.data.get("attributes")))
-
-    def span(self, data: dict[str, Json], name: str, path: str) -> int | None:
-        if name not in data:
-            return None
-        try:
-            return span_ms(data[name], name)
-        except InvalidDefinition as error:
-            self.problems.add(f"{path}.{name}", error.message)
-        return None
+    def limits(self, data: dict[str, Json]) -> Limits:
+        """What it says about its instances as a crowd. Where the shape is wrong already nothing more
+        is said."""
+        told = {problem.path for problem in self.problems}
+        sound: dict[str, Json] = {
+            name: data[name]
+            for name in LIMITS
+            if name in data and not any(_inside(path, f"$.{name}") for path in told)
+        }
+        return limits_from(
+            sound, lambda place, error: self.problems.add(f"$.{place}", error.message)
+        )
 
     def source(self, data: dict[str, Json]) -> Source | None:
         path = "$.source"
@@ -333,6 +277,10 @@ class _Reader:
 
     def warn(self, path: str, message: str) -> None:
         self.warnings.append(Problem(path, message))
+
+
+def _inside(path: str, place: str) -> bool:
+    return path == place or path.startswith((f"{place}.", f"{place}["))
 
 
 def _items(data: Json) -> list[tuple[str, Any]]:

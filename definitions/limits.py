@@ -3,9 +3,8 @@
     @workflow(concurrency={"key": "::user.id", "limit": 2})
     @workflow(rate={"limit": 10, "per": "1m"}, timeout="2h", retention="30 days")
 
-The same names mean the same in `stages.json`, in `Flow(limits=...)` and in documents, which have a
-checker of their own for the places of mistakes. The keys of `concurrency` and `rate`, and the
-priority, become search attributes of the instance: who has to wait for whom is then known from what
+The same names mean the same in `stages.json`, in `Flow(limits=...)` and in documents. The keys of
+`concurrency` and `rate`, and the priority, become search attributes of the instance: who has to wait for whom is then known from what
 is stored. `runtime.slots` does what is said here.
 """
 
@@ -36,7 +35,7 @@ LIMITS: Final = ("attributes", "concurrency", "rate", "timeout", "retention", "t
 Attributes = dict[str, Value]
 """Search attributes by name. The readers of rules add theirs."""
 Wrong = Callable[[str, InvalidDefinition], None]
-"""Is told the option and what is wrong with it; it may raise."""
+"""Is told the place (`rate`, `rate.per`) and what is wrong with it; it may raise."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -52,7 +51,7 @@ class Limits(msgspec.Struct, frozen=True):
     def fields(self, see: Callable[[Json], Json] | None = None) -> dict[str, Any]:
         """The fields of a `Definition`. `see` makes of an input what the expressions read, where
         an instance is given more than its author knows of."""
-        found = {name: getattr(self, name) for name in _FIELDS}
+        found = {name: getattr(self, name) for name in self.__struct_fields__}
         if see is not None:
             found["attributes"] = {n: value.through(see) for n, value in self.attributes.items()}
         return found
@@ -63,9 +62,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     def as_data(self) -> dict[str, Json]:
         """What makes rules and tags the same ones: empty without any."""
-        given = {
-            name: getattr(self, name) for name in _FIELDS if name not in ("attributes", "tags")
-        }
+        given = {name: getattr(self, name) for name in _RULES}
         data = {n: msgspec.to_builtins(rule) for n, rule in given.items() if rule is not None}
         if data:
             sources = self.sources()
@@ -73,7 +70,7 @@ class Limits(msgspec.Struct, frozen=True):
         return data | ({"tags": list(self.tags)} if self.tags else {})
 
 
-_FIELDS: Final = Limits.__struct_fields__
+_RULES: Final = ("concurrency", "rate", "timeout_ms", "retention_ms")
 
 
 def limits_from(options: Mapping[str, Any], wrong: Wrong) -> Limits:
@@ -87,7 +84,8 @@ def limits_from(options: Mapping[str, Any], wrong: Wrong) -> Limits:
             try:
                 found[field] = read(options[name], attributes)
             except InvalidDefinition as error:
-                wrong(name, error)
+                inside = error.details.get("path")
+                wrong(f"{name}.{inside}" if inside else name, error)
     return Limits(**{**found, "attributes": attributes})
 
 
@@ -100,10 +98,11 @@ def concurrency_from(given: Any, attributes: Attributes) -> Concurrency:
     on_conflict = options.get("on_conflict", "queue")
     if on_conflict not in CONFLICTS:
         raise InvalidDefinition(
-            f"on_conflict must be one of {', '.join(CONFLICTS)}, got {on_conflict!r}"
+            f"on_conflict must be one of {', '.join(CONFLICTS)}, got {on_conflict!r}",
+            path="on_conflict",
         )
     if "priority" in options and on_conflict != "queue":
-        raise InvalidDefinition("a priority has no meaning: nobody is queued")
+        raise InvalidDefinition("a priority has no meaning: nobody is queued", path="priority")
     _attribute(attributes, SLOT, options.get("key"), "concurrency")
     _attribute(attributes, PRIORITY, options.get("priority"), "concurrency")
     return Concurrency(limit, on_conflict)
@@ -117,7 +116,7 @@ def rate_from(given: Any, attributes: Attributes) -> StartRate:
     limit = _count(given["limit"], "the limit of rate", RATE_MAX)
     _attribute(attributes, RATE, given.get("key"), "rate")
     _attribute(attributes, PRIORITY, given.get("priority"), "rate")
-    return StartRate(limit, span_ms(given["per"], "per"))
+    return StartRate(limit, span_ms(given["per"], "per", path="per"))
 
 
 def tags_from(given: Any) -> tuple[str, ...]:
@@ -140,45 +139,51 @@ def attributes_from(given: Any, attributes: Attributes) -> Attributes:
     for name, text in given.items():
         if not isinstance(text, str) or not text:
             raise InvalidDefinition(
-                f'the attribute {name!r} must be an expression such as "::customer", got {text!r}'
+                f'the attribute {name!r} must be an expression such as "::customer", got {text!r}',
+                path=name,
             )
-        attributes[name] = _expression(text, f"the attribute {name!r}")
+        attributes[name] = _expression(text, f"the attribute {name!r}", name)
     return attributes
 
 
-def span_ms(given: Any, what: str) -> int:
+def span_ms(given: Any, what: str, path: str = "") -> int:
     """A length of time in whole milliseconds, at least one. Raises `InvalidDefinition`."""
     try:
         found = round(seconds(given, what) * 1000)
     except InvalidInput as error:
-        raise InvalidDefinition(error.message, hint=error.hint) from None
+        raise InvalidDefinition(error.message, hint=error.hint, path=path) from None
     if found <= 0:
-        raise InvalidDefinition(f"{what} must be longer than nothing, got {given!r}")
+        raise InvalidDefinition(f"{what} must be longer than nothing, got {given!r}", path=path)
     return found
 
 
 def _attribute(attributes: Attributes, name: str, given: Json, rule: str) -> None:
-    if given is None:
-        return
-    if name in attributes:
+    """Puts an expression of a rule among the attributes. Its own name nobody else may use, also
+    where it has none: what stands there is what counts."""
+    option = "priority" if name == PRIORITY else "key"
+    if name in attributes and (given is not None or name != PRIORITY):
         raise InvalidDefinition(
-            f"the attribute {name!r} is given twice; {rule} has one of that name"
+            f"the attribute {name!r} is given twice; {rule} has one of that name", path=option
         )
+    what = f"the {option} of {rule}"
     if type(given) is int and name == PRIORITY:
         attributes[name] = compile_value(given)
-        return
-    what = f"the {'priority' if name == PRIORITY else 'key'} of {rule}"
-    if not isinstance(given, str) or not given:
-        raise InvalidDefinition(f'{what} must be an expression such as "::user.id", got {given!r}')
-    attributes[name] = _expression(given, what)
+    elif isinstance(given, str) and given:
+        attributes[name] = _expression(given, what, option)
+    elif given is not None:
+        raise InvalidDefinition(
+            f'{what} must be an expression such as "::user.id", got {given!r}', path=option
+        )
 
 
-def _expression(text: str, what: str) -> Value:
+def _expression(text: str, what: str, path: str) -> Value:
     """An expression, with or without its colons."""
     try:
         return compile_value(text if text.startswith("::") else f"::{text}")
     except (ExpressionError, InvalidDefinition) as error:
-        raise InvalidDefinition(f"{what}: {error.message}", hint=error.hint) from None
+        problems = getattr(error, "problems", None)
+        said = problems[0].message if problems else error.message
+        raise InvalidDefinition(f"{what}: {said}", hint=error.hint, path=path) from None
 
 
 def _known(options: Mapping[str, Any], what: str, *names: str) -> None:
@@ -189,7 +194,9 @@ def _known(options: Mapping[str, Any], what: str, *names: str) -> None:
 
 def _count(value: Any, what: str, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise InvalidDefinition(f"{what} must be a whole number from 1 to {most:,}, got {value!r}")
+        raise InvalidDefinition(
+            f"{what} must be a whole number from 1 to {most:,}, got {value!r}", path="limit"
+        )
     return value
 
 

@@ -382,7 +382,6 @@ def lower(document: Document, works: Works) -> Definition:
     triggers: tuple[Trigger, ...] = ()
     if document.source is not None:
         triggers = (trigger_of(document.name, document.source, document.key),)
-    attributes = {name: value.through(Scope().see) for name, value in document.attributes.items()}
     return Definition(
         name=document.name,
         version=None,
@@ -391,13 +390,8 @@ def lower(document: Document, works: Works) -> Definition:
         triggers=triggers,
         hash=document.hash,
         source=document.label,
-        attributes=attributes,
-        concurrency=document.concurrency,
-        rate=document.rate,
-        timeout_ms=document.timeout_ms,
-        retention_ms=document.retention_ms,
-        tags=document.tags,
         key=document.key,
         opening=opening_of(document.source),
         enabled=document.data.get("enabled"),
+        **document.limits.fields(Scope().see),
     )

@@ -629,6 +629,7 @@ async def plain_short(n: int = 0) -> int:
         ({"timeout": "soon"}, 'timeout "soon" is not a duration'),
         ({"retention": 0}, "retention must be longer than nothing"),
         ({"attributes": {"rate": "x"}, "rate": {"limit": 1, "per": 1, "key": "::u"}}, "twice"),
+        ({"attributes": {"concurrency": "x"}, "concurrency": 2}, "twice"),
     ],
 )
 def test_limits_that_make_no_sense_are_refused_where_they_are_written(
@@ -647,7 +648,7 @@ def test_limits_that_make_no_sense_are_refused_where_they_are_written(
         ({"rate": {"limit": 5, "per": 1, "key": "user"}}, "$.rate.key"),
         ({"timeout": "soon"}, "$.timeout"),
         ({"retention": 0}, "$.retention"),
-        ({"rate": {"limit": 5, "per": 1, "key": "::u"}, "attributes": {"rate": "::x"}}, "$.attributes.rate"),
+        ({"rate": {"limit": 5, "per": 1, "key": "::u"}, "attributes": {"rate": "::x"}}, "$.rate.key"),
         ({"rate": {"limit": 5, "per": 1, "priority": 1}, "concurrency": {"priority": 2}}, "$.rate.priority"),
     ],
 )  # fmt: skip

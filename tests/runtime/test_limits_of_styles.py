@@ -183,7 +183,7 @@ def test_limits_of_a_stage_graph_make_a_version_and_are_checked_as_a_whole(hirin
             )
         )  # fmt: skip
     assert [problem.path for problem in caught.value.problems] == [
-        "$.Retention", "$.attributes", "$.concurrency", "$.rate", "$.timeout", "$.tags",
+        "$.Retention", "$.attributes.a", "$.concurrency.limit", "$.rate", "$.timeout", "$.tags",
     ]  # fmt: skip
 
 
