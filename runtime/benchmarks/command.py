@@ -76,7 +76,7 @@ def rows(answers: Sequence[Figures]) -> list[list[str]]:
     return [
         [words, f"{found[question][name]:,}", target]
         for question, name, words, target in BUDGET
-        if question in found
+        if name in found.get(question, ())
     ]
 
 
