@@ -860,7 +860,7 @@ async def test_an_instance_of_an_unknown_workflow_is_missed_by_the_name_of_the_w
 ) -> None:
     with pytest.raises(NotFound, match='no instance lime/7: there is no workflow "lime"; did you'):
         await kit.get("lime/7")
-    with pytest.raises(NotFound, match=r"^there is no instance line/7$"):
+    with pytest.raises(NotFound, match=r"(?m)^there is no instance line/7$"):
         await kit.get("line/7")
     with pytest.raises(NotFound, match=r"^line is a workflow, and an instance is wanted") as no:
         await kit.get("line")

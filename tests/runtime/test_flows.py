@@ -1265,7 +1265,7 @@ async def test_a_template_of_ones_own_is_the_same_kind_of_table(engine: TestEngi
         ({"strategy": object()}, "its strategy has no escalate"),
         ({"duration": 0}, "duration must be longer than 0"),
         ({"timeout": "-1s"}, "timeout"),
-        ({"name": "a/b"}, "no '/'"),
+        ({"name": "a/b"}, "must not have a"),
         ({"template": "approval"}, "must be a template"),
     ],
 )
