@@ -496,6 +496,16 @@ class Flow:
         return f"<flow {self.name} ({self.template.name})>"
 
 
+def _address_of(service: str, id: str) -> str | None:
+    """The mail address a service has of somebody; whoever clicks waits for this."""
+    recorder = RECORDER.get()
+    if recorder is None or not has_call(service, "email_of"):
+        return None
+    look = functools.partial(called, service, "email_of", {"id": id})
+    found: str | None = recorder.remembered((service, "email_of", id), look)
+    return found
+
+
 def _look_up(get_identity: Callable[..., Any], user: User, service: str) -> Any:
     return _awaited(get_identity(user, service))
 
@@ -614,7 +624,7 @@ class FlowDesk:
             with contextlib.suppress(Exception):  # whom it does not know it is not
                 if flow.find_identity(name, service) == id:
                     return name
-        address = called(service, "email_of", {"id": id}) if has_call(service, "email_of") else None
+        address = _address_of(service, id)
         for name, facts in flow.users.items():
             if address and str(facts.get("email")).casefold() == address.casefold():
                 return name

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from starlette._utils import get_route_path
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from greenroom.definitions.errors import (
@@ -154,6 +154,8 @@ class Guard:
                 await self._app(scope, self._limited(receive, scope, heads, body), answer)
             finally:
                 GROUPS.reset(groups)
+        except ClientDisconnect:
+            return  # nobody is there to be told
         except HttpError as error:
             response = problem(error.error, error.status, **error.headers)
         except GreenroomError as error:

@@ -141,5 +141,8 @@ def test_greenroom_bench_names_the_questions_there_are(capsys: pytest.CaptureFix
 
 
 def test_the_table_takes_each_figure_from_its_question() -> None:
-    answers = [{"bench": "timers", "late_max_ms": 1234.5}]
-    assert command.rows(answers) == [["the latest of the timers, ms", "1,234.5", "<= 1,000"]]
+    answers = [{"bench": "timers", "late_max_ms": 1234.5, "set_forward_last_ms": 2}]
+    assert command.rows(answers) == [
+        ["the latest of the timers, ms", "1,234.5", "<= 1,000"],
+        ["  when the clock is set forward over them", "2", ""],
+    ]

@@ -38,6 +38,7 @@ from tests.mutants import (
     steps,
     store,
     versions,
+    web,
 )
 from tests.mutants.registry import VARIABLE, Mutant
 
@@ -49,7 +50,7 @@ GROUPS: Final[dict[str, Sequence[Mutant]]] = {
     "steps": steps.MUTANTS, "stages": stages.MUTANTS,
     "limits": limits.MUTANTS,
     "classes": classes.MUTANTS,
-    "pages": pages.MUTANTS,
+    "pages": pages.MUTANTS, "web": web.MUTANTS,
 }  # fmt: skip
 TIMEOUT_S: Final = 120
 TEST_TIMEOUT_S: Final = 15

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from greenroom.actors import progress
+from greenroom.actors.decide import Kernel
 from greenroom.actors.machine import Machine
 from greenroom.definitions import deciding, flowruns, permissions, services
 from greenroom.definitions.flowruns import Runner
@@ -177,6 +178,12 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "S7",
         rewrite(FlowDesk.whois, "if sure else None", "or None"),
         (OVER + "test_a_name_that_people_give_themselves_in_slack_is_nobodys",),
+    ),
+    Mutant(
+        "what-outlives-the-end-is-not-recorded",
+        "C31",
+        rewrite(Kernel._record, "if late or", "if p.ended or late or"),
+        (OVER + "test_a_message_in_slack_shows_how_its_request_has_ended",),
     ),
     Mutant(
         "messages-ask-on",

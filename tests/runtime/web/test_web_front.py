@@ -277,6 +277,31 @@ async def test_events_come_one_by_one_and_in_batches_by_their_types(poster: Face
     assert (await stored(poster, "a"))["extra"] == {"dataschema": "https://example.com/ping.json"}
 
 
+async def test_a_client_that_hangs_up_within_its_body_is_no_fault_of_ours(
+    face: Face, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages = [
+        {"type": "http.disconnect"},
+        {"type": "http.request", "body": b'{"type":', "more_body": True},
+    ]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/events", "raw_path": b"/v1/events",
+        "query_string": b"", "scheme": "http", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+        "headers": [(b"authorization", f"Bearer {face.key}".encode())], "http_version": "1.1",
+    }  # fmt: skip
+    await face.web(scope, receive, send)
+    assert sent == messages == []
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_bodies_that_come_in_pieces_are_read_whole(face: Face) -> None:
     async def pieces() -> Any:
         for piece in (b'{"ty', b'pe":"ping"', b"}"):

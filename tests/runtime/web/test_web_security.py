@@ -807,6 +807,7 @@ async def test_H27_a_body_over_its_limit_is_refused_declared_or_not(face: Face) 
     for content in (big, pieces()):
         answer = await face.post("/v1/events", content=content)
         assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+        assert answer.json()["detail"].startswith("a body has at most")  # it was not looked into
 
 
 async def test_H27_a_line_over_its_limit_ends_the_request(face: Face) -> None:
