@@ -10,8 +10,8 @@ The engine
                 it opens and closes), looking, answering, starting, verbs, results
     directory   which instances are loaded, how they come and go
     registry    which workflows there are, by name and version
-    executor    runs the functions of steps: on the loop, in threads, in processes (context is their
-                ctx)
+    executor    runs the functions of steps: on the loop, in threads, in processes (workers; context
+                is their ctx)
     supervisor  how often something may crash before it is given up
     journal     works go in, results come back once they are on disk: the group commit
     clock       the system's, and one that moves when a test says so

@@ -58,6 +58,8 @@ LOCKED: Final = 73
 IO_ERROR: Final = 74
 GRACE: Final = 0.8
 """The part of the time to drain that running steps have; the rest is for closing the store."""
+LINGER_S: Final = 1.0
+"""So long threads of steps have to end when all else has ended."""
 SOCKET_CHECK_S: Final = 5.0
 
 LogFormat = Literal["auto", "json", "console"]
@@ -147,7 +149,9 @@ def serve(
         lock.acquire(lock.path_of(data), what=str(data)).release()
         workflows = _prepare(settings)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(settings, workflows, begun))
+            code = runner.run(_serve(settings, workflows, begun))
+            _leave_behind(code)
+            return code
     except Locked as error:
         return _complain(error, LOCKED)
     except StoreError as error:
@@ -308,6 +312,21 @@ async def _drain(server: Server, web: Listener | None, engine: Any, grace_s: flo
     except TimeoutError:
         _log.warning("steps still run; they are cancelled and run again at the next start")
     await server.close()
+
+
+def _leave_behind(code: int) -> None:
+    """Everything is stored and closed. A plain function that does not end would keep its thread,
+    and Python waits for threads: the process ends without it."""
+    from greenroom.runtime.executor import STEP_THREAD  # noqa: PLC0415  see above
+
+    steps = [one for one in threading.enumerate() if one.name.startswith(STEP_THREAD)]
+    for thread in steps:
+        thread.join(LINGER_S / len(steps))
+    if any(thread.is_alive() for thread in steps):
+        _log.warning("a plain function does not end: the process ends without it")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 class _Signals:

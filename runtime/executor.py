@@ -16,9 +16,9 @@ import contextvars
 import importlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from concurrent.futures import Executor as Pool
-from typing import Any, Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -37,9 +37,14 @@ from greenroom.definitions.values import encode_decode
 from greenroom.definitions.workflow import Target
 from greenroom.runtime.saves import saves_in
 
+if TYPE_CHECKING:
+    from greenroom.runtime.workers import Workers
+
 IN_FLIGHT: Final = 256
 THREADS: Final = 32
 PROCESSES: Final = 2
+STEP_THREAD: Final = "greenroom-step"
+"""How the names of threads begin that run plain functions."""
 
 
 class Call(msgspec.Struct, eq=False):
@@ -98,7 +103,7 @@ class Executor:
         self._waking = False
         """A runner was woken and has not come yet, or somebody is about to look at the queue."""
         self._threads: Pool | None = None
-        self._processes: Pool | None = None
+        self._workers: Workers | None = None
         self._thread_count = threads
         self._fresh = contextvars.copy_context()
 
@@ -282,28 +287,21 @@ class Executor:
                 return await made
         loop = asyncio.get_running_loop()
         if target.executor == "process":
-            work = loop.run_in_executor(
-                self._process_pool(),
-                _call_in_process,
-                target.func.__module__,
-                target.func.__qualname__,
+            func = target.func
+            return await self._some_workers().run(
+                target.timeout_s, _call_in_process, func.__module__, func.__qualname__,
                 call.arguments,
-            )
-        else:
-            clean = self.around is None  # else what it is within holds in its thread too
-            context = self._fresh.copy() if clean else contextvars.copy_context()
-            context.run(ATTEMPT.set, Place(call.instance, call.key))
-            work = loop.run_in_executor(
-                self._thread_pool(), context.run, _guarded, target, call.arguments
-            )
-        try:
-            if target.timeout_s is None:
-                return await work
-            async with asyncio.timeout(target.timeout_s):
-                return await work
-        except BrokenExecutor:  # a process died: the pool is of no use to anybody any more
-            self._processes = None
-            raise
+            )  # fmt: skip
+        clean = self.around is None  # else what it is within holds in its thread too
+        context = self._fresh.copy() if clean else contextvars.copy_context()
+        context.run(ATTEMPT.set, Place(call.instance, call.key))
+        work = loop.run_in_executor(
+            self._thread_pool(), context.run, _guarded, target, call.arguments
+        )
+        if target.timeout_s is None:
+            return await work
+        async with asyncio.timeout(target.timeout_s):
+            return await work
 
     def _finish(self, call: Call, outcome: Outcome) -> None:
         self._remove(call)
@@ -365,21 +363,19 @@ class Executor:
 
     def _thread_pool(self) -> Pool:
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._thread_count, "greenroom-step")
+            self._threads = ThreadPoolExecutor(self._thread_count, STEP_THREAD)
         return self._threads
 
-    def _process_pool(self) -> Pool:
-        if self._processes is None:
-            import multiprocessing  # noqa: PLC0415  start-up time
-            from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415  start-up time
+    def _some_workers(self) -> Workers:
+        if self._workers is None:
+            from greenroom.runtime.workers import Workers  # noqa: PLC0415  start-up time
 
-            self._processes = ProcessPoolExecutor(
-                PROCESSES, mp_context=multiprocessing.get_context("spawn")
-            )
-        return self._processes
+            self._workers = Workers(PROCESSES)
+        return self._workers
 
     async def stop(self) -> None:
-        """Cancels what runs, in the order it was started; threads are not waited for."""
+        """Cancels what runs, in the order it was started; threads are not waited for, processes
+        killed."""
         self.stopping = True
         self.queue.clear()
         self.solo.clear()
@@ -392,9 +388,10 @@ class Executor:
             task.cancel()
         if runners:
             await asyncio.wait(runners, timeout=5)
-        for pool in (self._threads, self._processes):
-            if pool is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._workers is not None:
+            self._workers.stop()
 
 
 def _asked_for(
