@@ -77,9 +77,10 @@ async def test_what_is_given_up_is_killed_and_the_next_call_has_a_process_again(
 
 async def test_a_process_ends_with_the_one_that_made_it_however_that_ended(tmp_path: Path) -> None:
     (tmp_path / "ends.py").write_text(ENDS)
-    made = subprocess.run(
-        [sys.executable, "ends.py"], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
+    made = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "ends.py"], cwd=tmp_path, check=True, capture_output=True, text=True,
+    )  # fmt: skip
     await gone(int(made.stdout))
 
 
