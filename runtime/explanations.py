@@ -7,6 +7,7 @@ has become of them since.
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from greenroom.actors.ports import (
@@ -123,7 +124,10 @@ def _would_hear(engine: Engine, name: str, type: str) -> bool:
 
 
 def _off(engine: Engine, name: str) -> shapes.Fact:
-    text = f"  {name}: did not listen, it is disabled;  greenroom def enable {name}"
+    why, verb = "it is disabled", "enable"
+    if engine.registry.release_of(name) is None:
+        why, verb = "no version is released", "promote"
+    text = f"  {name}: did not listen, {why};  {shlex.join(('greenroom', 'def', verb, name))}"
     return shapes.Fact(text, {"workflow": name, "enabled": False})
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from greenroom.actors.walk import Walk
 from greenroom.definitions import (
     analysis,
+    connectordocs,
     coreparameters,
     documents,
     functions,
     lowering,
+    names,
     openings,
     parameters,
+    patterns,
     shapes,
     trying,
     yamltext,
@@ -21,9 +25,10 @@ from greenroom.definitions.actions import ActionReader
 from greenroom.definitions.located import Located
 from greenroom.definitions.parameters import Resolved
 from greenroom.definitions.roots import Scope
-from greenroom.runtime import keptdata, reloading
+from greenroom.runtime import keptdata, reloading, trust
 from greenroom.runtime.directory import Directory
 from greenroom.runtime.keptdata import KeptData
+from greenroom.runtime.layers.looking import Looking
 from greenroom.runtime.paces import Line
 from greenroom.runtime.slots import Slots
 from tests.mutants.registry import Mutant, rewrite
@@ -33,6 +38,8 @@ RUN: Final = "tests/runtime/test_documents.py"
 TRY: Final = "tests/definitions/test_trying.py"
 SEED: Final = "tests/seeds/test_004.py"
 KEPT: Final = "tests/runtime/test_keptdata.py"
+HOSTILE: Final = "tests/runtime/test_hostile.py"
+SECURITY: Final = "tests/runtime/test_rows_of_security.py"
 AGAIN: Final = "tests/runtime/test_reloading.py"
 
 
@@ -66,6 +73,16 @@ MUTANTS: Final = (
     mutant("document-stray-arguments", "Call", rewrite(Resolved.arguments, "parameters.get(\"arguments\", {})", "source"), RUN),
     mutant("data-counts-without-a-guard", "Data", rewrite(KeptData._count, "(_UNCHANGED, (scope, key, version))", ""), KEPT),
     mutant("data-forgets-what-is-on-its-way", "Data", rewrite(KeptData._on_its_way, "if found is None or", "if True or"), KEPT),
+    mutant("document-works-for-ever", "D", rewrite(Walk._spend, "if work > WORK_MAX:", "if False:"), HOSTILE + "::test_iterators_in_each_other_are_stopped_by_their_work"),
+    mutant("document-expressions-are-free", "D", rewrite(Walk._spend, "self.work + instants.work()", "self.work"), HOSTILE + "::test_expressions_of_a_turn_are_paid_together"),
+    mutant("document-state-has-no-size", "D40", rewrite(Walk.check_size, "if size > VALUE_BYTES_MAX:", "if False:"), SECURITY + "::test_D40_a_state_is_not_replaced_by_what_is_too_large"),
+    mutant("document-has-any-number-of-actions", "D", rewrite(ActionReader.actions, "if self._count > ACTIONS_IN_ALL_MAX:", "if False:"), HOSTILE + "::test_a_document_has_so_many_actions_in_all_and_so_many_values"),
+    mutant("patterns-of-code-run-on-re", "D", rewrite(patterns._parts, "or one.pattern is None", "or True"), "tests/definitions/test_forms.py::test_D_a_pattern_that_can_be_made_slow_is_refused_where_it_is_written"),
+    mutant("namespaces-are-anything", "D", rewrite(names.check_namespace, "not name.isprintable()", "False"), HOSTILE + "::test_a_namespace_is_a_short_printable_name"),
+    mutant("names-walk-up", "D", rewrite(names.name_problem, "if name in _STEPS:", "if False:"), HOSTILE + "::test_a_workflow_is_called_what_an_address_and_a_terminal_can_have"),
+    mutant("backups-go-anywhere", "D", rewrite(Looking.backup, "Path(path) if is_owner else own_place(self.journal, path)", "Path(path)"), HOSTILE + "::test_whoever_comes_over_the_network_copies_the_store_to_its_own_folder_alone"),
+    mutant("files-of-others-are-run", "D36", rewrite(trust.check_file, "mode & 0o002 or", "False and"), SECURITY + "::test_D36_a_file_that_others_can_write_is_not_run"),
+    mutant("written-secrets-are-shown", "F8", rewrite(connectordocs._Reader.secret, "return SCHEME + name", "return value"), "tests/definitions/test_connectors.py::test_F8_a_secret_that_is_written_out_as_in_the_original_works_and_is_shown_nowhere"),
     mutant("data-fills-the-disk", "Data", rewrite(KeptData._is_crowded, "if not found.crowded:", "if True:"), KEPT),
     mutant("data-is-measured-before-alone", "Data", rewrite(KeptData._write, "ctx.statements.append((_FITS, (scope, VALUES_MAX, BYTES_MAX, TOTAL_MAX)))", "pass"), KEPT),
     mutant("data-past-its-time-fills", "Data", rewrite(keptdata.measure_data, "if crowded:", "if False:"), KEPT),

@@ -101,7 +101,10 @@ async def test_a_first_version_that_uses_a_service_is_released_by_nobody_but_a_p
     async with Engine.open(":memory:", connectors=[chat(sent)]) as engine:
         stored = await engine.definitions.push(welcome(say(text="hi"), source=source))
         assert (stored.release, stored.missing) == (False, ["connector:chat"])
-        assert (await engine.post({"type": "go"})).matched_total == 0  # nothing listens
+        posted = await engine.post({"type": "go"})
+        assert posted.matched_total == 0  # nothing listens
+        told = (await engine.events.explain(posted.id)).text
+        assert "no version is released;  greenroom def promote welcome" in told
         assert "v1 was not granted connector:chat; nothing was sent" in await failure(engine)
         with pytest.raises(NotGranted) as caught:
             await engine.definitions.promote("welcome")
