@@ -22,7 +22,8 @@ from greenroom.definitions.errors import StepFailed
 from greenroom.definitions.flowevents import Facts
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import Finished, Op, Select
-from greenroom.definitions.permissions import Permission
+from greenroom.definitions.people import username_of
+from greenroom.definitions.permissions import Permission, RequestPermission
 from greenroom.definitions.templates import CHAIN_MAX, ENDED, IGNORE, NEW, HookRecursion, On
 from greenroom.definitions.values import Json
 from greenroom.definitions.workflow import Ask, Target
@@ -147,9 +148,23 @@ class FlowContext:
                 await self._runner.call(self.flow.target("update_last"), given)
         self.run.sent = []
 
-    def ask(self, title: str, *, schema: Json = None, assignee: str | None = None) -> None:
-        """Opens the question of the request, or keeps it open."""
-        self._runner.ask(title, schema, assignee)
+    def ask(
+        self,
+        title: str,
+        *,
+        schema: Json = None,
+        assignee: str | None = None,
+        permission: RequestPermission | None = None,
+    ) -> None:
+        """Opens the question of the request, or keeps it open. Who may decide is what `permission`
+        says; where a template has said nothing of it, whoever is asked and admins."""
+        run, runner = self.run, self._runner
+        if permission is not None:
+            run.permission = permission.permission.as_data()
+        elif assignee is not None and run.permission == runner.of_asked:
+            runner.of_asked = Permission(people=(username_of(assignee),)).as_data()
+            run.permission = runner.of_asked
+        runner.ask(title, schema, assignee)
 
     def ask_form(self, title: str, options: Mapping[str, Any]) -> None:
         """Asks whoever wants something what it is."""
@@ -185,6 +200,8 @@ class Runner:
         self.counts: Counter[str] = Counter()
         self.question: tuple[str, Op] | None = None
         """The key and op of the open question, to open it again when an answer did not count."""
+        self.of_asked = Permission().as_data()
+        """The permission, as long as it follows from who was asked."""
         self.asking = False
         self.heard: set[str] = set()
         self.armed: dict[str, int] = {}
