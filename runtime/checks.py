@@ -11,8 +11,10 @@ Everything is read a page at a time, between the groups of others.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -21,7 +23,6 @@ from greenroom.actors.ports import (
     Audited,
     AuditFinding,
     InstanceRow,
-    Journal,
     Load,
     Loaded,
     Orphaned,
@@ -30,10 +31,13 @@ from greenroom.actors.ports import (
 from greenroom.actors.progress import Progress, encode_progress
 from greenroom.actors.rows import status_change
 from greenroom.definitions.errors import GreenroomError
+from greenroom.runtime.journal import Journal
 from greenroom.runtime.progresses import folded
 
 PAGE: Final = 50
 """Instances read in one hop."""
+SPACE_LOW: Final = 256 << 20
+"""So much room is little: a backup or a burst of events takes it."""
 NAMED_MAX: Final = 100
 """Findings given one by one; the others are counted."""
 
@@ -51,6 +55,21 @@ async def audit(journal: Journal, *, deep: bool) -> list[AuditFinding]:
         findings += audited.findings
         place = audited.next
     return findings
+
+
+def space(journal: Journal) -> list[AuditFinding]:
+    """Whether there is room to go on: nothing to say of a store in memory that takes what comes."""
+    path: Path | None = getattr(journal.store, "path", None)
+    if journal.read_only:
+        text = "the disk is full: nothing new is stored until there is room"
+        return [AuditFinding("error", "disk.space", text)]
+    if path is None:
+        return []
+    disk = os.statvfs(path.parent)
+    free = disk.f_bavail * disk.f_frsize
+    level: Literal["ok", "warning"] = "ok" if free >= SPACE_LOW else "warning"
+    text = f"{free >> 20:,} MiB are left where the store is"
+    return [AuditFinding(level, "disk.space", text, {"free": free})]
 
 
 async def orphans(journal: Journal) -> AuditFinding:

@@ -208,11 +208,12 @@ class Looking(Core):
         )
 
     async def doctor(self, deep: bool = False) -> Sequence[shapes.Finding]:
-        """Checks the store and looks for instances from which nothing leads on; deep: reads everything,
-        and compares each instance with its entries."""
+        """Checks the store, how much room it has, and whether something leads on from each instance;
+        deep: reads everything, and compares each instance with its entries."""
         findings = await checks.audit(self.journal, deep=deep)
         if deep:
             findings += await checks.instances(self.journal, self.directory.next_n)
+        findings += checks.space(self.journal)
         findings.append(await checks.orphans(self.journal))
         return [shapes.Finding(f.level, f.check, f.text, dict(f.details)) for f in findings]
 

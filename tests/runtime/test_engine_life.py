@@ -275,6 +275,8 @@ async def test_on_a_full_disk_requests_are_refused_and_what_runs_goes_on_later(
     with pytest.raises(ReadOnly):
         await memory.post(Event(type="go"))
     assert (await memory.info()).durability == "read_only"
+    (said,) = [one for one in await memory.doctor() if one.check == "disk.space"]
+    assert said.level == "error" and "the disk is full" in said.text
     GATES["held"].set_result(None)
     await memory.quiet()
     assert (await memory.get(running.id)).status == "running"

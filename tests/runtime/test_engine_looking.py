@@ -6,9 +6,11 @@ For each sentence: change one fact in the store and see the sentence change.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -472,6 +474,19 @@ async def test_info_counts_what_there_is(kit: MemoryEngine) -> None:
 
 async def levels(kit: MemoryEngine, deep: bool = True) -> dict[str, str]:
     return {finding.check: finding.level for finding in await kit.doctor(deep)}
+
+
+async def test_doctor_says_how_much_room_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = SimpleNamespace(f_bavail=1 << 20, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda path: disk)
+    async with Engine.open(tmp_path / "app.db") as engine:
+        for blocks, level in ((1 << 20, "ok"), (1 << 10, "warning")):
+            disk.f_bavail = blocks
+            (said,) = [one for one in await engine.doctor() if one.check == "disk.space"]
+            assert said.level == level
+            assert said.text == f"{blocks >> 8:,} MiB are left where the store is"
 
 
 async def test_doctor_finds_an_instance_from_which_nothing_leads_on(kit: MemoryEngine) -> None:
