@@ -25,7 +25,9 @@ crash needs no code of its own: load the entries, fold them, perform what is pen
 The core, without IO, clock or chance
     entries    the alphabet of the journal; one stored entry is one turn
     progress   the fold of an instance's entries, and evolve, which is total
-    decide     from a message to entries; the rules of pause, resume, skip, cancel, parking
+    decide     from a message to entries: outcomes, timers, events, answers, what a crash leaves
+    verbs      the rules of begin, pause, resume, cancel, skip, edit
+    body       the workflow of an instance at work: from a cause to the entry of its turn
     effects    pending: what an instance owes the world, from its progress
     walk       what comes next in a plan, through its scopes (spots: where in it an op stands)
     machine    the live coroutines of a program and their scheduler (branches: who runs; asking: what

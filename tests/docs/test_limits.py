@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from greenroom.actors import collected, decide, instance, ports, turns, walk
+from greenroom.actors import body, collected, instance, ports, turns, walk
 from greenroom.definitions import (
     collecting,
     conditions,
@@ -87,8 +87,8 @@ def test_the_page_of_http_tells_the_limits_that_hold() -> None:
         ("undelivered events", f"{ports.INBOX_MAX:,}", ports.INBOX_MAX),
         ("matches listed", f"{ports.MATCHES_LISTED}", ports.MATCHES_LISTED),
         ("events that cause", f"{events.HOPS_MAX} hops", events.HOPS_MAX),
-        ("history", f"{decide.HISTORY_MAX:,}", decide.HISTORY_MAX),
-        ("history", f"{decide.HISTORY_WARN:,}", decide.HISTORY_WARN),
+        ("history", f"{body.HISTORY_MAX:,}", body.HISTORY_MAX),
+        ("history", f"{body.HISTORY_WARN:,}", body.HISTORY_WARN),
         ("people in one message", f" {destinations.GROUP_MAX} ", destinations.GROUP_MAX),
         ("events that hooks", f" {templates.CHAIN_MAX} ", templates.CHAIN_MAX),
         ("calls of services", f"{recording.CALLS_MAX:,}", recording.CALLS_MAX),
