@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from greenroom.actors import decide
+from greenroom.actors import body
 from greenroom.actors.children import child_id
 from greenroom.actors.decide import Kernel
 from greenroom.actors.effects import ArmTimer, RunCall, pending
@@ -1342,8 +1342,8 @@ def test_k45_a_turn_that_asks_without_end_is_stopped() -> None:
 
 
 def test_k45_a_history_may_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decide, "HISTORY_WARN", 3)
-    monkeypatch.setattr(decide, "HISTORY_MAX", 5)
+    monkeypatch.setattr(body, "HISTORY_WARN", 3)
+    monkeypatch.setattr(body, "HISTORY_MAX", 5)
     on = On(compile_sample("async def f():\n    while True: await call('a')\n"))
     for n in range(1, 6):
         on.done(str(n))
