@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from greenroom.actors.ports import (
     Append,
@@ -145,12 +145,15 @@ def _key(row: EventRow | StoredEventRow) -> _Key:
 
 # -- which works emit ----------------------------------------------------------------------------
 
+_STARTING: Final = (Post, Route)
+
 
 def watched(work: Any, subjects: Subjects, done: Callable[[Any], None]) -> Callable[[Any], None]:
     """Expects the events with a subject that a work will store; `done`, that also says so of those
     which were not stored."""
-    if type(work) is Append and not work.emits:
-        return done  # the hot path
+    kind = type(work)
+    if (kind is Append and not work.emits) or (kind in _STARTING and not work.starts):
+        return done  # the hot paths
     rows = [row for _, row in _emitted(work)]
     if not rows:
         return done
