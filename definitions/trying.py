@@ -23,7 +23,7 @@ from greenroom.definitions.findings import Finding
 from greenroom.definitions.instants import Instant
 from greenroom.definitions.openings import started_with
 from greenroom.definitions.parameters import emitted_by, resolve
-from greenroom.definitions.roots import unwrapped, wrapped
+from greenroom.definitions.roots import ROOT, unwrapped, wrapped
 from greenroom.definitions.syntax import PREFIX
 from greenroom.definitions.transforms import Transform, apply_effect
 from greenroom.definitions.values import Json, copy
@@ -62,6 +62,8 @@ class Tried(msgspec.Struct, omit_defaults=True):
     given: bool = False
     unknown: bool = False
     error: str | None = None
+    changed: dict[str, Json] = {}
+    """What its transform wrote, by key path; `::` is the whole state."""
 
 
 class Trial(msgspec.Struct, omit_defaults=True):
@@ -243,7 +245,9 @@ class _Follower:
         if transform is None:
             return state
         tried.expressions += _values(transform.source, response, f"{tried.path}.transform")
-        return apply_effect(state, transform.effect(state, response, variables))
+        effect = transform.effect(state, response, variables)
+        tried.changed = {ROOT: effect.value} if effect.replace else dict(effect.set)
+        return apply_effect(state, effect)
 
     def _branch(self, action: Action, tried: Tried, state: Json, key: str) -> Json:
         for branch in action.branches:

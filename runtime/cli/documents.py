@@ -218,6 +218,8 @@ def _show_tried(tried: Tried, explain: bool) -> None:
 def _told(tried: Tried) -> str:
     if tried.outcome != "done":
         return ""
+    if tried.title == "Transform":  # its response is the state, which says nothing new
+        return f"  {compact(tried.changed)}"
     sent = f"  {compact(tried.parameters)}" if tried.parameters else ""
     if tried.unknown:
         return f"{sent} -> no response given: null"

@@ -140,6 +140,13 @@ def test_try_follows_a_document_with_responses(cli: Cli, folder: Path) -> None:
     assert wrong.code == 2 and "no action 9" in wrong.err
 
 
+def test_try_shows_of_a_transform_what_it_writes(cli: Cli, folder: Path) -> None:
+    act = {"type": "Core:Transform", "order": 1, "transform": {"n": "::length(items)"}}
+    write("w.json", document(act))
+    result = cli("def", "try", "w.json", "-i", '{"items": [1, 2]}', "-o", "table")
+    assert result.out.splitlines()[0] == '✓ 1  Transform  {"n": 2}'
+
+
 def test_try_explains_every_expression(cli: Cli, folder: Path) -> None:
     write("w.json", WELCOME)
     result = cli("def", "try", "w.json", "-i", BOB, "--explain", "-o", "table")
