@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,7 +75,10 @@ async def why(engine: Engine, row: InstanceRow, p: Progress) -> shapes.Why:
         text = f"it fails unless it ends in {left} ({rfc3339(p.deadline)}): its timeout"
         facts.append(shapes.Fact(text, {"deadline": rfc3339(p.deadline)}))
     if p.failure is not None:
-        facts += _failure_facts(p, who)
+        facts += _failure_facts(p.failure, p.causes)
+    if p.undone is not None:
+        facts += _failure_facts(p.undone, ())
+        facts.append(shapes.Fact("what it had done was taken back", {"outcome": row.outcome}))
     if p.failure is not None and row.status == "paused":
         text = 'it was paused by that error: on_error="pause"'
         facts.append(shapes.Fact(text, {"reason": "error"}))
@@ -211,9 +214,7 @@ def views_data(data: dict[str, Any]) -> dict[str, Json]:
     return {key: value for key, value in shown.items() if value is not None}
 
 
-def _failure_facts(p: Progress, who: str) -> list[shapes.Fact]:
-    failure = p.failure
-    assert failure is not None
+def _failure_facts(failure: e.Failure, causes: Sequence[str]) -> list[shapes.Fact]:
     place = f"   {failure.where}" if failure.where else ""
     op = f" at {failure.op}" if failure.op else ""
     facts = [
@@ -230,8 +231,8 @@ def _failure_facts(p: Progress, who: str) -> list[shapes.Fact]:
             facts.append(shapes.Fact(f"  {side:8}{text}", {side: said}))
     if isinstance(hint := details.get("hint"), str):
         facts += [shapes.Fact(f"  {line}", {"hint": line}) for line in hint.splitlines()]
-    if p.causes and p.causes != (failure.op,):
-        facts.append(shapes.Fact(f"blamed: {', '.join(p.causes)}", {"causes": list(p.causes)}))
+    if causes and causes != (failure.op,):
+        facts.append(shapes.Fact(f"blamed: {', '.join(causes)}", {"causes": list(causes)}))
     return facts
 
 

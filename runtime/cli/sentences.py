@@ -78,10 +78,8 @@ def waits(items: list[Data], now: datetime) -> str:
 
 def ended(outcome: Data) -> str:
     """How an instance came out, for `--wait` and `run`."""
-    status = outcome["status"]
-    if status == "completed":
-        label = outcome.get("outcome") or "ok"
-        return "completed" if label == "ok" else f"completed {label}"
+    label = outcome.get("outcome") or "ok"
+    status = outcome["status"] if label == "ok" else f"{outcome['status']} {label}"
     problem = error(outcome.get("error"))
     return f"{status}: {problem}" if problem else str(status)
 

@@ -11,6 +11,7 @@ import msgspec
 
 from greenroom.actors.instance import Instance
 from greenroom.actors.ports import Append
+from greenroom.actors.rows import failure_data
 from greenroom.definitions.durations import seconds
 from greenroom.definitions.errors import (
     InstanceCancelled,
@@ -34,7 +35,14 @@ class Results(Verbs):
         if found.status == "completed":
             return found.result
         if found.status == "cancelled":
-            raise InstanceCancelled(f"{found.instance} was cancelled", instance=found.instance)
+            why = (
+                f": {found.error.message}" if found.error else ""
+            )  # what it had done is taken back
+            raise InstanceCancelled(
+                f"{found.instance} was cancelled{why}",
+                hint=f"greenroom why {found.instance}",
+                instance=found.instance,
+            )
         error = found.error
         raise InstanceFailed(
             f"{found.instance} failed: {error.message if error else 'unknown'}",
@@ -82,7 +90,8 @@ class Results(Verbs):
             p = held.kernel.progress
             if p.end is None:
                 return None
-            return shapes.Outcome(id, p.end, p.outcome, result_shape(p), None)
+            error = None if p.undone is None else views.problem(failure_data(p.undone))
+            return shapes.Outcome(id, p.end, p.outcome, result_shape(p), error)
         row = await self._find(id)
         if row.status not in _SETTLED and row.error_code is None:
             return None

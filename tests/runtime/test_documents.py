@@ -397,6 +397,9 @@ async def test_what_takes_back_may_respond_with_anything_and_changes_no_state(
     )  # fmt: skip
     assert found.state == {"plan": "free"}
     assert asked[-1] == {"undo": 1}
+    assert (await engine.outcome(found.id)).error.code == "condition"
+    text = (await engine.why(found.id)).text
+    assert "the condition of 4" in text and "what it had done was taken back" in text
 
 
 async def test_on_error_tries_again_with_backoff_and_then_does_as_told(engine: TestEngine) -> None:
