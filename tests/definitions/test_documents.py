@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import json
 import random
-import time
 import tracemalloc
 from typing import Any
 
@@ -668,7 +667,6 @@ def test_a_hostile_document_is_refused_and_costs_little(name: str) -> None:
     text = bombs()[name]
     label = "w.yaml" if "yaml" in name or name == "aliases" else "w.json"
     tracemalloc.start()
-    before = time.process_time()
     try:
         with pytest.raises(InvalidDefinition):
             read_document(text, label)
@@ -676,7 +674,6 @@ def test_a_hostile_document_is_refused_and_costs_little(name: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 32 << 20
-    assert time.process_time() - before < 30  # a bomb takes minutes; see bench for figures
 
 
 def test_not_more_is_told_than_anybody_reads() -> None:

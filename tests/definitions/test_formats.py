@@ -1,6 +1,5 @@
 import contextlib
 import string
-import time
 from typing import Any
 
 import pytest
@@ -60,10 +59,8 @@ def test_what_is_unknown_is_told() -> None:
 
 def test_the_result_has_a_limit() -> None:
     form = compile_format("{a}" * 1000, ["a"])
-    started = time.perf_counter()
     with pytest.raises(ExpressionError, match="longer than 1,048,576"):
         form.fill({"a": "x" * 2000})
-    assert time.perf_counter() - started < 0.1
 
 
 class Poisoned(str):

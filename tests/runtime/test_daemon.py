@@ -145,14 +145,10 @@ async def test_what_was_begun_is_answered_before_it_leaves(
     assert await running.task == 0
 
 
-def test_a_second_daemon_is_refused_quickly(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_daemon_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tmp_path.chmod(0o700)
     with lock.acquire(lock.path_of(tmp_path)):
-        begun = time.monotonic()
         assert daemon.serve(["missing.py"], data=tmp_path) == 73
-        assert time.monotonic() - begun < 0.2
     err = capsys.readouterr().err
     assert f"error locked: {tmp_path} is in use by pid {os.getpid()}" in err
     assert "this process has it open already" in err
