@@ -10,9 +10,11 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
+from greenroom.actors.collector import COLLECTED_TYPE
 from greenroom.actors.ports import (
     DefinitionRow,
     EventMatches,
+    ListEvents,
     Matched,
     StoredEventRow,
     WaitsAt,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from greenroom.runtime.engine import Engine
 
 WAITS_EXPLAINED: Final = 20
+COLLECTED_PAGE: Final = 500
+COLLECTED_PAGES: Final = 4
+"""How far is looked for what a collected event has started."""
 _COLLECTED: Final = {
     "debounce": "held until it is quiet", "throttle": "waits for its turn, or started",
     "batch": "collected into a batch", "all": "awaits the others", "unless": "awaits that it stays so",
@@ -57,9 +62,47 @@ async def explain(engine: Engine, row: StoredEventRow, workflow: str | None) -> 
     waits: list[WaitSeen] = await engine.journal.call(
         WaitsAt(row.event.type, row.pos, workflow, WAITS_EXPLAINED)
     )
-    facts += _triggers(engine, row, event, workflow, settled, bool(waits))
+    heard = _triggers(engine, row, event, workflow, settled, bool(waits))
+    facts += [await _with_end(engine, row, fact) for fact in heard]
+    if not matches and any("collect" in fact.data for fact in heard):
+        first = facts[0]
+        facts[0] = shapes.Fact(first.text.replace("matched nothing", "collected"), first.data)
     facts += [_wait(wait, event) for wait in waits if wait.id not in done]
     return shapes.Why("\n".join(fact.text for fact in facts), facts)
+
+
+async def _with_end(engine: Engine, row: StoredEventRow, fact: shapes.Fact) -> shapes.Fact:
+    """What is said of a trigger that collects, with what has become of the event."""
+    if "collect" not in fact.data:
+        return fact
+    name = str(fact.data["workflow"])
+    for state in engine.router.collector.states.values():
+        if state.workflow == name and any(one.pos == row.pos for one in state.members):
+            until, others = rfc3339(state.due), len(state.members) - 1
+            text = f"{fact.text} · held until {until}{_with_others(others)}"
+            return shapes.Fact(text, {**fact.data, "due": until})
+    after = row.pos
+    for _ in range(COLLECTED_PAGES):
+        rows: list[StoredEventRow] = await engine.journal.call(
+            ListEvents(COLLECTED_TYPE, after, None, COLLECTED_PAGE, engine.namespace)
+        )
+        for one in rows:
+            after = one.pos
+            listed = one.event.data["events"]
+            if one.event.source != f"/workflows/{name}":
+                continue
+            if any(member["pos"] == row.pos for member in listed):
+                started = await engine.journal.call(EventMatches(one.pos))
+                ends = ", ".join(f"{match.action} {match.id}" for match in started)
+                text = f"{fact.text} · {ends or 'started nothing'}{_with_others(len(listed) - 1)}"
+                return shapes.Fact(text, {**fact.data, "by": one.event.id})
+        if len(rows) < COLLECTED_PAGE:
+            break
+    return fact
+
+
+def _with_others(count: int) -> str:
+    return f", with {count} other{'s' if count != 1 else ''}" if count else ""
 
 
 def _matched(match: Matched) -> shapes.Fact:
@@ -155,6 +198,7 @@ def _stored(data: dict[str, Any]) -> Trigger:
         compile_value(data["key"]) if "key" in data else None,
         compile_value(data["transform"]) if "transform" in data else None,
         collect=collect_from(data["collect"]) if "collect" in data else None,
+        slot=data.get("slot", 0),
     )
 
 
@@ -183,6 +227,9 @@ def _trigger(
         )
     if trigger.collect is not None:
         kind = trigger.collect.kind
+        if kind == "unless" and trigger.slot == 1:
+            text = f"  {label}: matches · unless: it came, so what waited for it starts nothing"
+            return shapes.Fact(text, {"workflow": name})
         text = f"  {label}: matches · {kind}: {_COLLECTED[kind]}"
         return shapes.Fact(text, {"workflow": name, "collect": kind})
     refused = _refusal(definition, trigger, event)

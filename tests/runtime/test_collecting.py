@@ -306,3 +306,29 @@ async def test_on_a_full_disk_what_is_due_waits_for_room(faults: int) -> None:
         assert sorted(await results(kit, "throttled")) == [0, 1, 2, 3]
         assert await held(kit) == 0
         assert len(await results(kit, "each_minute")) == 3
+
+
+async def test_an_event_that_was_collected_says_what_it_has_come_to(kit: MemoryEngine) -> None:
+    async def said(id: str) -> str:
+        text = str((await kit.events.explain(id)).text)
+        return text.replace("\n", " ")
+
+    await post(kit, "row", "r-1", n=1)
+    first = await said("r-1")
+    assert "collected" in first and "matched nothing" not in first
+    assert "batch: collected into a batch · held until 2026-01-01T00:00:10.000Z" in first
+    await post(kit, "row", "r-2", n=2)
+    assert "held until 2026-01-01T00:00:10.000Z, with 1 other" in await said("r-2")
+    await kit.advance("10s")
+    (made,) = (await kit.list("workflow:batched")).items
+    for id in ("r-1", "r-2"):
+        assert f"· started {made.id}, with 1 other" in await said(id)
+    await post(kit, "view", "v-1", user="a", page=1)
+    await post(kit, "view", "v-2", user="a", page=2)
+    await kit.advance("1m")
+    assert "held until it is quiet" in await said("v-1")
+    assert "started" not in await said("v-1")  # another came after it
+    assert "· started " in await said("v-2")
+    await post(kit, "ordered", "o-1", order="7")
+    await post(kit, "shipped", "s-1", order="7")
+    assert "it came, so what waited for it starts nothing" in await said("s-1")
