@@ -29,7 +29,8 @@ The core, without IO, clock or chance
     verbs      the rules of begin, pause, resume, cancel, skip, edit
     body       the workflow of an instance at work: from a cause to the entry of its turn
     effects    pending: what an instance owes the world, from its progress
-    walk       what comes next in a plan, through its scopes (spots: where in it an op stands)
+    walk       what comes next in a plan, through its scopes (frames: what it remembers of them;
+               spots: where in it an op stands; planned: what the plan says of it)
     machine    the live coroutines of a program and their scheduler (branches: who runs; asking: what
                an op asks for; cell, fiber below it)
     turns      what one cause leads to, in a plan or a program, or how the turn dies

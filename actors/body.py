@@ -28,10 +28,11 @@ from greenroom.actors.entries import (
     decode_payload,
 )
 from greenroom.actors.machine import Machine
+from greenroom.actors.planned import callback_around, merges, target_in, view_of
 from greenroom.actors.progress import Progress, called, hops_after, hops_of, status_of
 from greenroom.actors.replay import Changed, replay
 from greenroom.actors.turns import Death, Turn
-from greenroom.actors.walk import apply_to_plan, callback_around, merges, target_in, view_of
+from greenroom.actors.walk import apply_to_plan
 from greenroom.definitions.errors import CodeChanged, InvalidTransition
 from greenroom.definitions.events import HOPS_MAX
 from greenroom.definitions.tasks import task_called, task_target

@@ -54,10 +54,11 @@ from greenroom.actors.messages import (
     Skip,
     attempt_id,
 )
+from greenroom.actors.planned import result_problem
 from greenroom.actors.progress import CALLS, DEADLINE, OpState, Progress, evolve
 from greenroom.actors.verbs import Verbs
 from greenroom.actors.waits import FEW, Waits
-from greenroom.actors.walk import overdue, result_problem, takes_back
+from greenroom.actors.walk import overdue, takes_back
 from greenroom.definitions.errors import InvalidTransition, NoSuchAsk
 from greenroom.definitions.eventclasses import is_called
 from greenroom.definitions.matching import compile_where

@@ -8,7 +8,7 @@ group, and what is to be taken back. A turn says what it changes in them, as it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -36,25 +36,19 @@ from greenroom.actors.entries import (
     TimerFired,
 )
 from greenroom.actors.failures import failure_of
-from greenroom.actors.progress import DEADLINE, Progress, apply_delta, called
+from greenroom.actors.frames import ERROR, HIDDEN, UNDONE, Frames
+from greenroom.actors.planned import merges, undo_of
+from greenroom.actors.progress import DEADLINE, Progress, called
 from greenroom.actors.replay import Changed
-from greenroom.actors.spots import DUE, UNDO, Spot, failed_frame, fixed, lane_frame, locate
+from greenroom.actors.spots import DUE, UNDO, Spot, failed_frame, lane_frame, locate
 from greenroom.actors.turns import REQUESTS_PER_TURN_MAX, Death, Turn, runaway
 from greenroom.definitions import instants
 from greenroom.definitions.durations import text as duration_text
-from greenroom.definitions.injection import VIRTUAL
 from greenroom.definitions.instants import Instant
-from greenroom.definitions.lent import Lent
 from greenroom.definitions.ops import since_ms
-from greenroom.definitions.values import VALUE_BYTES_MAX, Json, copy, encode_decode
+from greenroom.definitions.values import Json, copy, encode_decode
 from greenroom.definitions.workflow import Change, Definition, Guard, Node, Place, Plan, Target
 
-UNDONE: Final = "~undo"
-"""The frame of what is to be taken back: op key -> the names of its lanes, in the order of the ends.
-Under `~error` the failure that made it so."""
-ERROR: Final = "~error"
-HIDDEN: Final = "~hidden"
-"""In the frame of a lane: names from outside that the lane has dropped."""
 WORK_MAX: Final = 300_000
 """Steps of work of a document in one turn: some 0.2 s in which nobody else is served."""
 NODE_WORK: Final = 15
@@ -114,37 +108,10 @@ def _in_line(plan: Plan, entry: OpCompleted) -> Turn | None:
     return turn
 
 
-class Walk:
+class Walk(Frames):
     """One turn."""
 
-    __slots__ = ("at", "definition", "metered", "p", "state", "turn", "work")
-
-    def __init__(self, definition: Definition, progress: Progress, entry: Entry) -> None:
-        self.definition = definition
-        self.p = progress
-        self.at = entry.at
-        self.state = progress.state
-        if isinstance(entry, Started):  # not folded yet
-            opening = entry.input if entry.state is None else entry.state
-            self.state = opening if isinstance(opening, dict) else {}
-        self.turn = Turn([], [], frames={})
-        self.metered = definition.kind == "document"
-        self.work = 0
-        """What a document has taken in this turn."""
-
-    def check_size(self) -> None:
-        """What a document puts together must fit a state: each part of it did, alone."""
-        if not self.metered or self.turn.delta is None:
-            return
-        size = len(msgspec.json.encode(self._view(())))
-        if size > VALUE_BYTES_MAX:
-            raise Death(
-                Failure(
-                    "TooLarge",
-                    f"the state would have {size:,} bytes, the limit is {VALUE_BYTES_MAX:,}",
-                    "runaway",
-                )
-            )
+    __slots__ = ()
 
     # -- causes --------------------------------------------------------------------------------
 
@@ -255,6 +222,12 @@ class Walk:
             return Change(encode_decode(change.set, f"what {node.key} gives")[1], change.drop)
         except Exception as error:  # an author's rule may raise anything
             raise Death(self._because(error, node, "")) from None
+
+    def _spot(self, key: str) -> Spot:
+        spot = locate(self.definition.plan, key)
+        if spot is None:
+            raise Death(_gone(self.definition, key))
+        return spot
 
     # -- going on ------------------------------------------------------------------------------
 
@@ -765,114 +738,6 @@ class Walk:
         self.turn.closes.extend(key for key in self.p.ops if key not in closed)
         self.turn.requests = [r for r in self.turn.requests if r.kind == "emit"]
 
-    # -- state and frames ----------------------------------------------------------------------
-
-    def _spot(self, key: str) -> Spot:
-        spot = locate(self.definition.plan, key)
-        if spot is None:
-            raise Death(_gone(self.definition, key))
-        return spot
-
-    def _view(self, lanes: tuple[str, ...]) -> dict[str, Json]:
-        """The state as it is seen from inside these lanes, in the middle of the turn."""
-        state = self.state
-        if self.turn.delta is not None:
-            state = dict(state)
-            apply_delta(state, self.turn.delta)
-        return seen_from(state, [self._frame(lane) for lane in lanes])
-
-    def _shown(self, lanes: tuple[str, ...]) -> dict[str, Json]:
-        """The view for what decides: lent to an author's function, which may change it; the
-        expressions of a document cannot."""
-        view = self._view(lanes)
-        return view if self.metered else Lent(view)
-
-    def _frame(self, name: str) -> Mapping[str, Json]:
-        frame = self.p.frames.get(name, {})
-        if name not in self.turn.frames:
-            return frame
-        patch = self.turn.frames[name]
-        if patch is None:
-            return {}
-        frame = dict(frame)
-        apply_delta(frame, patch)
-        return frame
-
-    def _newest_first(self, name: str) -> Iterator[str]:
-        """The names in a frame, without a copy of it: whoever asks wants the first."""
-        frame, patch = self.p.frames.get(name, {}), Delta()
-        if name in self.turn.frames:
-            patch = self.turn.frames[name] or Delta(drop=tuple(frame))
-        yield from (key for key in reversed(patch.set) if key not in frame)
-        yield from (key for key in reversed(frame) if key not in patch.drop)
-
-    def _patch(self, name: str, names: dict[str, Json], drop: tuple[str, ...] = ()) -> None:
-        before = self.turn.frames.get(name)
-        self.turn.frames[name] = _both(before, Change(names, drop))
-
-    def _merge(self, lanes: tuple[str, ...], change: Change) -> None:
-        """Applies a change to the state, or to the names of the innermost lane."""
-        if not change.set and not change.drop:
-            return
-        if not lanes:
-            self.turn.delta = _both(self.turn.delta, change)
-            return
-        lane = self._frame(lanes[-1])
-        names = dict(change.set)
-        hidden = lane.get(HIDDEN)
-        was = set(hidden) if isinstance(hidden, list) else set()
-        now = (was | set(change.drop)) - change.set.keys()
-        if now != was:
-            names[HIDDEN] = sorted(now)
-        self._patch(lanes[-1], names, tuple(name for name in change.drop if name in lane))
-
-
-# -- what a walk is read by ----------------------------------------------------------------------
-
-
-def view_of(definition: Definition, p: Progress, key: str) -> dict[str, Json]:
-    """The state that the code of an op sees. Not a copy."""
-    if not p.frames:
-        return p.state
-    if key.startswith(UNDO):
-        names = p.frames.get(UNDONE, {}).get(key.removeprefix(UNDO))
-        return {**p.state, **names} if isinstance(names, dict) else p.state
-    spot = locate(definition.plan, key)
-    if spot is None or not spot.lanes:
-        return p.state
-    return seen_from(p.state, [p.frames.get(lane, {}) for lane in spot.lanes])
-
-
-def seen_from(state: dict[str, Json], lanes: list[Mapping[str, Json]]) -> dict[str, Json]:
-    if not lanes:
-        return state
-    seen = dict(state)
-    for frame in lanes:
-        seen.update(frame)
-        hidden = seen.pop(HIDDEN, None)
-        if isinstance(hidden, list):
-            for name in hidden:
-                seen.pop(name, None)
-    return seen
-
-
-def node_of(definition: Definition, key: str) -> Node | None:
-    """The node of an op; None where the plan has no such place."""
-    places = definition.plan.places
-    place = places.get(key) or places.get(fixed(key))
-    return None if place is None else place.node
-
-
-def target_in(definition: Definition, key: str) -> Target | None:
-    """The function an op of a plan runs, or the form of a question."""
-    place = definition.plan.places.get(key)
-    if place is not None:  # the hot path
-        return place.node.target
-    if key.startswith(UNDO):
-        return undo_of(definition, key.removeprefix(UNDO))
-    node = node_of(definition, key)
-    return None if node is None else node.target
-
 
 def takes_back(definition: Definition, p: Progress) -> bool:
     """Whether a failure would take back something that was done."""
@@ -886,47 +751,6 @@ def overdue(p: Progress) -> Failure:
     """An instance has not ended in time."""
     timeout = duration_text((p.timeout or 0) / 1000)
     return Failure("Timeout", f"{called(p)} has not ended within {timeout}", "timeout")
-
-
-def undo_of(definition: Definition, key: str) -> Target | None:
-    node = node_of(definition, key)
-    return None if node is None else node.undo
-
-
-def callback_around(definition: Definition, key: str) -> tuple[str, str] | None:
-    """The question of the callback an op belongs to, and the name its steps are given the route
-    under."""
-    spot = locate(definition.plan, key)
-    scope = spot.scope if spot is not None else None
-    if spot is None or scope is None:
-        return None
-    for node in spot.place.line:
-        if node.ask is not None and node.ask.early:
-            return spot.prefix + node.key, node.ask.route_key
-    return None
-
-
-def merges(definition: Definition, key: str) -> bool:
-    """Whether the outcome of an op is merged as it is, and must be a dict for that."""
-    place = definition.plan.places.get(key)
-    if place is not None and place.plain:  # the hot path
-        return True
-    node = node_of(
-        definition, key.removeprefix(UNDO)
-    )  # who says what a step changes says it of both
-    return node is None or (node.after is None and node.kind == "call")
-
-
-def result_problem(value: Json) -> str | None:
-    """Why a step's result cannot be merged; None when it can."""
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        return f"a step must return a dict or None, got {type(value).__name__}"
-    if not VIRTUAL.isdisjoint(value):
-        reserved = sorted(VIRTUAL.intersection(value))
-        return f'a step may not return "{reserved[0]}": the name belongs to the engine'
-    return None
 
 
 def _call(key: str, target: Target, name: str | None = None) -> Request:
@@ -1008,12 +832,3 @@ def _int(frame: Mapping[str, Json], name: str) -> int:
     value = frame.get(name, 0)
     assert isinstance(value, int)
     return value
-
-
-def _both(first: Delta | None, second: Change) -> Delta:
-    """One change after another, as one."""
-    if first is None:
-        return Delta(second.set, tuple(second.drop))
-    kept = {name: value for name, value in first.set.items() if name not in second.drop}
-    dropped = [name for name in first.drop if name not in second.set]
-    return Delta({**kept, **second.set}, (*dropped, *second.drop))

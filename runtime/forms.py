@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from greenroom.actors.instance import Instance
+from greenroom.actors.planned import target_in, view_of
 from greenroom.actors.ports import AskView
 from greenroom.actors.progress import Progress
 from greenroom.actors.replay import Changed
-from greenroom.actors.walk import target_in, view_of
 from greenroom.definitions.engines import ENGINE
 from greenroom.definitions.errors import (
     CodeChanged,

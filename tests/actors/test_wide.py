@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from greenroom.actors.entries import Failure
+from greenroom.actors.frames import UNDONE
 from greenroom.actors.messages import Cancel, Offer, Outcome
 from greenroom.actors.rows import status_change
 from greenroom.actors.waits import FEW, Waits
-from greenroom.actors.walk import UNDONE
 from greenroom.definitions.declare import compile_definition
 from greenroom.definitions.lent import Lent
 from greenroom.definitions.ops import gather, wait

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from greenroom.actors import decide, walk
+from greenroom.actors import decide, planned, walk
 from greenroom.actors.walk import Walk
 from greenroom.definitions import forms, inputsteps, people
 from greenroom.definitions.injection import Injector
@@ -79,12 +79,12 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     ),
     Mutant(
         "anything-may-be-returned", "W10",
-        rewrite(walk.result_problem, "if not isinstance(value, dict):", "if False:"),
+        rewrite(planned.result_problem, "if not isinstance(value, dict):", "if False:"),
         (ROWS + "w10_what_is_no_object_fails",),
     ),
     Mutant(
         "names-of-the-engine-may-be-returned", "W10",
-        rewrite(walk.result_problem, "if not VIRTUAL.isdisjoint(value):", "if False:"),
+        rewrite(planned.result_problem, "if not VIRTUAL.isdisjoint(value):", "if False:"),
         (ROWS + "w10_names_of_the_engine_may_not_be_returned",),
     ),
     Mutant(
