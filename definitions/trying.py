@@ -138,6 +138,7 @@ class _Follower:
         try:
             state = self._start(input, raw)
             if trial.status == "completed":
+                self._tell_of_itself(input, state)
                 trial.state = self._line(self.document.actions, state, "", "")
                 trial.outcome = "ok"
         except _Stopped as stopped:
@@ -147,6 +148,13 @@ class _Follower:
             trial.error = failed.args[1]
         trial.unused = [key for key in self.responses if key not in self.used]
         return trial
+
+    def _tell_of_itself(self, input: Json, state: Json) -> None:
+        """What the workflow says of an instance: its key reads the input, all else the first state."""
+        data = self.document.data
+        of_state = {name: data.get(name) for name in ("attributes", "concurrency", "rate")}
+        self.trial.expressions += _values({"key": data.get("key")}, input, "$")
+        self.trial.expressions += _values(of_state, state, "$")
 
     def _start(self, input: Json, raw: bool) -> Json:
         source, trial = self.document.source, self.trial

@@ -11,7 +11,7 @@ from greenroom.definitions.connectors import Connectors
 from greenroom.definitions.documents import document_from
 from greenroom.definitions.trying import Trial, differences, explain, try_document
 from greenroom.runtime.testing import TestEngine
-from tests.definitions.test_documents import all_of, document, log, when
+from tests.definitions.test_documents import WELCOME, all_of, document, log, when
 from tests.runtime.test_documents import core, data, do, emit, service, transform
 
 
@@ -112,3 +112,18 @@ def test_differences_name_the_place() -> None:
     assert differences(trial, {"events": [{"type": "y"}]}) == [
         'events[0].type: expected "y", got "x"'
     ]
+
+
+def test_explain_tells_of_the_key_the_attributes_and_the_limits_too() -> None:
+    given = document(
+        key="::user.id",
+        attributes={"plan": "::plan"},
+        concurrency={"key": "::plan", "priority": "::n"},
+        rate={"limit": 1, "per": "1m", "key": "::n"},
+        source={**WELCOME["source"], "transform": {"plan": "::user.plan", "n": 7}},
+    )
+    found = explain(given, {"user": {"id": 3, "plan": "pro"}})
+    assert {one.path: one.value for one in found if not one.path.startswith("$.source")} == {
+        "$.key": 3, "$.attributes.plan": "pro", "$.concurrency.key": "pro",
+        "$.concurrency.priority": 7, "$.rate.key": 7,
+    }  # fmt: skip
