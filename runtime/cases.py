@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final
-from xml.etree import ElementTree
 
 import msgspec
 
@@ -133,6 +132,8 @@ def moment(value: Json) -> int:
 
 def junit(results: list[Result]) -> bytes:
     """The results as JUnit's XML, which every CI reads."""
+    from xml.etree import ElementTree  # noqa: PLC0415  start-up time
+
     suites = ElementTree.Element("testsuites")
     for name in dict.fromkeys(one.document for one in results):
         mine = [one for one in results if one.document == name]
