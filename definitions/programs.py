@@ -193,7 +193,11 @@ def key_rule(cls: type) -> Any:
         try:
             return workflow_key(subject)
         except AttributeError as error:
-            raise InvalidInput(f"{cls.__name__}.id() failed: {error}") from None
+            raise InvalidInput(
+                f"{cls.__name__}.id() failed: {error}",
+                hint=f"the input of a class is its attributes, not what __init__ takes; here they "
+                f"are: {', '.join(input) or 'none'}",
+            ) from None
 
     return key_of
 

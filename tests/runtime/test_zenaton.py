@@ -315,6 +315,25 @@ async def test_z6_a_start_by_name_has_the_id_its_properties_give(engine: TestEng
         await engine.start("Welcome", {"wait": True})
 
 
+async def test_z6_an_input_that_is_not_the_attributes_is_refused_with_what_it_has() -> None:
+    """As by `greenroom start Welcome user:='{"email": ...}'`, after the arguments of __init__."""
+
+    class Greets(Workflow):
+        def __init__(self, user: Any) -> None:
+            self.email = user["email"]
+
+        def id(self) -> str:
+            return str(self.email)
+
+        async def handle(self) -> None: ...
+
+    async with TestEngine(Greets) as engine:
+        with pytest.raises(InvalidInput, match="no attribute 'email'") as refused:
+            await engine.start("Greets", {"user": {"email": "bob"}})
+        assert "not what __init__ takes; here they are: user" in str(refused.value.hint)
+        assert (await engine.start("Greets", {"email": "bob"})).key == "bob"
+
+
 async def test_z6_an_event_starts_an_instance_with_its_id() -> None:
     @workflow(on="user.created")
     class FromEvent(Workflow):
