@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from greenroom.actors import machine, retrace, walk
 from greenroom.actors.walk import Walk
 from greenroom.definitions import (
     analysis,
@@ -25,11 +26,12 @@ from greenroom.definitions.actions import ActionReader
 from greenroom.definitions.located import Located
 from greenroom.definitions.parameters import Resolved
 from greenroom.definitions.roots import Scope
-from greenroom.runtime import keptdata, reloading, trust
+from greenroom.runtime import folders, keptdata, reloading, remarks, trust
 from greenroom.runtime.directory import Directory
 from greenroom.runtime.keptdata import KeptData
 from greenroom.runtime.layers.looking import Looking
 from greenroom.runtime.paces import Line
+from greenroom.runtime.releases import Definitions
 from greenroom.runtime.slots import Slots
 from tests.mutants.registry import Mutant, rewrite
 
@@ -91,4 +93,14 @@ MUTANTS: Final = (
     mutant("circles-of-one-are-missed", "cycles", rewrite(analysis._circles, "elif following in line:", "elif following in line[:-1]:"), READ),
     mutant("trial-takes-the-last-branch", "try", rewrite(trying._Follower._branch, "for branch in action.branches:", "for branch in action.branches[::-1]:"), TRY),
     mutant("reload-takes-what-is-right", "reload", rewrite(reloading.reload, "if problems:", "if False:"), AGAIN),
+    mutant("undo-changes-the-state", "compensate", rewrite(Walk._absorb, "if merges(self.definition, key):", "if True:"), f"{RUN}::test_what_takes_back_may_respond_with_anything_and_changes_no_state"),
+    mutant("undo-must-give-an-object", "compensate", rewrite(walk.merges, "return node is None or (node.after is None and node.kind == \"call\")", "return True"), f"{RUN}::test_what_takes_back_may_respond_with_anything_and_changes_no_state"),
+    mutant("values-of-core-actions-unchecked", "F15", rewrite(parameters._problems, "return given_problems(", "return [] or (lambda *_: [])("), f"{RUN}::test_F15_what_expressions_give_a_core_action_is_judged_by_its_schema"),
+    mutant("hints-are-lost", "hint", rewrite(machine.failure_of, "details[\"hint\"] = error.hint[:HINT_CHARACTERS_MAX]", "pass"), f"{RUN}::test_the_hint_of_an_error_is_kept_with_the_failure"),
+    mutant("pushed-circles-are-missed", "cycles", rewrite(remarks._started_by, "left = list(_names(starts(mine), by_type))", "left = []"), "tests/runtime/test_versions_documents.py::test_a_push_says_what_is_odd_also_with_the_workflows_of_others"),
+    mutant("gate-sees-no-event", "gate", rewrite(retrace._Walk.verdict, "if found.verdict == \"same\" and self.otherwise", "if False"), "tests/runtime/test_versions_documents.py::test_the_gate_sees_that_another_event_is_emitted"),
+    mutant("gate-sees-no-state-of-who-waits", "gate", rewrite(retrace._Walk._still_open, "if not names:", "if True:"), "tests/runtime/test_versions_documents.py::test_the_gate_sees_what_those_that_still_wait_would_wait_for_and_have"),
+    mutant("slips-are-told-twice", "F12", rewrite(shapes._check_object, "and not is_mistyped(name, value, known)", ""), f"{READ}::test_all_problems_are_told_at_once_with_file_line_column_and_path"),
+    mutant("folders-below-are-missed", "folders", rewrite(folders.documents, "yield from documents(path)", "pass"), "tests/runtime/test_loading.py::test_documents_are_found_at_any_depth_and_python_only_in_the_folder_itself"),
+    mutant("dry-run-deletes", "V1.9", rewrite(Definitions.delete, "if dry_run:", "if False:"), "tests/runtime/test_versions_documents.py::test_a_dry_run_of_rollback_and_delete_says_what_and_does_nothing"),
 )  # fmt: skip
