@@ -47,7 +47,9 @@ async def progress_of(journal: Any, n: int) -> Progress:
 
 async def progress_at(journal: Any, n: int, seq: int) -> Progress:
     """The progress after turn `seq`, or after the last one before it; `iseq` 0: there is none."""
-    return await _onward(journal, n, Progress(), seq)
+    loaded: list[Loaded] = await journal.call(Load((n,)))
+    is_near = loaded[0].snapshot is not None and loaded[0].snapshot_iseq <= seq
+    return await _onward(journal, n, begun(loaded[0]) if is_near else Progress(), seq)
 
 
 async def _onward(journal: Any, n: int, p: Progress, seq: int) -> Progress:

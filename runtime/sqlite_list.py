@@ -113,9 +113,17 @@ class Lister:
     def _few(self, terms: Sequence[Term]) -> list[int] | None:
         """Numbers of instances by an index, if a term names few enough."""
         for field, op, value, negated in terms:
-            if negated or op not in (":", "="):
+            rows: list[Any] | None
+            if negated:
                 continue
-            rows = self._by_index(field, value)
+            if field == "due" and op in ("<", "<="):
+                rows = self.db.execute(
+                    "SELECT DISTINCT n FROM timer WHERE due <= ? LIMIT ?", (value, FEW + 1)
+                ).fetchall()
+            elif op in (":", "="):
+                rows = self._by_index(field, value)
+            else:
+                continue
             if rows is not None and len(rows) <= FEW:
                 return [n for (n,) in rows]
         return None
