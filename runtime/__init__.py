@@ -10,7 +10,7 @@ The engine
                 it opens and closes), looking, answering, starting, verbs, results
     directory   which instances are loaded, how they come and go
     registry    which workflows there are, by name and version
-    executor    runs the functions of steps: on the loop, in threads, in processes (workers; context
+    executor    runs the functions of steps: on the loop, in threads, in processes (threads workers; context
                 is their ctx)
     supervisor  how often something may crash before it is given up
     journal     works go in, results come back once they are on disk: the group commit

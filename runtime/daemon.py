@@ -317,9 +317,9 @@ async def _drain(server: Server, web: Listener | None, engine: Any, grace_s: flo
 def _leave_behind(code: int) -> None:
     """Everything is stored and closed. A plain function that does not end would keep its thread,
     and Python waits for threads: the process ends without it."""
-    from greenroom.runtime.executor import STEP_THREAD  # noqa: PLC0415  see above
+    from greenroom.runtime.threads import NAME  # noqa: PLC0415  see above
 
-    steps = [one for one in threading.enumerate() if one.name.startswith(STEP_THREAD)]
+    steps = [one for one in threading.enumerate() if one.name.startswith(NAME)]
     for thread in steps:
         thread.join(LINGER_S / len(steps))
     if any(thread.is_alive() for thread in steps):

@@ -16,8 +16,6 @@ import contextvars
 import importlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor as Pool
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -36,6 +34,7 @@ from greenroom.definitions.retries import RetryPolicy
 from greenroom.definitions.values import encode_decode
 from greenroom.definitions.workflow import Target
 from greenroom.runtime.saves import saves_in
+from greenroom.runtime.threads import Threads
 
 if TYPE_CHECKING:
     from greenroom.runtime.workers import Workers
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
 IN_FLIGHT: Final = 256
 THREADS: Final = 32
 PROCESSES: Final = 2
-STEP_THREAD: Final = "greenroom-step"
-"""How the names of threads begin that run plain functions."""
 
 
 class Call(msgspec.Struct, eq=False):
@@ -102,7 +99,7 @@ class Executor:
         self.stopping = False
         self._waking = False
         """A runner was woken and has not come yet, or somebody is about to look at the queue."""
-        self._threads: Pool | None = None
+        self._threads: Threads | None = None
         self._workers: Workers | None = None
         self._thread_count = threads
         self._fresh = contextvars.copy_context()
@@ -285,7 +282,6 @@ class Executor:
             made = _called(target, call.arguments)
             async with asyncio.timeout(target.timeout_s):
                 return await made
-        loop = asyncio.get_running_loop()
         if target.executor == "process":
             func = target.func
             return await self._some_workers().run(
@@ -295,13 +291,9 @@ class Executor:
         clean = self.around is None  # else what it is within holds in its thread too
         context = self._fresh.copy() if clean else contextvars.copy_context()
         context.run(ATTEMPT.set, Place(call.instance, call.key))
-        work = loop.run_in_executor(
-            self._thread_pool(), context.run, _guarded, target, call.arguments
+        return await self._some_threads().run(
+            target.timeout_s, target.name, context.run, _guarded, target, call.arguments
         )
-        if target.timeout_s is None:
-            return await work
-        async with asyncio.timeout(target.timeout_s):
-            return await work
 
     def _finish(self, call: Call, outcome: Outcome) -> None:
         self._remove(call)
@@ -361,9 +353,9 @@ class Executor:
 
     # -- pools ---------------------------------------------------------------------------------
 
-    def _thread_pool(self) -> Pool:
+    def _some_threads(self) -> Threads:
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(self._thread_count, STEP_THREAD)
+            self._threads = Threads(self._thread_count)
         return self._threads
 
     def _some_workers(self) -> Workers:
@@ -377,6 +369,8 @@ class Executor:
         """Cancels what runs, in the order it was started; threads are not waited for, processes
         killed."""
         self.stopping = True
+        if self._threads is not None:
+            self._threads.stopping = True
         self.queue.clear()
         self.solo.clear()
         self.calls.clear()
@@ -389,7 +383,7 @@ class Executor:
         if runners:
             await asyncio.wait(runners, timeout=5)
         if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+            self._threads.stop()
         if self._workers is not None:
             self._workers.stop()
 

@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from greenroom.runtime.client import SyncClient
+from greenroom.runtime.threads import Threads
 from greenroom.runtime.workers import Workers
 
 
@@ -95,6 +97,26 @@ async def main():
 if __name__ == "__main__":
     asyncio.run(main())
 """
+
+
+async def test_threads_of_functions_that_never_end_are_made_up_for() -> None:
+    threads, held = Threads(1), threading.Event()
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await threads.run(0.01, "held", held.wait)
+    assert await threads.run(None, "name", lambda: 7) == 7
+    assert threads.lost == 3
+    in_front = asyncio.create_task(threads.run(None, "held", held.wait))
+    never = asyncio.create_task(threads.run(None, "name", held.wait))
+    await asyncio.sleep(0)
+    never.cancel()  # it has not begun: no thread is lost
+    held.set()
+    await in_front
+    async with asyncio.timeout(20):
+        while threads.lost:
+            await asyncio.sleep(0.001)
+    threads.stop()
+
 
 STUCK = """
 import time
