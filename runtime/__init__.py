@@ -8,7 +8,8 @@ The engine
     engine      the facade: every face calls its verbs and nothing else
     layers      what it stands on, each layer knowing those before it: core (what it is made of, how
                 it opens and closes), looking, answering, starting, verbs, results
-    directory   which instances are loaded, how they come and go
+    directory   which instances are loaded, how they come and go (attempts: what a function is given
+                and what becomes of its end)
     registry    which workflows there are, by name and version
     executor    runs the functions of steps: on the loop, in threads, in processes (threads workers; context
                 is their ctx)

@@ -17,7 +17,7 @@ import msgspec
 
 from greenroom.actors.agenda import Item
 from greenroom.actors.children import DETACHED, child_id, is_detached
-from greenroom.actors.decide import SUSPECT, Kernel
+from greenroom.actors.decide import Kernel
 from greenroom.actors.entries import (
     Entry,
     Failure,
@@ -37,7 +37,6 @@ from greenroom.actors.messages import (
     Outcome,
     Park,
     Refused,
-    attempt_id,
     encode_message,
 )
 from greenroom.actors.ports import (
@@ -47,7 +46,6 @@ from greenroom.actors.ports import (
     Clock,
     Create,
     Created,
-    GetResources,
     InboxItem,
     InboxRow,
     InstanceRow,
@@ -55,10 +53,8 @@ from greenroom.actors.ports import (
     Load,
     Loaded,
     SaveSnapshot,
-    SetMeta,
 )
 from greenroom.actors.progress import Progress, encode_progress, evolve, fold
-from greenroom.actors.replay import Changed
 from greenroom.actors.rows import AppendBuilder, attributes_now, instance_row, status_change
 from greenroom.actors.subjects import Subjects, watched
 from greenroom.actors.timer import Timer
@@ -74,18 +70,14 @@ from greenroom.definitions.errors import (
 )
 from greenroom.definitions.events import TICK_TYPE, Event
 from greenroom.definitions.injection import injector
-from greenroom.definitions.resources import Stored
 from greenroom.definitions.roots import unwrapped
-from greenroom.definitions.tasks import TaskContext
-from greenroom.definitions.values import copy
 from greenroom.definitions.workflow import PLAN_KINDS, Definition, Plan, Program
-from greenroom.runtime.context import StepContext
-from greenroom.runtime.executor import Call, Executor
+from greenroom.runtime.attempts import Attempts
+from greenroom.runtime.executor import Executor
 from greenroom.runtime.journal import Journal
 from greenroom.runtime.loops import Loops
 from greenroom.runtime.progresses import begun
 from greenroom.runtime.registry import Registry
-from greenroom.runtime.saves import new_resource_id
 from greenroom.runtime.slots import Slots
 from greenroom.runtime.supervisor import Supervisor
 from greenroom.runtime.tokens import Secret
@@ -95,8 +87,6 @@ IDLE_MAX: Final = 10_000
 LOAD_MAX: Final = 500
 SNAPSHOT_EVERY: Final = 200
 TURNS_A_TICK: Final = 200
-ALONE: Final = "alone"
-"""Under this name the store has the attempt that was last run alone."""
 
 Then = Callable[[Instance], None]
 Failed = Callable[[Exception], None]
@@ -130,7 +120,9 @@ class Directory:
         self.secret = secret
         self.counts_losses = not clean
         self.alone = alone
-        executor.before_alone = self._note_alone
+        self.attempts = Attempts(self)
+        self.run = self.attempts.run
+        executor.before_alone = self.attempts.note_alone
         self.passive = passive
         """The store is looked at and changed by verbs, but no code of workflows is run."""
         self.next_n = next_n
@@ -225,166 +217,6 @@ class Directory:
         self.unsaved.setdefault(instance.n, []).extend(outcomes)
         if not self.journal.read_only:
             self.activate(instance.n, _nothing)
-
-    def run(
-        self,
-        instance: Instance,
-        key: str,
-        attempt: int,
-        resources: dict[str, Stored] | None = None,
-    ) -> None:
-        """Starts an attempt. What is wrong before the function is called is an outcome too.
-
-        `resources` are those it asks for; they are read first, afresh before each attempt."""
-        if self.passive:
-            return
-        kernel = instance.kernel
-        p = kernel.progress
-        op = p.ops[key]
-        try:
-            target = kernel.target_of(key)
-            if target is None:
-                raise KeyError(key)
-        except Changed as changed:
-            instance.tell(Park(kernel._changed_failure(changed)))
-            return
-        except KeyError:
-            failure = Failure(
-                "CodeChanged",
-                f"{p.workflow} has no code for the op {key} ({op.request.name}) any more",
-                "code_changed",
-                {"journal": [key], "code": kernel.definition.steps()},
-            )
-            instance.tell(Park(failure))
-            return
-        if kernel.is_plan:
-            source = kernel.source_of(key) if p.frames else p.state
-        else:
-            source = op.request.args or {}
-        context = None
-        arguments: dict[str, Any]
-        try:
-            if target.injector is None:
-                task = TaskContext(
-                    f"{p.id}/{key}", op.failed + 1, p.id, p.workflow, key, attempt,
-                    p.test, op.resumed, tuple(p.recorded.get(key, ())),
-                )  # fmt: skip
-                arguments = {**copy(source), "_context": task}
-            else:
-                if target.injector.resources and resources is None:
-                    self._fetch(instance, key, attempt, target.injector.resource_ids(source))
-                    return
-                virtual: dict[str, Any] = {}
-                if target.injector.virtual:
-                    context = self._context(p, key, attempt, target.mode)
-                    virtual = self._virtual(p, kernel.definition, context)
-                if "." in key:  # in a scope
-                    virtual = {**virtual, **self._callback(kernel, key)}
-                if resources is None:  # the hot path
-                    arguments = target.injector.arguments(source, virtual)
-                else:
-                    arguments = target.injector.arguments(
-                        source, virtual, resources, lambda name: new_resource_id(p.id, key, name)
-                    )
-        except GreenroomError as error:
-            self._never_run(instance, key, attempt, error)
-            return
-        self.executor.submit(
-            Call(
-                instance.n,
-                instance.id,
-                key,
-                attempt,
-                target,
-                arguments,
-                source,
-                self._finished,
-                context,
-                op.lost >= SUSPECT,
-                kernel,
-            )
-        )
-
-    def _note_alone(self, call: Call, go: Callable[[], None]) -> None:
-        """Keeps which attempt is run alone, before it is: if the process dies, it was that one and
-        none of those that wait for their turn."""
-        value = attempt_id(call.instance, call.key, call.attempt)
-        self.submit(SetMeta(ALONE, value), lambda result: go())
-
-    def _fetch(self, instance: Instance, key: str, attempt: int, ids: list[str]) -> None:
-        """Reads the resources an attempt asks for, and starts it."""
-
-        def fetched(result: Any) -> None:
-            if instance.dead or instance.running.get(key) != attempt or self.stopping:
-                return
-            if isinstance(result, EngineDied | EngineStopping):
-                return
-            if isinstance(result, GreenroomError):
-                self._never_run(instance, key, attempt, result)
-            else:
-                self.run(instance, key, attempt, {row.id: row for row in result})
-
-        if ids:
-            self.submit(GetResources(ids, instance.kernel.progress.namespace), fetched)
-        else:
-            fetched([])
-
-    def _never_run(self, instance: Instance, key: str, attempt: int, error: GreenroomError) -> None:
-        """The attempt fails before its function is called; no other would do better."""
-        kind = type(error).__name__
-        failure = Failure(kind, error.message, details=details_of(error), op=key)
-        instance.finished(Outcome(key, attempt, error=failure, final=True, kinds=(kind,)))
-
-    def _callback(self, kernel: Kernel, key: str) -> dict[str, str]:
-        """What a step of a callback is given: its token, and its route by the name it chose."""
-        callback = kernel.callback_of(key)
-        if callback is None:
-            return {}
-        op, route_key = callback
-        token = self.secret.token(kernel.progress.id, op)
-        return {"callback_token": token, route_key: f"/callbacks/{token}"}
-
-    def _finished(self, call: Call, outcome: Outcome) -> None:
-        """An attempt has ended. Its instance may have left memory meanwhile."""
-        statements: Any = ()
-        if outcome.error is None:
-            statements = call.saves
-            if call.context is not None:
-                statements = [*call.context.statements, *call.saves]
-        instance = self.active.get(call.n)
-        if instance is not None:
-            instance.finished(outcome, statements)
-        else:
-            self.unsaved.setdefault(call.n, []).append((outcome, statements))
-            self.activate(call.n, _nothing)
-
-    def _context(self, p: Progress, key: str, attempt: int, mode: Any) -> StepContext:
-        event = (
-            Event(**{k: v for k, v in p.event.items() if k in _EVENT_FIELDS}) if p.event else None
-        )
-        return StepContext(
-            p.id,
-            p.workflow,
-            p.key,
-            key,
-            attempt,
-            event,
-            mode,
-            self.clock.now(),
-            p.namespace,
-            p.version,
-        )
-
-    def _virtual(self, p: Progress, definition: Definition, context: StepContext) -> dict[str, Any]:
-        return {
-            "ctx": context,
-            "event": context.event,
-            "run": p.id,
-            "process_id": p.id,
-            "reporter": None,
-            "workflow_name": p.workflow,
-            "workflow_target": definition.target or definition.kind,
-        }
 
     def abort(self, instance: Instance, key: str) -> None:
         self.executor.abort(instance.id, key)
@@ -895,9 +727,6 @@ class Directory:
             self._sweep.cancel()
         for instance in list(self.active.values()):
             self._forget(instance, why)
-
-
-_EVENT_FIELDS: Final = frozenset({"type", "id", "source", "subject", "time", "data"})
 
 
 def _spoilt(outcome: Outcome, failure: Failure) -> Outcome:

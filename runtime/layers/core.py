@@ -63,12 +63,13 @@ from greenroom.definitions.values import canonical
 from greenroom.definitions.workflow import Definition
 from greenroom.runtime import lock as locks
 from greenroom.runtime import retention, shapes, trials
+from greenroom.runtime.attempts import ALONE
 from greenroom.runtime.callbacks import Callbacks
 from greenroom.runtime.clock import SystemClock
 from greenroom.runtime.connectors import ingestion
 from greenroom.runtime.connectors.connections import Connections
 from greenroom.runtime.connectors.section import Secrets, Section
-from greenroom.runtime.directory import ALONE, Directory
+from greenroom.runtime.directory import Directory
 from greenroom.runtime.eventloops import running
 from greenroom.runtime.executor import IN_FLIGHT, Call, Executor
 from greenroom.runtime.facade import ThreadFace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from greenroom.actors import machine, retrace, walk
+from greenroom.actors import failures, planned, retrace
 from greenroom.actors.walk import Walk
 from greenroom.definitions import (
     analysis,
@@ -27,7 +27,7 @@ from greenroom.definitions.located import Located
 from greenroom.definitions.parameters import Resolved
 from greenroom.definitions.roots import Scope
 from greenroom.runtime import folders, keptdata, reloading, remarks, trust
-from greenroom.runtime.directory import Directory
+from greenroom.runtime.attempts import Attempts
 from greenroom.runtime.keptdata import KeptData
 from greenroom.runtime.layers.looking import Looking
 from greenroom.runtime.paces import Line
@@ -88,15 +88,15 @@ MUTANTS: Final = (
     mutant("data-fills-the-disk", "Data", rewrite(KeptData._is_crowded, "if not found.crowded:", "if True:"), KEPT),
     mutant("data-is-measured-before-alone", "Data", rewrite(KeptData._write, "ctx.statements.append((_FITS, (scope, VALUES_MAX, BYTES_MAX, TOTAL_MAX)))", "pass"), KEPT),
     mutant("data-past-its-time-fills", "Data", rewrite(keptdata.measure_data, "if crowded:", "if False:"), KEPT),
-    mutant("data-crosses-namespaces", "Data", rewrite(Directory._context, "p.namespace", "\"\""), RUN),
+    mutant("data-crosses-namespaces", "Data", rewrite(Attempts._context, "p.namespace", "\"\""), RUN),
     mutant("data-lives-for-ever", "Data", rewrite(KeptData._write, "ctx.at + round(ttl_s * 1000)", "1 << 62"), RUN),
     mutant("circles-of-one-are-missed", "cycles", rewrite(analysis._circles, "elif following in line:", "elif following in line[:-1]:"), READ),
     mutant("trial-takes-the-last-branch", "try", rewrite(trying._Follower._branch, "for branch in action.branches:", "for branch in action.branches[::-1]:"), TRY),
     mutant("reload-takes-what-is-right", "reload", rewrite(reloading.reload, "if problems:", "if False:"), AGAIN),
     mutant("undo-changes-the-state", "compensate", rewrite(Walk._absorb, "if merges(self.definition, key):", "if True:"), f"{RUN}::test_what_takes_back_may_respond_with_anything_and_changes_no_state"),
-    mutant("undo-must-give-an-object", "compensate", rewrite(walk.merges, "return node is None or (node.after is None and node.kind == \"call\")", "return True"), f"{RUN}::test_what_takes_back_may_respond_with_anything_and_changes_no_state"),
+    mutant("undo-must-give-an-object", "compensate", rewrite(planned.merges, "return node is None or (node.after is None and node.kind == \"call\")", "return True"), f"{RUN}::test_what_takes_back_may_respond_with_anything_and_changes_no_state"),
     mutant("values-of-core-actions-unchecked", "F15", rewrite(parameters._problems, "return given_problems(", "return [] or (lambda *_: [])("), f"{RUN}::test_F15_what_expressions_give_a_core_action_is_judged_by_its_schema"),
-    mutant("hints-are-lost", "hint", rewrite(machine.failure_of, "details[\"hint\"] = error.hint[:HINT_CHARACTERS_MAX]", "pass"), f"{RUN}::test_the_hint_of_an_error_is_kept_with_the_failure"),
+    mutant("hints-are-lost", "hint", rewrite(failures.failure_of, "details[\"hint\"] = error.hint[:HINT_CHARACTERS_MAX]", "pass"), f"{RUN}::test_the_hint_of_an_error_is_kept_with_the_failure"),
     mutant("pushed-circles-are-missed", "cycles", rewrite(remarks._started_by, "left = list(_names(starts(mine), by_type))", "left = []"), "tests/runtime/test_versions_documents.py::test_a_push_says_what_is_odd_also_with_the_workflows_of_others"),
     mutant("gate-sees-no-event", "gate", rewrite(retrace._Walk.verdict, "if found.verdict == \"same\" and self.otherwise", "if False"), "tests/runtime/test_versions_documents.py::test_the_gate_sees_that_another_event_is_emitted"),
     mutant("gate-sees-no-state-of-who-waits", "gate", rewrite(retrace._Walk._still_open, "if not names:", "if True:"), "tests/runtime/test_versions_documents.py::test_the_gate_sees_what_those_that_still_wait_would_wait_for_and_have"),

@@ -8,7 +8,7 @@ from greenroom.actors.instance import Instance
 from greenroom.definitions import injection, resources
 from greenroom.definitions.injection import Injector
 from greenroom.runtime import saves
-from greenroom.runtime.directory import Directory
+from greenroom.runtime.attempts import Attempts
 from greenroom.runtime.memory_resources import MemoryResources
 from greenroom.runtime.sqlite_resources import Resources
 from tests.mutants.registry import Mutant, both, rewrite
@@ -42,7 +42,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "what-is-asked-for-is-saved",
         "W12",
         rewrite(
-            Directory._finished,
+            Attempts._finished,
             "        statements = call.saves\n",
             "        from greenroom.runtime.saves import saves_in\n"
             "        statements = call.saves or saves_in(list(call.arguments.values()), '', call.key, 1)\n",
@@ -136,8 +136,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         "a-step-that-was-given-up-is-run",
         "C21",
         rewrite(
-            Directory._fetch,
-            "if instance.dead or instance.running.get(key) != attempt or self.stopping:",
+            Attempts._fetch,
+            "if instance.dead or instance.running.get(key) != attempt or self._directory.stopping:",
             "if False:",
         ),
         (LIVE + "test_c21_an_instance_cancelled_while_its_resources_are_read_never_runs_the_step",),
