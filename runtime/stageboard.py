@@ -42,10 +42,12 @@ class Card(NamedTuple):
     def data(self, fields: Sequence[str] = ()) -> dict[str, Json]:
         row, state, ops = self.row, self.progress.state, self.progress.ops
         data = state.get("data") or {}
+        first = str(data.get(fields[0]) or "")[:80] if fields else ""
         return {
             "instance": row.id, "key": row.key, "stage": state.get("stage"),
             "title": state.get("title"), "assignee": state.get("assignee"), "status": row.status,
-            "data": copy(data), "fields": _fields(data, fields), "created": rfc3339(row.created),
+            "data": copy(data), "called": state.get("title") or row.key or first or None,
+            "fields": _fields(data, fields), "created": rfc3339(row.created),
             "updated": rfc3339(row.updated), "parent": row.parent, "test": row.test,
             "ask": next((f"{row.id}.{k}" for k, op in ops.items() if op.request.kind == "ask"), None),
             "movable": _handle(self.progress) is not None, "stays": stays(self.progress),

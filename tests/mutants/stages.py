@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from greenroom.definitions import jsonlayout, questions, stagegraphs, stageworkflows
 from greenroom.definitions import stages as definitions
-from greenroom.definitions import stageworkflows
 from greenroom.definitions.stagegraphs import StageGraph
 from greenroom.definitions.stageruns import Walker
 from greenroom.definitions.stageworkflows import StageDesk
-from greenroom.runtime import stagelogs, stagemail, trials
+from greenroom.runtime import identity, stageboard, stagelogs, stagemail, trials
 from greenroom.runtime.forms import Forms
+from greenroom.runtime.layers.starting import Starting
 from greenroom.runtime.notes import Noted
 from greenroom.runtime.stagefolders import FolderWorks, unnamed
 from greenroom.runtime.stagehooks import StageHook
@@ -20,6 +21,59 @@ from tests.mutants.registry import Mutant, rewrite
 STAGES: Final = "tests/runtime/test_stages.py::"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
+    Mutant(
+        "arrows-lead-to-jobs", "A1",
+        rewrite(stagegraphs._Reader._transition, 'stages[target].kind == "job"', "False"),
+        (STAGES + "test_A1_what_is_wrong_in_a_graph_is_named_with_its_place",),
+    ),
+    Mutant(
+        "an-empty-text-is-an-answer", "A3",
+        rewrite(questions.text_question, "1 if required else None", "None"),
+        (STAGES + "test_A3_a_wrong_answer_changes_nothing",),
+    ),
+    Mutant(
+        "the-clock-starts-nothing", "A6",
+        rewrite(stageworkflows.stage_workflow, "stage.schedule is not None", "False"),
+        (STAGES + "test_A6_a_job_runs_at_its_times_and_is_followed_by_others",),
+    ),
+    Mutant(
+        "every-run-begins-at-the-beginning", "A19",
+        rewrite(StageDesk.started, "self.graph.first(stage)", "self.graph.first(None)"),
+        (
+            STAGES + "test_A19_a_test_may_begin_at_any_stage_with_data",
+            STAGES + "test_A8_a_stage_without_transitions_runs_alone",
+        ),
+    ),
+    Mutant(
+        "who-belongs-to-no-team-may-answer", "A12",
+        rewrite(identity.may_answer, "if wanted.startswith(TEAM):", "if wanted.startswith(TEAM) or True:\n        return True\n    if False:"),
+        (STAGES + "test_A12_any_member_of_a_team_may_answer_and_a_stranger_may_not",),
+    ),
+    Mutant(
+        "the-oldest-line-comes-first", "A21",
+        rewrite(stagelogs.StageLogs.read, "key=_newest, reverse=True", "key=_newest"),
+        (STAGES + "test_A21_logs_of_all_runs_newest_first_by_stage_run_and_text",),
+    ),
+    Mutant(
+        "a-board-reads-every-run", "A16",
+        rewrite(stageboard._Column.read, "self._standing(limit, after,", "self._standing(PAGE, after,"),
+        (STAGES + "test_A16_a_board_and_a_log_read_what_they_show",),
+    ),
+    Mutant(
+        "tests-save-real-objects", "A13",
+        rewrite(Starting.start, "TEST if test else self.namespace", "self.namespace"),
+        ("tests/runtime/test_resources.py::test_A13_a_test_run_saves_nothing_real_and_leaves_nothing",),
+    ),
+    Mutant(
+        "a-save-lays-the-file-out-anew", "A18",
+        rewrite(jsonlayout._Writer.node, "return node.text", "return self._new(value, indent, wide=False)"),
+        ("tests/definitions/test_jsonlayout.py::test_a_value_changes_where_it_stands",),
+    ),
+    Mutant(
+        "a-name-is-a-group", "A16",
+        rewrite(StageDesk.may, "if not name.startswith(GROUP)", "if True"),
+        ("tests/runtime/web/test_web_security.py::test_H10_groups_of_the_provider_are_roles_of_stages",),
+    ),
     Mutant(
         "any-stage-may-be-next", "A11",
         rewrite(definitions._target, "if name in allowed:", "if name in here.graph.stages:"),

@@ -42,7 +42,7 @@ async function ended(event) {
   const allowed = targets(from);
   if (!allowed.includes(stage)) {
     back(event);
-    say(`${from.dataset.title} leads to ${allowed.map(title).join(", ") || "nothing"}: from there a run goes to ${allowed.join(", ") || "nowhere"}, not to ${to.dataset.title}`);
+    say(`from ${from.dataset.title} a run goes to ${allowed.map(title).join(", ") || "nowhere"}, not to ${to.dataset.title}`);
     return;
   }
   const form = new FormData();

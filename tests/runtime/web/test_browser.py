@@ -782,7 +782,7 @@ def test_E_a_card_is_dropped_where_a_transition_leads_and_nowhere_else(browser: 
             card = page.locator(f"#c{id}")
             place = page.locator("[data-stage=welcome] .cards").bounding_box()
             drag(page, card, place["x"] + 60, place["y"] + 30)
-            page.get_by_text("a run goes to contract-analysis").wait_for()
+            page.get_by_text("a run goes to Contract analysis").wait_for()
             page.locator(f"[data-stage=personal-data] #c{id}").wait_for()
             drag(page, page.locator(f"#c{other}"), place["x"] + 60, place["y"] + 30)
             page.get_by_text("stays for now: it is paused").wait_for()
