@@ -10,6 +10,9 @@ import msgspec
 from greenroom.definitions.errors import InvalidEvent
 from greenroom.definitions.values import Json, encode
 
+MOVE: Final = "greenroom.stage.move"
+"""The event that moves a run of a stage graph along a transition, as a person on the board does. That
+a run listens to it is nobody's to wait for: no list shows it."""
 NAME_MAX: Final = 256
 HOPS_MAX: Final = 32
 TICK_TYPE: Final = "greenroom.schedule"

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from msgspec import Struct
 
 from greenroom.definitions.errors import InvalidInput, StepFailed
+from greenroom.definitions.events import MOVE
 from greenroom.definitions.matching import Where, compile_where
 from greenroom.definitions.ops import CURRENT, Finished, Op, Select
 from greenroom.definitions.stagegraphs import Stage, StageGraph
@@ -22,8 +23,6 @@ from greenroom.definitions.stages import Malformed, check_hand_over
 from greenroom.definitions.values import Json, copy
 from greenroom.definitions.workflow import Ask, Target
 
-MOVE: Final = "greenroom.stage.move"
-"""The event that moves a waiting run along a transition, as a person on the board does."""
 HOOK: Final = "greenroom.stage.hook/"
 """What the event of a request to a hook stage is called, with its path."""
 MOVED_BY: Final = "moved_by"

@@ -8,13 +8,13 @@ from typing import Any, Final
 import msgspec
 
 from greenroom.definitions.errors import InvalidInput, NotPermitted
-from greenroom.definitions.events import Event
+from greenroom.definitions.events import MOVE, Event
 from greenroom.definitions.expressions import compile_value
 from greenroom.definitions.matching import compile_where
 from greenroom.definitions.ops import Finished
 from greenroom.definitions.people import GROUP, GROUPS, VIA, actor_of
 from greenroom.definitions.stagegraphs import Stage, StageGraph
-from greenroom.definitions.stageruns import HOOK, MOVE, MOVED_BY, StageRun, Walker, Works
+from greenroom.definitions.stageruns import HOOK, MOVED_BY, StageRun, Walker, Works
 from greenroom.definitions.stages import InvalidNextStage, check_hand_over
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.values import Json

@@ -62,9 +62,7 @@ async def why(engine: Engine, row: InstanceRow, p: Progress) -> shapes.Why:
         facts.append(shapes.Fact(text, {"starts": rfc3339(p.starts)}))
     blamed = None if p.failure is None else p.failure.op  # it waits no more: it has failed
     waits = [
-        data
-        for data in msgspec.json.decode(row.waits)
-        if data["kind"] != "slot" and data["op"] != blamed
+        data for data in views.waits_of(row) if data["kind"] != "slot" and data["op"] != blamed
     ]
     facts.extend(_wait_fact(data, now) for data in waits[:WAITS_TOLD])
     if len(waits) > WAITS_TOLD:

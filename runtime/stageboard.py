@@ -14,10 +14,9 @@ from greenroom.actors.ports import InstanceRow, ListStanding, Load, Loaded, Stan
 from greenroom.actors.progress import Progress, status_of
 from greenroom.actors.rows import rfc3339
 from greenroom.definitions.errors import InvalidRequest, InvalidTransition
-from greenroom.definitions.events import Event
+from greenroom.definitions.events import MOVE, Event
 from greenroom.definitions.matching import Where, compile_where
 from greenroom.definitions.stagegraphs import Stage, StageGraph
-from greenroom.definitions.stageruns import MOVE
 from greenroom.definitions.stageworkflows import KIND, STAGE, StageDesk
 from greenroom.definitions.values import Json, copy
 from greenroom.runtime.filters import parse_filter

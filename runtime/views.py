@@ -11,6 +11,7 @@ from greenroom.actors import entries as e
 from greenroom.actors.ports import AskView, DefinitionRow, InstanceRow, StoredEventRow
 from greenroom.actors.progress import Progress
 from greenroom.actors.rows import failure_data, rfc3339
+from greenroom.definitions.events import MOVE
 from greenroom.definitions.values import Json
 from greenroom.runtime import shapes
 
@@ -33,6 +34,11 @@ def problem(data: dict[str, Json] | None) -> shapes.Problem | None:
     return shapes.Problem(
         str(data["code"]), str(data["message"]), data.get("details") or {}, data.get("hint")
     )
+
+
+def waits_of(row: InstanceRow) -> list[dict[str, Any]]:
+    """What an instance waits for, as people see it."""
+    return [data for data in msgspec.json.decode(row.waits) if data.get("type") != MOVE]
 
 
 def wait_shape(data: dict[str, Any]) -> shapes.Wait:
@@ -61,7 +67,7 @@ def instance_shape(row: InstanceRow, state: Json = None, result: Json = None) ->
         namespace=row.namespace,
         status=row.status,  # type: ignore[arg-type]
         outcome=row.outcome,
-        waits=[wait_shape(data) for data in msgspec.json.decode(row.waits)],
+        waits=[wait_shape(data) for data in waits_of(row)],
         state=state,
         result=result,
         error=problem(msgspec.json.decode(row.error)) if row.error else None,

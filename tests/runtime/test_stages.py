@@ -1179,6 +1179,14 @@ async def test_A16_the_board_counts_live_leaves_and_a_card_moves_along_a_transit
         assert [a.instance for a in (await engine.asks.list()).items] == sorted(ids[1:])
 
 
+async def test_A16_that_a_card_can_be_moved_is_nothing_a_run_waits_for(make: Make) -> None:
+    async with opened(make({"a": {"kind": "form", "code": "read_text('A')"}})) as engine:
+        id = await begun(engine)
+        assert [wait.kind for wait in (await engine.get(id)).waits] == ["form"]
+        assert [wait.kind for wait in (await engine.list("")).items[0].waits] == ["form"]
+        assert "greenroom.stage" not in (await engine.why(id)).text
+
+
 async def test_A16_what_stays_says_why_and_what_failed_can_be_moved_on(make: Make) -> None:
     folder = make(
         {
