@@ -8,7 +8,7 @@ in a quorum: not by handing a decision on, and not by speaking for others.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from greenroom.definitions.flows import Flow
 
 State = Mapping[str, Any]
+
+CONCERNED_MAX: Final = 50
 
 
 class Vote(msgspec.Struct, frozen=True):
@@ -92,14 +94,15 @@ def is_decided(flow: Flow, state: State) -> bool:
 
 
 def concerned(flow: Flow, state: State) -> list[str]:
-    """Everybody whose name matters to a request: who asked first, then who may decide."""
+    """Whose names matter to a request: who asked first, then who may decide. Not more than can be
+    looked up while somebody waits; who is left out is nobody that is known, and may not decide."""
     permission = permission_from(state["permission"])
     found = [str(state["user"])]
     for one in told(state):
         found += one.people() or ()
     for people in (permission.people, state["delegates"], *flow.roles.values()):
         found += people
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found))[:CONCERNED_MAX]
 
 
 def _asked(flow: Flow, state: State) -> set[str]:
