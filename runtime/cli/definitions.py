@@ -279,7 +279,7 @@ def _show_checked(session: Session, found: Data) -> None:
         output.line(f"{called} v{one['version']}  {one['text']}")
     output.line(
         f"{found['name']} v{found['version']}: of {count(found['checked'], 'recorded instance')} "
-        f"{found['same']:,} end the same, {found['other']:,} go another way, {found['fails']:,} fail"
+        f"{found['same']:,} as recorded, {found['other']:,} another way, {found['fails']:,} failing"
     )
 
 

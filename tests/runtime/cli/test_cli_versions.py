@@ -212,7 +212,7 @@ async def test_a_promotion_is_checked_against_what_was_recorded(
     assert (await typed("def", "promote", "welcome", "--dry-run", "--allow", "1"))[0::2] == (0, "")
     assert out.splitlines() == [
         *(f"welcome/{key} v1  ends ok, it went on with thank" for key in "cba"),
-        "welcome v2: of 3 recorded instances 0 end the same, 3 go another way, 0 fail",
+        "welcome v2: of 3 recorded instances 0 as recorded, 3 another way, 0 failing",
     ]
     assert (await engine.definitions.get("welcome")).version == 1
     code, out, _ = await typed("def", "promote", "welcome", "--check", "--allow", "100%")
