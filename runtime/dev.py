@@ -2,8 +2,8 @@
 
 Documents and stage folders are read again by the daemon that runs: pages and connections stay. For
 other Python code it starts again; it is a process of its own, so that saved code is really loaded
-anew, and nothing is lost, because instances live in the journal. A file that cannot be loaded leaves its error on the screen
-and the next save tries again. A daemon that was killed, by `kill -9` say, is started again at once:
+anew, and nothing is lost, because instances live in the journal. What cannot be loaded leaves its
+error on the screen; the daemon goes on with what it has, and the next save tries again. A daemon that was killed, by `kill -9` say, is started again at once:
 that nothing is lost then is the point of it all, and easily seen.
 """
 
@@ -45,6 +45,9 @@ of being told to read again."""
 
 SUFFIXES: Final = (".py", ".json", ".yaml", ".yml")
 
+INVALID: Final = 2
+"""How `def validate` ends when something is wrong with a definition."""
+
 NO_BYTECODE: Final = {"PYTHONDONTWRITEBYTECODE": "1"}
 """Two edits within a second may look alike to cached bytecode (`loading` says more)."""
 
@@ -53,7 +56,8 @@ Snapshot = dict[Path, tuple[int, int]]
 
 def dev(what: Sequence[str], *, data: Path, http: str | None = None) -> int:
     """Runs until Ctrl-C."""
-    command = [*own_command(), "serve", "--data", str(data), "--edit"]
+    own = own_command()
+    command = [*own, "serve", "--data", str(data), "--edit"]
     address = web_address(http)
     if address is not None:
         command += ["--http", address, "--http-open"]
@@ -62,7 +66,7 @@ def dev(what: Sequence[str], *, data: Path, http: str | None = None) -> int:
     sys.stderr.write(f"greenroom dev: watching {names}; Ctrl-C stops, state is kept\n")
     if address is not None:
         sys.stderr.write(f"greenroom dev: pages at http://{address}\n")
-    runner = Runner([*command, *what])
+    runner = Runner([*command, *what], check=[*own, "def", "validate", *what])
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever ends this ends the daemon with it
         signal.signal(number, signal.default_int_handler)
@@ -70,8 +74,7 @@ def dev(what: Sequence[str], *, data: Path, http: str | None = None) -> int:
         runner.start()
         for saved in changes(folders, stop):
             if not (all(is_enough(path, what) for path in saved) and runner.reload()):
-                sys.stderr.write("saved: starting again\n")
-                runner.restart()
+                runner.renew()
     except KeyboardInterrupt:
         pass
     finally:
@@ -103,10 +106,12 @@ def _free(host: str, port: int) -> str | None:
 
 
 class Runner:
-    """The daemon's process."""
+    """The daemon's process. `check` is a command that ends with `INVALID`, and says why, where the
+    daemon would not start."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], check: Sequence[str] = ()) -> None:
         self._command = list(command)
+        self._check = list(check)
         self._process: subprocess.Popen[bytes] | None = None
         self._begun = 0.0
         self._lock = threading.RLock()
@@ -159,9 +164,25 @@ class Runner:
             self._process.send_signal(signal.SIGHUP)
             return True
 
+    def renew(self) -> None:
+        """Starts again with what was saved. One that runs goes on where that cannot be loaded."""
+        if self.pid is not None and not self._loads():
+            sys.stderr.write("saved, but not loaded: the daemon goes on with what it has\n")
+            return
+        sys.stderr.write("saved: starting again\n")
+        self.restart()
+
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    def _loads(self) -> bool:
+        if not self._check:
+            return True
+        done = subprocess.run(
+            self._check, stdout=subprocess.DEVNULL, env=os.environ | NO_BYTECODE, check=False
+        )
+        return done.returncode != INVALID
 
 
 def watched(what: Iterable[str]) -> list[Path]:

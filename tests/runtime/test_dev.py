@@ -68,6 +68,22 @@ def test_a_restart_is_a_new_process_and_the_old_one_is_gone() -> None:
     runner.stop()
 
 
+@pytest.mark.parametrize("code", [0, 2])
+def test_what_cannot_be_loaded_stops_no_daemon_that_runs(
+    code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    check = [sys.executable, "-c", f"raise SystemExit({code})"]
+    runner = dev.Runner([sys.executable, "-c", "import time; time.sleep(60)"], check=check)
+    runner.renew()
+    assert capfd.readouterr().err == "saved: starting again\n"
+    first = runner.pid
+    runner.renew()
+    assert (runner.pid == first) is (code == 2)
+    said = "saved, but not loaded: the daemon goes on with what it has\n"
+    assert capfd.readouterr().err == (said if code == 2 else "saved: starting again\n")
+    runner.stop()
+
+
 def test_documents_and_stage_folders_need_no_new_process(tmp_path: Path) -> None:
     stages = tmp_path / "onboarding"
     stages.mkdir()
