@@ -97,7 +97,7 @@ def preview(
         params["rule"] = options.json_value(rule, "rule") if is_object else rule
     times = session.call("schedules.preview", **params)
     items = times["items"] if isinstance(times, dict) else times
-    heads = ["nominal", "runs at", "what", "why"]
+    heads = ["nominal (UTC)", "runs at (UTC)", "what", "why"]
     session.page(items, heads, _planned, "time")
 
 
