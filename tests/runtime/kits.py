@@ -16,7 +16,7 @@ class MemoryEngine(TestEngine):
     """A `TestEngine` for tests that hold steps up."""
 
     async def quiet(self) -> None:
-        """Waits until nothing goes on but steps that are suspended."""
+        """Waits until nothing goes on but coroutines of steps that are suspended."""
         async with asyncio.timeout(10):
             calm = 0
             while calm < 5:
@@ -36,6 +36,11 @@ class MemoryEngine(TestEngine):
             or engine.router.collector.firing
             or engine.schedules.firing
             or engine.directory.slots.tasks
+            or any(
+                not call.target.is_async
+                for calls in engine.executor.calls.values()
+                for call in calls.values()
+            )
         )
 
     async def crash(self) -> None:

@@ -53,7 +53,7 @@ def ran(name: str) -> None:
 
 
 def named(name: str, result: Any = None, make: Any = step, **options: Any) -> Any:
-    async def func() -> Any:  # in the loop: what `quiet` waits for does not run in a thread
+    def func() -> Any:
         ran(name)
         return result
 
