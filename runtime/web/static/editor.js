@@ -37,6 +37,7 @@ function tell() {
   $("undo").disabled = !graph.past.length || !writable;
   $("redo").disabled = !graph.future.length || !writable;
   $("save").disabled = !writable || !graph.unsaved;
+  spell();
 }
 
 /** Something is looked up over the API, as any program does it. */
@@ -51,11 +52,16 @@ async function ask(path) {
 }
 const name = encodeURIComponent(graph.info.name);
 
-/** Something is done. A reply has `ok`, and `reply` or `text` and `code`. */
-async function send(method, fields) {
+function filled(fields) {
   const form = new FormData();
   form.set("csrf", document.body.dataset.csrf);
   for (const [name, value] of Object.entries(fields)) if (value !== null) form.set(name, value);
+  return form;
+}
+
+/** Something is done. A reply has `ok`, and `reply` or `text` and `code`. */
+async function send(method, fields) {
+  const form = filled(fields);
   try {
     const answer = await fetch(`${root}/do/${method}`, { method: "POST", body: form, headers: { Accept: "application/json" } });
     return await answer.json();
@@ -63,6 +69,19 @@ async function send(method, fields) {
     return { ok: false, text: "the daemon does not answer", code: "unreachable" };
   }
 }
+
+const saving = (force = false) => ({ workflow: graph.info.name, "document:json": JSON.stringify(graph.doc), etag: force ? null : graph.info.etag });
+const deploying = () => ({ what: graph.info.name });
+
+/** The requests that the buttons would send now, as the server spells them. */
+async function spell() {
+  if (!$("requests").open) return;
+  for (const [method, fields] of [["stages.save", saving()], ["stages.deploy", deploying()]]) {
+    const answer = await fetch(`${root}/do/${method}`, { method: "POST", body: filled({ ...fields, show: "1" }), headers: { "HX-Request": "true" } }).catch(() => null);
+    if (answer?.ok) $(`as-${method}`).innerHTML = await answer.text();
+  }
+}
+$("requests").addEventListener("toggle", spell);
 
 // -- saving and deploying -------------------------------------------------------------------------
 
@@ -75,7 +94,7 @@ function took(info) {
 
 async function save(force = false) {
   if (!panel.commit()) return false;
-  const reply = await send("stages.save", { workflow: graph.info.name, "document:json": JSON.stringify(graph.doc), etag: force ? null : graph.info.etag });
+  const reply = await send("stages.save", saving(force));
   if (reply.ok) { took(reply.reply); return true; }
   if (reply.code === "id_conflict") say(reply.text, true, ["Load the file's", reload], ["Overwrite it", () => save(true)]);
   else say(reply.text, true);
@@ -84,7 +103,7 @@ async function save(force = false) {
 
 async function deploy() {
   if (!panel.commit() || (writable && graph.unsaved && !(await save()))) return false;
-  const reply = await send("stages.deploy", { what: graph.info.name });
+  const reply = await send("stages.deploy", deploying());
   if (!reply.ok) { say(reply.text, true); return false; }
   Object.assign(graph.info, { version: reply.reply.version, deployed: true });
   tell();

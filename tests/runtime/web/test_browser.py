@@ -8,6 +8,7 @@ on a real port, so a test can look into the engine.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import subprocess
@@ -638,8 +639,13 @@ def test_E_a_stage_graph_is_built_with_mouse_and_keyboard_deployed_and_run(
             git(folder, "commit", "-qam", "By mouse")
             page.locator("[data-path=weekly-report]").dblclick()
             page.get_by_label("Title").fill("Weekly report")
-            page.keyboard.press("Control+s")
+            page.get_by_title("these actions as requests").click()
+            line = page.locator("[id='as-stages.save'] .socket").filter(has_text="Weekly report")
+            shown = json.loads(line.inner_text())
+            page.get_by_label("Title").press("Control+s")
             page.get_by_text("saved, not deployed").wait_for()
+            assert shown["method"] == "stages.save"
+            assert shown["params"]["document"] == json.loads((folder / "stages.json").read_text())
             assert changes(folder, 0) == MENDED
             page.get_by_role("button", name="Deploy").click()
             page.get_by_text("deployed as v3").wait_for()
