@@ -10,7 +10,7 @@ GRAPH: Final = """\
   "stages": [
     {"path": "request", "kind": "form", "title": "Ask for leave", "initial": true, "x": 40, "y": 60},
     {"path": "decide", "kind": "form", "title": "Decide", "assignee": "team:leads", "reminders": ["1 day"], "x": 320, "y": 60},
-    {"path": "record", "kind": "script", "title": "Record", "x": 600, "y": 60},
+    {"path": "record", "kind": "script", "title": "Record", "x": 720, "y": 60},
     {"path": "weekly", "kind": "job", "title": "Who is away", "schedule": {"every": "week", "on": "monday", "at": "08:00"}, "x": 40, "y": 180}
   ],
   "transitions": [

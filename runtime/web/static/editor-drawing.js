@@ -109,7 +109,9 @@ export class Drawing {
     if (!said) return;
     const middle = hit.getPointAtLength(hit.getTotalLength() / 2);
     const width = said.length * 6.1 + 14;
-    const chip = make("g", { class: `chip-on${one.on === "failed" || one.on === "expired" ? " off" : ""}`, transform: `translate(${middle.x - width / 2} ${middle.y - 9})` });
+    const gap = to[0] - from[0] - W, level = Math.abs(to[1] - from[1]) < H;
+    const y = level && gap >= 0 && gap < width ? Math.min(from[1], to[1]) - 22 : middle.y - 9; // no room: above
+    const chip = make("g", { class: `chip-on${one.on === "failed" || one.on === "expired" ? " off" : ""}`, transform: `translate(${middle.x - width / 2} ${y})` });
     chip.append(make("rect", { width, height: 18, rx: 9 }), make("text", { x: width / 2, y: 13, "text-anchor": "middle" }, said));
     chip.dataset.of = n;
     this.svg.append(chip);
