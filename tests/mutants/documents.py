@@ -59,7 +59,7 @@ MUTANTS: Final = (
     mutant("document-body-alone", "F10", rewrite(coreparameters._check_body, "if one in given and other not in given:", "if False:"), READ),
     mutant("document-orders-are-places", "F12", rewrite(ActionReader.actions, "key=lambda one: one.order", "key=lambda one: 0"), READ),
     mutant("document-constants-unchecked", "F15", rewrite(ActionReader._check_parameters, "if service is not None:", "if False:"), SEED),
-    mutant("document-values-unchecked", "F15", rewrite(parameters.resolve, "if not action.parameters.constant:", "if False:"), SEED),
+    mutant("document-values-unchecked", "F15", rewrite(parameters.resolve, "if not action.parameters.constant:", "if False:"), f"{RUN}::test_F15_what_expressions_give_a_core_action_is_judged_by_its_schema"),
     mutant("document-chance-is-drawn-alike", "F16", rewrite(functions._random_string, "instant.draw(64)", "b\"x\" * 64"), RUN),
     mutant("document-transform-over-the-state", "F18", rewrite(lowering._after, "seen if own else response", "seen"), RUN, SEED),
     mutant("document-state-keeps-what-was-replaced", "F21", rewrite(Scope.change, "(*(name for name in before if name not in after), *drop)", "()"), RUN, SEED),
