@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,6 +109,17 @@ class MailServer:
 
 
 Made = Callable[..., MailServer]
+
+
+@pytest.fixture(autouse=True)
+async def let_go() -> AsyncIterator[None]:
+    """A socket under TLS is closed some turns after its user has let go of it: the loop of a test
+    lasts until then, or the collector finds an open one during another test."""
+    yield
+    loop: Any = asyncio.get_running_loop()
+    async with asyncio.timeout(10):
+        while any(one._sock for one in list(loop._transports.values())):
+            await asyncio.sleep(0.001)
 
 
 @pytest.fixture
