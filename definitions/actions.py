@@ -35,7 +35,7 @@ from greenroom.definitions.schemapages import page_from_schema
 from greenroom.definitions.shapes import Problems, check_shape, is_mistyped
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.transforms import Transform, compile_transform
-from greenroom.definitions.values import Json
+from greenroom.definitions.values import Json, texts_in
 from greenroom.definitions.workflow import Target
 
 CALLBACK_NAMES: Final = ("callback_route", "callback_token")
@@ -426,15 +426,4 @@ class ActionReader:
 
 
 def _texts(value: Any) -> list[str]:
-    found: list[str] = []
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, str):
-            if not is_expression(item):
-                found.append(item)
-        elif isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
-    return found
+    return [text for text in texts_in(value) if not is_expression(text)]

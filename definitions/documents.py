@@ -33,7 +33,7 @@ from greenroom.definitions.schedules import Schedule, parse_schedule
 from greenroom.definitions.shapes import PROBLEMS_MAX, Problems, TooMany, check_shape
 from greenroom.definitions.suggest import did_you_mean
 from greenroom.definitions.transforms import Transform, compile_transform
-from greenroom.definitions.values import Json
+from greenroom.definitions.values import Json, texts_in
 from greenroom.definitions.workflow import data_hash
 
 EXPRESSION_CHARS_MAX: Final = 1 << 16
@@ -288,16 +288,7 @@ def _items(data: Json) -> list[tuple[str, Any]]:
 
 
 def _expression_chars(data: Json) -> int:
-    count, stack = 0, [data]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
-        elif is_expression(item):
-            count += len(item) + EXPRESSION_CHARS
-    return count
+    return sum(len(text) + EXPRESSION_CHARS for text in texts_in(data) if is_expression(text))
 
 
 # -- what makes a version ----------------------------------------------------------------------

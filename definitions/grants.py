@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from greenroom.definitions.credentials import SCHEME, is_secret_name
 from greenroom.definitions.expressions import is_expression
-from greenroom.definitions.values import Json
+from greenroom.definitions.values import Json, texts_in
 
 if TYPE_CHECKING:  # start-up time: an engine asks of grants, and may have no document
     from greenroom.definitions.actions import Action
@@ -68,19 +68,8 @@ def _uses(action: Action) -> Iterable[str]:
 
 def secrets_in(value: Json) -> set[str]:
     """The secrets that a value names: `{"hook"}` of `{"headers": {"X-Key": "secret://hook"}}`."""
-    found: set[str] = set()
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
-        elif isinstance(item, str) and item.startswith(SCHEME):
-            name = item.removeprefix(SCHEME)
-            if is_secret_name(name):
-                found.add(name)
-    return found
+    named = (text.removeprefix(SCHEME) for text in texts_in(value) if text.startswith(SCHEME))
+    return set(filter(is_secret_name, named))
 
 
 def needs_approval(use: str) -> bool:

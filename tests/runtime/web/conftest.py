@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import tempfile
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from greenroom import approval, begin, callback_step, done, step, wait, workflow
+from greenroom.runtime.server import Server
+from greenroom.runtime.socketfile import bind
 from greenroom.runtime.web.limits import HttpLimits
 
 HOST = "http://127.0.0.1:8420"
@@ -109,3 +115,21 @@ async def face(make_face: MakeFace) -> Face:
     made = make_face()
     made.key = await made.make_key("admin")
     return made
+
+
+async def by_socket(engine: Any, line: str) -> Any:
+    """Sends a line to a real server of the engine and gives its reply."""
+    with tempfile.TemporaryDirectory(prefix="gr") as folder:
+        file = bind(Path(folder) / "s")
+        server = Server(engine)
+        await server.listen(file.socket)
+        try:
+            reader, writer = await asyncio.open_unix_connection(str(file.path))
+            writer.write(line.encode() + b"\n")
+            writer.write_eof()
+            reply = await reader.read()
+            writer.close()
+        finally:
+            await server.close()
+            file.release()
+    return json.loads(reply)

@@ -11,7 +11,6 @@ A page may do what `deeds.METHODS` lists and nothing else, and each of those has
 
 from __future__ import annotations
 
-import asyncio
 import html
 import itertools
 import json
@@ -20,7 +19,6 @@ import pwd
 import re
 import shlex
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
@@ -48,14 +46,12 @@ from greenroom.runtime import memory
 from greenroom.runtime.cli.run import run as cli
 from greenroom.runtime.cli.session import Session
 from greenroom.runtime.many import narrowed
-from greenroom.runtime.server import Server
-from greenroom.runtime.socketfile import bind
 from greenroom.runtime.web import table
 from greenroom.runtime.web.app import Web
 from greenroom.runtime.web.pages import deeds
 from greenroom.runtime.web.routes import PageRoute
 from greenroom.testing import TestEngine
-from tests.runtime.web.conftest import HOST, QUICK
+from tests.runtime.web.conftest import HOST, QUICK, by_socket
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "onboarding"
 
@@ -233,24 +229,6 @@ def _workflows() -> list[Any]:
 def _ids() -> Callable[[], str]:
     number = itertools.count(1)
     return lambda: f"01930000-{next(number):04x}-7000-8000-000000000000"
-
-
-async def by_socket(engine: Any, line: str) -> Any:
-    """Sends a line to a real server of the engine and gives its reply."""
-    with tempfile.TemporaryDirectory(prefix="gr") as folder:
-        file = bind(Path(folder) / "s")
-        server = Server(engine)
-        await server.listen(file.socket)
-        try:
-            reader, writer = await asyncio.open_unix_connection(str(file.path))
-            writer.write(line.encode() + b"\n")
-            writer.write_eof()
-            reply = await reader.read()
-            writer.close()
-        finally:
-            await server.close()
-            file.release()
-    return json.loads(reply)
 
 
 # -- forms of a page -----------------------------------------------------------------------------

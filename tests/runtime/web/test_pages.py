@@ -10,7 +10,6 @@ import asyncio
 import html
 import json
 import re
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -35,14 +34,12 @@ from greenroom import (
 from greenroom.definitions.errors import InvalidInput, InvalidRequest, NotPermitted
 from greenroom.definitions.fields import Email, LongText, choice_list, read_only
 from greenroom.runtime.failures import fingerprint
-from greenroom.runtime.server import Server
-from greenroom.runtime.socketfile import bind
 from greenroom.runtime.web.app import Web
 from greenroom.runtime.web.guard import HEADERS
 from greenroom.runtime.web.pages import deeds, fields, instances
 from greenroom.runtime.web.routes import rule_of
 from greenroom.testing import TestEngine
-from tests.runtime.web.conftest import HOST, QUICK, Face, MakeFace
+from tests.runtime.web.conftest import HOST, QUICK, Face, MakeFace, by_socket
 
 HTML = {"Accept": "text/html"}
 
@@ -119,24 +116,6 @@ def code_in(text: str, kind: str, method: str | None = None) -> str:
         if method is None or f'"method":"{method}"' in shown:
             return shown
     raise AssertionError(f"no {kind} request for {method}")
-
-
-async def by_socket(engine: Any, line: str) -> Any:
-    """Sends a line to a real server of the engine and gives its reply."""
-    with tempfile.TemporaryDirectory(prefix="gr") as folder:
-        file = bind(Path(folder) / "s")
-        server = Server(engine)
-        await server.listen(file.socket)
-        try:
-            reader, writer = await asyncio.open_unix_connection(str(file.path))
-            writer.write(line.encode() + b"\n")
-            writer.write_eof()
-            reply = await reader.read()
-            writer.close()
-        finally:
-            await server.close()
-            file.release()
-    return json.loads(reply)
 
 
 async def started(engine: Any, name: str, input: Any = None) -> str:
